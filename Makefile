@@ -1,0 +1,81 @@
+# What there is to make: `make` lists it, README.md explains it. Everything runs in .venv.
+
+PYTHON ?= python3
+PORT ?= 8000
+API_PORT ?= 8001
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint bench storm lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+install: $(INSTALLED)  ## .venv, with everything that running, testing and benchmarking need
+
+# The stamp comes last, so an interrupted installation is taken up again, and a changed lock installs anew.
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "This needs Python 3.11 or newer, and '$(PYTHON)' is not: $$($(PYTHON) --version 2>&1)." \
+			"Name another one: make install PYTHON=python3.13" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+# The demo uses nothing of a developer's .env, and honcho reads none, or it would overrule these. A closed terminal must not keep it from stopping the servers:
+# its output goes through a pipe that stays open to the end, and the shell that hears the signals only waits.
+run: SHELL := bash
+run: export DEBUG := true
+run: export API_BASE_URL = http://127.0.0.1:$(API_PORT)
+run: export API_DIALECT := token-pair
+run: export DATABASE_URL := sqlite:///db.sqlite3
+run: export API_PORT := $(API_PORT)
+run: export SITE_PORT = $(PORT)
+run: export PYTHONUNBUFFERED := 1
+run: install  ## the site and the demo API; Ctrl-C stops both
+	@$(BIN)/python manage.py prepare_demo --port $(PORT) --api-port $(API_PORT)
+	@trap : INT; trap 'kill $$honcho' HUP TERM; \
+	(trap '' HUP; exec $(BIN)/honcho --env /dev/null start) > >(trap '' HUP INT TERM; exec tee /dev/null) & honcho=$$!; \
+	while wait $$honcho; status=$$?; kill -0 $$honcho 2>/dev/null; do :; done; \
+	case $$status in 130 | 143) exit 0 ;; *) exit $$status ;; esac
+
+test: install  ## every test that can run here
+	@command -v chromium >/dev/null || \
+		echo "No Chromium, so no browser tests here. To install it: apt-get install chromium"
+	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"; \
+	{ command -v initdb && command -v postgres; } >/dev/null || \
+		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"
+	$(BIN)/pytest --cov --cov-branch --cov-fail-under=95
+
+lint: export DEBUG := true
+lint: export DATABASE_URL := sqlite://:memory:
+lint: install  ## formatting, linting, types, import rules, missing migrations, Django's deployment checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy config accounts protected tests
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	@echo "$(BIN)/python manage.py check --deploy --fail-level WARNING"
+	@DEBUG=false ALLOWED_HOSTS=example.com API_BASE_URL=https://api.example.com \
+	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))')" \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: install  ## the benchmarks, as ratios measured in one run
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+storm: install  ## tabs, workers, hosts and faults against a strict API
+	$(BIN)/python -m tests.load.storm $(ARGS)
+
+lock:  ## requirements.lock from pyproject.toml; make lock UPGRADE=1 takes the newest versions
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	$(PYTHON) -m venv "$$tools" && "$$tools/bin/pip" install --quiet uv && \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--group production --group test --group lint --group run $(if $(UPGRADE),--upgrade) \
+		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+
+clean:  ## away with .venv, caches and coverage; the database stays
+	rm -rf .venv .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

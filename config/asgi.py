@@ -1,0 +1,9 @@
+"""The ASGI application. Django runs the site's synchronous views in threads and buffers their streams: prefer WSGI."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+application = get_asgi_application()

@@ -1,0 +1,158 @@
+"""Settings, top to bottom. What differs between deployments comes from the environment; `.env.example` lists it all.
+
+With nothing set, `manage.py` means a developer's machine (DEBUG, a throw-away key, the demo API). A WSGI or ASGI
+server, or a SECRET_KEY in the environment, means production: there nothing has a convenient default.
+"""
+
+import sys
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+
+def required_in_production(name: str, development: str) -> str:
+    """The variable `name`; without it `development` in DEBUG, else an ImproperlyConfigured that names it."""
+    value: str = env.str(name, default="")
+    if not value and not DEBUG:
+        raise ImproperlyConfigured(f"Set the environment variable {name} (or DEBUG=true on a developer's machine).")
+    return value or development
+
+
+# --- Development or production ---------------------------------------------------------------------------------------
+DEBUG = env.bool("DEBUG", default=Path(sys.argv[0]).name == "manage.py" and "SECRET_KEY" not in env)
+SECRET_KEY = required_in_production("SECRET_KEY", "development-only-" + "0" * 50)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+ALLOWED_HOSTS = [
+    host.strip()
+    for host in required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+    if host.strip()
+]
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# --- The API behind this site ----------------------------------------------------------------------------------------
+API_BASE_URL = required_in_production("API_BASE_URL", "http://127.0.0.1:8001")
+API_DIALECT = env.str("API_DIALECT", default="token-pair")
+API_USERNAME_FIELD = env.str("API_USERNAME_FIELD", default="")
+API_CONNECT_TIMEOUT = env.float("API_CONNECT_TIMEOUT", default=3.0)
+API_READ_TIMEOUT = env.float("API_READ_TIMEOUT", default=10.0)
+API_REFRESH_AHEAD = env.float("API_REFRESH_AHEAD", default=30.0)
+
+# --- The sealed session in the browser's cookie ----------------------------------------------------------------------
+API_SESSION_KEYS = env.list("API_SESSION_KEYS", default=[])
+API_SESSION_COOKIE_NAME = env.str("API_SESSION_COOKIE_NAME", default="session" if DEBUG else "__Host-session")
+API_SESSION_COOKIE_SECURE = env.bool("API_SESSION_COOKIE_SECURE", default=not DEBUG)
+API_SESSION_COOKIE_SAMESITE = env.str("API_SESSION_COOKIE_SAMESITE", default="Lax")
+API_SESSION_LEEWAY = env.float("API_SESSION_LEEWAY", default=30.0)
+API_SESSION_CHECK = env.str("API_SESSION_CHECK", default="on-rotation")
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "accounts",
+    "protected",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Outside of everything that can answer by itself: whatever the answer, a rotated session goes out with it.
+    "accounts.middleware.ApiSessionMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+# Two engines: the admin's context processors look at Django's own session; our pages need none of it, and stay quick.
+TEMPLATES = [
+    {
+        "NAME": "admin",
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+    {
+        "NAME": "pages",
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+    },
+]
+
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DATABASES["default"]["CONN_MAX_AGE"] = None
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"].setdefault("OPTIONS", {}).update(
+        {
+            "timeout": 20,
+            # A deferred transaction that turns into a writer meets "database is locked", whatever the timeout.
+            "transaction_mode": "IMMEDIATE",
+            # FULL: a stored rotation survives a power failure; the API has spent the old token by then.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        }
+    )
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+# Files are served from the apps' own folders: a deployment needs no collectstatic step.
+WHITENOISE_USE_FINDERS = True
+
+# --- Security --------------------------------------------------------------------------------------------------------
+TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)
+if TRUSTED_PROXY_COUNT:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
+SECURE_HSTS_PRELOAD = not DEBUG
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = not DEBUG
+CSRF_COOKIE_SECURE = not DEBUG
+X_FRAME_OPTIONS = "DENY"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.reporting.SecretsFilter"
+
+# --- Logs ------------------------------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+}
