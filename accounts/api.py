@@ -1,0 +1,136 @@
+"""`request.api`: the API as the signed-in user sees it, with the bearer token, and a refresh where one is needed."""
+
+import time
+from typing import Any
+
+import requests
+from django.http import HttpRequest
+
+from accounts.browser import BrowserSession
+from accounts.conf import conf
+from accounts.exceptions import ApiMisbehaved, ApiUnavailable
+from accounts.retry_after import parse_retry_after
+from accounts.rotation import Means
+from accounts.tokens import TokenPair
+from accounts.transport import pooled_adapter, prepare
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_CALLS = 5
+_SENT_TWICE = (type(None), bytes, str, dict, list, tuple)
+
+
+class ApiClient:
+    """Calls the API for one browser. A path starts with a slash, and is relative to API_BASE_URL."""
+
+    def __init__(self, browser: BrowserSession) -> None:
+        self._browser = browser
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """GET; see `request`."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        """POST; see `request`."""
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> requests.Response:
+        """PUT; see `request`."""
+        return self.request("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> requests.Response:
+        """PATCH; see `request`."""
+        return self.request("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Any) -> requests.Response:
+        """DELETE; see `request`."""
+        return self.request("DELETE", path, **options)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Any = None,
+        data: Any = None,
+        json: Any = None,
+        headers: dict[str, str] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Call the API as the signed-in user; the answer is the API's own, up to and including its 4xx.
+
+        A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
+        acted on the first one. It takes a body that can be sent twice; with any other, a 401 ends in ApiUnavailable,
+        and the next call has a new token. `stream` leaves the body for the caller to read and close.
+
+        Raises SignInRequired; ApiUnavailable for no answer in time and for a 5xx; ApiMisbehaved for a redirect, and for
+        a 401 to a token that the API has only just handed out.
+        """
+        started_at = time.time()
+        still_valid = False
+        for _ in range(_MOST_CALLS):
+            self._browser.ensure_fresh(conf.refresh_ahead)
+            tokens = self._browser.require().tokens
+            request = prepare(
+                method,
+                path,
+                headers={**(headers or {}), "Authorization": f"Bearer {tokens.access}"},
+                address=self._browser.address,
+                params=params,
+                data=data,
+                json=json,
+            )
+            response = _send(request, stream=stream, again=method in _SAFE_METHODS)
+            if response.status_code != 401:
+                return _usable(response)
+            response.close()
+            just_minted = self._browser.minted and tokens.received_at >= started_at
+            if (just_minted or still_valid) and _lives(tokens):
+                raise ApiMisbehaved("the API refuses an access token that it has just handed out or called valid")
+            still_valid = self._browser.rotate() is Means.STILL_VALID
+            if not isinstance(data, _SENT_TWICE):
+                raise ApiUnavailable("the access token had expired, and this body cannot be sent twice", retry_after=1)
+        raise ApiUnavailable("the API's access tokens expire faster than it answers")
+
+
+def _lives(tokens: TokenPair) -> bool:
+    """Whether a 401 for this token is no expiry. JWTs count in whole seconds: a life may be one second shorter."""
+    left = tokens.access_seconds_left()
+    return left is None or left > 1.0
+
+
+def _send(request: requests.PreparedRequest, *, stream: bool, again: bool) -> requests.Response:
+    """Send over the pool; `again` says that a request whose connection broke may be repeated once."""
+    try:
+        response = pooled_adapter().send(
+            request, stream=stream, timeout=(conf.connect_timeout, conf.read_timeout), proxies={}
+        )
+        if not stream:
+            # Reads the body, which gives the connection back to the pool.
+            _ = response.content
+    except requests.Timeout as error:
+        raise ApiUnavailable("no answer in time") from error
+    except requests.RequestException as error:
+        if again:
+            # Typically a kept-alive connection that the API closed at the moment of sending.
+            return _send(request, stream=stream, again=False)
+        raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
+    return response
+
+
+def _usable(response: requests.Response) -> requests.Response:
+    status = response.status_code
+    if status >= 500:
+        response.close()
+        raise ApiUnavailable(f"status {status}", retry_after=parse_retry_after(response.headers.get("Retry-After")))
+    if response.is_redirect:
+        # Followed, it could lead the user's token to another host.
+        response.close()
+        raise ApiMisbehaved(f"status {status}: a redirect")
+    return response
+
+
+class ApiRequest(HttpRequest):
+    """A request that went through `accounts.middleware.ApiSessionMiddleware`."""
+
+    api_session: BrowserSession
+    api: ApiClient

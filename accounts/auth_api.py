@@ -1,0 +1,64 @@
+"""What we ask of the API's own sign-in machinery. The dialect spells it, the transport sends it."""
+
+import logging
+from collections.abc import Callable
+
+from accounts.conf import conf
+from accounts.dialects import current_dialect
+from accounts.dialects.base import ApiAnswer, ApiCall, RefreshOutcome, SignedIn, Unknown
+from accounts.exceptions import ApiUnavailable
+from accounts.tokens import TokenPair
+from accounts.transport import AnswerLost, Deadline, NotSent, call_once
+
+logger = logging.getLogger(__name__)
+
+_REVOCATION_SECONDS = 3.0
+
+
+def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
+    """Sign in at the API for the browser at `address`. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
+    dialect = current_dialect()
+    try:
+        answer = _call(dialect.sign_in(username, password), address=address, seconds=conf.attempt_seconds)
+    except (NotSent, AnswerLost) as error:
+        raise ApiUnavailable(f"sign-in: {error}") from error
+    return dialect.read_sign_in(answer, username)
+
+
+def request_refresh(tokens: TokenPair, *, address: str, renew_lease: Callable[[], bool]) -> RefreshOutcome:
+    """Spend the refresh token. At most two attempts, and the second only where the first can have spent nothing.
+
+    That is: its connection was never established; or the dialect says that the API takes the same token twice, and
+    `renew_lease` says that nobody else has started meanwhile.
+    """
+    dialect = current_dialect()
+    call = dialect.refresh(tokens)
+    try:
+        answer = _call(call, address=address, seconds=conf.attempt_seconds)
+    except (NotSent, AnswerLost) as error:
+        again = isinstance(error, NotSent) or dialect.replay_is_safe
+        if not (again and renew_lease()):
+            return Unknown(f"{type(error).__name__}: {error}")
+        try:
+            answer = _call(call, address=address, seconds=conf.attempt_seconds)
+        except (NotSent, AnswerLost) as second:
+            return Unknown(f"{type(second).__name__}: {second}")
+    return dialect.read_refresh(answer, tokens)
+
+
+def request_revocation(tokens: TokenPair, *, address: str) -> None:
+    """Ask the API to forget a pair: best effort and quick. Never raises; what fails is logged."""
+    call = current_dialect().revoke(tokens)
+    if call is None:
+        return
+    try:
+        answer = _call(call, address=address, seconds=_REVOCATION_SECONDS)
+    except (NotSent, AnswerLost) as error:
+        logger.warning("a token pair could not be revoked at the API: %s", error)
+    else:
+        logger.debug("revocation answered %s", answer.status)
+
+
+def _call(call: ApiCall, *, address: str, seconds: float) -> ApiAnswer:
+    with Deadline(seconds) as deadline:
+        return call_once(call, address=address, deadline=deadline)

@@ -1,0 +1,169 @@
+"""What one request knows of its browser's session: `request.api_session`."""
+
+import time
+
+from django.http import HttpRequest
+
+from accounts.address import client_address
+from accounts.conf import conf
+from accounts.cookies import read_cookies
+from accounts.dialects import current_dialect
+from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded
+from accounts.judge import Presented
+from accounts.rotation import Means, check_in, newest_to_write, rotate
+from accounts.session import ApiSession
+from accounts.tokens import TokenPair, User
+
+
+class BrowserSession:
+    """The session of the browser behind one request. Nothing is opened before somebody looks.
+
+    `held` starts as what the browser presented, and moves on when this request rotates, adopts or signs in.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._arrived = time.monotonic()
+        self._presented: Presented | None = None
+        self._held: ApiSession | None = None
+        self._over: SessionEnded | None = None
+        #: Whether anybody looked: then the answer depends on the cookie.
+        self.looked_at = False
+        #: Whether the browser has to be told of `held`.
+        self.changed = False
+        #: Whether this request signed in.
+        self.signed_in = False
+        #: Whether the pair that is held came from the API in this very request.
+        self.minted = False
+
+    @property
+    def held(self) -> ApiSession | None:
+        """The session that this request holds by now; None for a visitor who is not signed in."""
+        if not self.looked_at:
+            self.looked_at = True
+            self._open()
+        return self._held
+
+    @property
+    def user(self) -> User | None:
+        """Who is signed in, in the API's words."""
+        return self.held.user if self.held else None
+
+    @property
+    def presented(self) -> Presented:
+        """What the browser came with. Raises NotSignedIn where that was no session."""
+        if self._presented is None:
+            raise NotSignedIn("this browser presented no session")
+        return self._presented
+
+    @property
+    def replaced(self) -> bool:
+        """Whether this request signed in over an older session, whose late answers may still be on their way."""
+        return self.signed_in and self._presented is not None
+
+    @property
+    def ended(self) -> SessionEnded | None:
+        """Why the session that the browser presented is over, once this request has found out."""
+        return self._over
+
+    @property
+    def address(self) -> str:
+        """The browser's address, as far as the trusted proxies tell it."""
+        return client_address(self._request)
+
+    def require(self) -> ApiSession:
+        """The session, or SignInRequired."""
+        session = self.held
+        if session is None:
+            raise self._over or NotSignedIn("this browser holds no session")
+        return session
+
+    def require_living(self) -> ApiSession:
+        """The session, after a look at its record. Raises SignInRequired if it is over, or ApiUnavailable."""
+        try:
+            self._held = check_in(self.require(), self.presented)
+        except SessionEnded as ended:
+            raise self._end(ended) from ended
+        return self._held
+
+    def ensure_fresh(self, for_seconds: float = 0.0) -> float | None:
+        """Make the access token last `for_seconds` from now, if it can be done; returns the seconds that it does last.
+
+        An API that refreshes only expired tokens is not asked early. Where the token is still good, a refresh that
+        fails does not matter. None where the API does not tell how long its tokens live. Raises SignInRequired, or ApiError
+        where the token has expired and cannot be refreshed now.
+        """
+        tokens = self.require().tokens
+        left = tokens.access_seconds_left()
+        if left is None or not _is_due(tokens, left, for_seconds):
+            return left
+        if left <= 0:
+            self.rotate()
+        else:
+            try:
+                self.rotate(patient=False)
+            except ApiUnavailable:
+                return tokens.access_seconds_left()
+        return self.require().tokens.access_seconds_left()
+
+    def rotate(self, *, patient: bool = True) -> Means:
+        """Get a newer pair. Raises SessionEnded or ApiUnavailable."""
+        session = self.require()
+        try:
+            rotated = rotate(session, self.presented, patient=patient)
+        except SessionEnded as ended:
+            raise self._end(ended) from ended
+        if rotated.means is not Means.STILL_VALID:
+            self._held = rotated.session
+            self.changed = True
+            self.minted = rotated.means is Means.MINTED
+        return rotated.means
+
+    def begin(self, session: ApiSession) -> None:
+        """This request signed in: `session` takes the place of whatever there was."""
+        self.looked_at = self.changed = self.signed_in = True
+        self._held, self._over = session, None
+
+    def finish(self, ended: SessionEnded) -> None:
+        """This request ended the session."""
+        self._end(ended)
+
+    def outgoing(self) -> ApiSession | None:
+        """What the way out writes into the cookie; None for nothing."""
+        session = self._held
+        if session is None or not self.changed:
+            return None
+        return session if self.signed_in else newest_to_write(session, self.presented)
+
+    def _open(self) -> None:
+        session = read_cookies(self._request.COOKIES)
+        if session is None:
+            return
+        self._held = session
+        self._presented = Presented(generation=session.generation, arrived=self._arrived, address=self.address)
+        if session.confirmed and not conf.checks_every_request:
+            return
+        try:
+            self._held = check_in(session, self._presented)
+            self.changed = not session.confirmed
+        except SessionEnded as ended:
+            self._end(ended)
+        except ApiUnavailable:
+            # Nobody is turned away for bookkeeping; but who asked for a check of every request gets one, or a 503.
+            if conf.checks_every_request:
+                raise
+
+    def _end(self, ended: SessionEnded) -> SessionEnded:
+        self._held, self._over, self.changed = None, ended, False
+        return ended
+
+
+def _is_due(tokens: TokenPair, left: float, for_seconds: float) -> bool:
+    """Whether to refresh before the next call, by our own clock: a 401 that can be foreseen costs a round trip."""
+    if left <= 0:
+        return True
+    if not current_dialect().refreshes_early or left >= for_seconds or tokens.access_expires_at is None:
+        return False
+    life = tokens.access_expires_at - tokens.received_at
+    # A token that never lives so long is replaced in the second half of its life, and not by every request.
+    return life > for_seconds or left < life / 2

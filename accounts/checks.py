@@ -1,0 +1,135 @@
+"""System checks: what `manage.py check` says about insecure or contradictory settings, each with a way out."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+
+from accounts.conf import conf
+from accounts.dialects import BUILT_IN, current_dialect
+
+_SHORTEST_KEY = 32
+
+
+@register(Tags.security)
+def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if any(len(key) < _SHORTEST_KEY for key in settings.API_SESSION_KEYS):
+        return [
+            Error(
+                f"A key in API_SESSION_KEYS has fewer than {_SHORTEST_KEY} characters.",
+                hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+                id="accounts.E001",
+            )
+        ]
+    return []
+
+
+@register()
+def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        current_dialect()
+    except (ImportError, AttributeError, TypeError) as error:
+        return [
+            Error(
+                f"API_DIALECT is {conf.dialect!r}, which cannot be loaded: {error}",
+                hint=f"Use one of {', '.join(BUILT_IN)}, or the dotted path of a subclass of Dialect.",
+                id="accounts.E002",
+            )
+        ]
+    return []
+
+
+@register()
+def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    url = urlsplit(conf.base_url)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or url.username:
+        return [
+            Error(
+                "API_BASE_URL is not the address of an API.",
+                hint="It looks like https://api.example.com/v1: no user, no query, no fragment.",
+                id="accounts.E003",
+            )
+        ]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    url = urlsplit(conf.base_url)
+    if url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+        return [
+            Warning(
+                "API_BASE_URL is not https: passwords and tokens cross the network in the clear.",
+                hint="Use https, or a TLS proxy on this host.",
+                id="accounts.W001",
+            )
+        ]
+    return []
+
+
+@register(Tags.security)
+def check_cookie(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    if conf.cookie_samesite not in ("Lax", "Strict"):
+        messages.append(
+            Error(
+                f"API_SESSION_COOKIE_SAMESITE is {conf.cookie_samesite!r}.",
+                hint="Use Lax, or Strict where no link from another site may arrive signed in.",
+                id="accounts.E004",
+            )
+        )
+    if conf.cookie_name.startswith(("__Host-", "__Secure-")) and not conf.cookie_secure:
+        messages.append(
+            Error(
+                f"Browsers refuse a cookie named {conf.cookie_name!r} without Secure.",
+                hint="Set API_SESSION_COOKIE_SECURE=true, or give the cookie another name.",
+                id="accounts.E005",
+            )
+        )
+    if conf.cookie_name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
+        messages.append(
+            Error(
+                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which Django uses for a cookie of its own.",
+                hint="Give the session cookie a name of its own.",
+                id="accounts.E006",
+            )
+        )
+    return messages
+
+
+@register()
+def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    if settings.API_SESSION_CHECK not in ("on-rotation", "every-request"):
+        messages.append(
+            Error(
+                f"API_SESSION_CHECK is {settings.API_SESSION_CHECK!r}.",
+                hint="Use on-rotation or every-request.",
+                id="accounts.E007",
+            )
+        )
+    if conf.connect_timeout <= 0 or conf.read_timeout <= 0 or conf.leeway < 0 or conf.refresh_ahead < 0:
+        messages.append(
+            Error(
+                "A timeout is not above zero, or API_SESSION_LEEWAY or API_REFRESH_AHEAD is below it.",
+                hint="These are seconds: API_CONNECT_TIMEOUT, API_READ_TIMEOUT, API_SESSION_LEEWAY, API_REFRESH_AHEAD.",
+                id="accounts.E008",
+            )
+        )
+    return messages
+
+
+@register(Tags.database)
+def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"ATOMIC_REQUESTS is on for the database {alias!r}: a rollback could lose tokens that the API handed out.",
+            hint="Turn it off, and use transaction.atomic() around what needs it, after the calls to the API.",
+            id="accounts.E009",
+        )
+        for alias, database in settings.DATABASES.items()
+        if database.get("ATOMIC_REQUESTS")
+    ]

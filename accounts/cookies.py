@@ -1,0 +1,149 @@
+"""The session cookie: in from the browser, out to the browser.
+
+A sealed session that fits one cookie is one. A larger one is cut into numbered parts: NAME starts with how many there
+are ("3."), NAME-1, NAME-2 ... follow. Sealed text has no dot in it, so the two cannot be mistaken for each other.
+
+A sign-in over an older session is written twice: the second copy, NAME-new, lives as long as the leeway. An answer of
+the older session that is still on its way knows nothing of that name, so it can neither replace nor delete it.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+
+from django.http import HttpResponseBase
+
+from accounts.conf import conf
+from accounts.exceptions import ApiMisbehaved
+from accounts.sealing import CannotOpen
+from accounts.session import ApiSession
+
+logger = logging.getLogger(__name__)
+
+#: Browsers drop a cookie that is larger, with its name and attributes, and say nothing.
+LARGEST_COOKIE_BYTES = 4096
+#: Above this, proxies and servers with default limits (8 KB a header) begin to refuse requests.
+WARN_FROM_BYTES = 8 * 1024
+LARGEST_SESSION_BYTES = 16 * 1024
+
+_ATTRIBUTES_BYTES = 160
+_COUNTED = re.compile(r"([2-9])\.(.+)", re.ASCII)
+_SHORTEST_LIFE_SECONDS = 60
+
+
+def read_cookies(cookies: Mapping[str, str]) -> ApiSession | None:
+    """The session that a browser presents; None where there is none, or none that a key of ours opens."""
+    session = _open(_join_parts(cookies))
+    if _spare_name() not in cookies:
+        return session
+    spare = _open(cookies[_spare_name()])
+    if spare is None or (session is not None and session.id == spare.id):
+        return session
+    return spare
+
+
+def check_size(session: ApiSession) -> None:
+    """Raises ApiMisbehaved where the tokens of `session` are too large to be kept in cookies."""
+    size = len(session.seal_for_cookie())
+    if size > LARGEST_SESSION_BYTES:
+        raise ApiMisbehaved(
+            f"the API's tokens make a cookie of {size} bytes; the limit is {LARGEST_SESSION_BYTES} bytes "
+            "(LARGEST_SESSION_BYTES in accounts/cookies.py). Ask the API for smaller tokens."
+        )
+
+
+def write_cookies(
+    response: HttpResponseBase, session: ApiSession, *, presented: Mapping[str, str], replacing: bool = False
+) -> None:
+    """Set the session on `response`, and delete the parts among the `presented` cookies that it no longer needs.
+
+    `replacing` says that this is a sign-in over an older session. A session that is too large is logged and not
+    written: what the browser has is better than what it would drop.
+    """
+    text = session.seal_for_cookie()
+    if len(text) > LARGEST_SESSION_BYTES:
+        logger.error("session %s: %s bytes exceed the limit of %s", session.id, len(text), LARGEST_SESSION_BYTES)
+        return
+    if len(text) > WARN_FROM_BYTES:
+        logger.warning(
+            "session %s: its cookies have %s bytes; servers and proxies with default limits refuse headers from %s on",
+            session.id,
+            len(text),
+            WARN_FROM_BYTES,
+        )
+    left = session.tokens.refresh_seconds_left()
+    # Never zero: that would delete the cookie, and a clock may be off. Whether the token is dead is the API's to say.
+    max_age = None if left is None else max(math.ceil(left), _SHORTEST_LIFE_SECONDS)
+    parts = _cut(text)
+    for name, value in parts.items():
+        _set(response, name, value, max_age)
+    for name in _part_names(presented):
+        if name not in parts:
+            _delete(response, name)
+    if replacing and len(parts) == 1:
+        _set(response, _spare_name(), text, math.ceil(conf.leeway))
+
+
+def delete_cookies(response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
+    """Delete the session cookie with all its parts."""
+    for name in {conf.cookie_name, *_part_names(presented)} | ({_spare_name()} & presented.keys()):
+        _delete(response, name)
+
+
+def _open(text: str | None) -> ApiSession | None:
+    if not text:
+        return None
+    try:
+        return ApiSession.open_cookie(text)
+    except CannotOpen:
+        # Left alone: another host may hold the key, and this one must not sign its users out.
+        logger.debug("a session cookie that no key opens")
+        return None
+
+
+def _join_parts(cookies: Mapping[str, str]) -> str | None:
+    name = conf.cookie_name
+    first = cookies.get(name, "")
+    counted = _COUNTED.fullmatch(first)
+    if counted is None:
+        return first or None
+    rest = [cookies.get(f"{name}-{number}", "") for number in range(1, int(counted[1]))]
+    return counted[2] + "".join(rest) if all(rest) else None
+
+
+def _cut(text: str) -> dict[str, str]:
+    name = conf.cookie_name
+    room = LARGEST_COOKIE_BYTES - _ATTRIBUTES_BYTES - len(f"{name}-0=0.")
+    if len(text) <= room:
+        return {name: text}
+    chunks = [text[start : start + room] for start in range(0, len(text), room)]
+    return {name: f"{len(chunks)}.{chunks[0]}"} | {
+        f"{name}-{number}": chunk for number, chunk in enumerate(chunks) if number
+    }
+
+
+def _part_names(cookies: Mapping[str, str]) -> list[str]:
+    """The numbered parts among the cookies, whether or not they belong to anything."""
+    return [name for number in range(1, 10) if (name := f"{conf.cookie_name}-{number}") in cookies]
+
+
+def _spare_name() -> str:
+    return f"{conf.cookie_name}-new"
+
+
+def _set(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=max_age,
+        path="/",
+        secure=conf.cookie_secure,
+        httponly=True,
+        samesite=conf.cookie_samesite,  # type: ignore[arg-type]  # checked by accounts.E005
+    )
+
+
+def _delete(response: HttpResponseBase, name: str) -> None:
+    """As it was set: browsers ignore a `__Host-` cookie without Secure, also one that deletes."""
+    _set(response, name, "", 0)

@@ -1,0 +1,68 @@
+"""The default dialect: POST /auth/login, /auth/refresh and /auth/logout with a pair of JWTs (or opaque tokens)."""
+
+from accounts.dialects.base import (
+    ApiAnswer,
+    ApiCall,
+    Dialect,
+    Refreshed,
+    RefreshOutcome,
+    Refused,
+    SignedIn,
+    StillValid,
+    Unknown,
+    raise_for_sign_in,
+    unknown,
+    user_from,
+)
+from accounts.exceptions import ApiMisbehaved
+from accounts.tokens import TokenPair, receive_pair, unverified_claims
+
+
+class TokenPairDialect(Dialect):
+    """An API that wants both tokens to refresh, and only once the access token has run out."""
+
+    refreshes_early = False
+    replay_is_safe = False
+    username_field = "email"
+
+    def sign_in(self, username: str, password: str) -> ApiCall:
+        return ApiCall(method="POST", path="/auth/login", json={self.name_field(): username, "password": password})
+
+    def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
+        raise_for_sign_in(answer)
+        tokens = _read_pair(answer)
+        user = unverified_claims(tokens.access).get("user") or answer.json_object().get("user")
+        return SignedIn(user_from(user, username), tokens)
+
+    def refresh(self, tokens: TokenPair) -> ApiCall:
+        return ApiCall(
+            method="POST", path="/auth/refresh", json={"accessToken": tokens.access, "refreshToken": tokens.refresh}
+        )
+
+    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
+        if answer.status == 200:
+            try:
+                return Refreshed(_read_pair(answer, previous=tokens))
+            except ApiMisbehaved as error:
+                return Unknown(str(error))
+        # The API's own words, status and shape: a gateway's page with the same status says nothing about the token.
+        if isinstance(answer.json_object().get("message"), str):
+            if answer.status == 400:
+                return StillValid()
+            if answer.status in (401, 404):
+                return Refused()
+        return unknown(answer)
+
+    def revoke(self, tokens: TokenPair) -> ApiCall:
+        return ApiCall(method="POST", path="/auth/logout", json={"refreshToken": tokens.refresh})
+
+
+def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPair:
+    body = answer.json_object()
+    return receive_pair(
+        body.get("accessToken"),
+        body.get("refreshToken"),
+        access_expires_in=body.get("expires_in"),
+        refresh_expires_in=body.get("refresh_expires_in"),
+        previous=previous,
+    )

@@ -1,0 +1,55 @@
+"""The end of a session: why, for whom, and who may delete the cookie."""
+
+import logging
+from uuid import UUID
+
+from accounts.auth_api import request_revocation
+from accounts.exceptions import SessionEnded
+from accounts.judge import Presented
+from accounts.models import EndReason, SessionRecord
+from accounts.sealing import CannotOpen
+from accounts.session import ApiSession
+from accounts.signals import reuse_detected, session_ended
+
+logger = logging.getLogger(__name__)
+
+
+def end_session(session_id: UUID, reason: EndReason, *, up_to_generation: int | None = None) -> bool:
+    """End a session for every holder. Logs and signals it once, and says whether this call was the one that did."""
+    ended = SessionRecord.objects.end(session_id, reason, up_to_generation=up_to_generation)
+    if ended:
+        logger.info("session %s ended: %s", session_id, reason.value)
+        session_ended.send(sender=SessionRecord, session_id=session_id, reason=reason)
+    return ended
+
+
+def over(record: SessionRecord | None, session: ApiSession, presented: Presented) -> SessionEnded:
+    """What to raise for a session whose record has ended, or is gone."""
+    if record is None:
+        return SessionEnded("forgotten", delete_cookie=True)
+    if record.end_reason == EndReason.REVOKED:
+        # Staff ended it without the cookie's secret, so its pair could not be opened until this browser showed up.
+        request_revocation(session.tokens, address=presented.address)
+    # Whoever replaced it wrote a new session into this very cookie.
+    replaced = record.end_reason == EndReason.REPLACED
+    return SessionEnded(record.end_reason, delete_cookie=record.has_ended_before(presented.arrived) and not replaced)
+
+
+def reuse(record: SessionRecord, session: ApiSession, presented: Presented) -> SessionEnded:
+    """End a session whose retired generation came back: its cookie was copied, and nobody can tell who is who."""
+    if end_session(session.id, EndReason.REUSED):
+        logger.warning(
+            "session %s of %s: generation %s was used again from %s, so it was ended for everybody",
+            session.id,
+            record.user_name,
+            presented.generation,
+            presented.address or "an unknown address",
+        )
+        reuse_detected.send(
+            sender=SessionRecord, session_id=session.id, user_name=record.user_name, address=presented.address
+        )
+        try:
+            request_revocation(session.open_record(record.sealed).tokens, address=presented.address)
+        except CannotOpen:
+            request_revocation(session.tokens, address=presented.address)
+    return SessionEnded(EndReason.REUSED, delete_cookie=True)

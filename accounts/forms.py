@@ -1,0 +1,33 @@
+"""The sign-in form."""
+
+from typing import Any
+
+from django import forms
+
+from accounts.dialects import current_dialect
+
+
+class SignInForm(forms.Form):
+    """Name and password for the API. Whether they are right is for the API to say."""
+
+    username = forms.CharField(
+        max_length=254,
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+    next = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        username = self.fields["username"]
+        username.label = "Email" if current_dialect().name_field() == "email" else "User name"
+        if username.label == "Email":
+            username.widget.attrs["inputmode"] = "email"
+        for field in self.visible_fields():
+            field.field.widget.attrs["aria-describedby"] = f"{field.auto_id}_errors"
+            if field.errors:
+                field.field.widget.attrs["aria-invalid"] = "true"

@@ -1,0 +1,63 @@
+"""In from the browser: `request.api_session` and `request.api`. Out to the browser: the cookie, where it changed."""
+
+import logging
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from requests import RequestException
+
+from accounts.answers import answer_api_error, answer_sign_in_required
+from accounts.api import ApiClient, ApiRequest
+from accounts.browser import BrowserSession
+from accounts.cookies import delete_cookies, write_cookies
+from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
+
+logger = logging.getLogger(__name__)
+
+
+class ApiSessionMiddleware:
+    """Opens the browser's session when a view looks at it, and hands it back, changed or ended, on any answer."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: ApiRequest) -> HttpResponseBase:
+        request.api_session = BrowserSession(request)
+        request.api = ApiClient(request.api_session)
+        response = self.get_response(request)
+        return hand_over(request, response)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The answer to what a view could not deal with: nobody's fault but the session's or the API's."""
+        if isinstance(error, SignInRequired):
+            return answer_sign_in_required(request, error)
+        if isinstance(error, RequestException):
+            # A view read the API's answer, and it was not what it claimed to be: no JSON, or an error status.
+            error = ApiMisbehaved(type(error).__name__)
+        if isinstance(error, ApiError):
+            logger.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+            return answer_api_error(request, error)
+        return None
+
+
+def hand_over(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Write the session cookie where it changed, delete it where the session is over; else leave it alone.
+
+    An answer that depends on the session is never stored by a shared cache, and one that carries it by none.
+    """
+    browser = request.api_session
+    if not browser.looked_at:
+        return response
+    patch_vary_headers(response, ["Cookie"])
+    patch_cache_control(response, private=True)
+    if browser.ended is not None:
+        if browser.ended.delete_cookie:
+            delete_cookies(response, presented=request.COOKIES)
+            response["Cache-Control"] = "private, no-store"
+        return response
+    session = browser.outgoing()
+    if session is not None:
+        write_cookies(response, session, presented=request.COOKIES, replacing=browser.replaced)
+        response["Cache-Control"] = "private, no-store"
+    return response

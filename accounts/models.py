@@ -1,0 +1,213 @@
+"""What the server remembers of each sign-in: the record that arbitrates rotation, and that the admin shows.
+
+Every change is one conditional UPDATE of one row, keyed by the session id, so any database that Django runs on can
+arbitrate, and the rows can be spread over several. Times are compared by the database's clock, never by the hosts'.
+"""
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.session import ApiSession
+from accounts.text import clean_text
+
+
+class EndReason(models.TextChoices):
+    """Why a session ended. Nothing else ends one."""
+
+    REFUSED = "refused", "the API refused the refresh token"
+    EXPIRED = "expired", "the refresh token expired"
+    SIGNED_OUT = "signed-out", "the user signed out"
+    REPLACED = "replaced", "the user signed in again"
+    REVOKED = "revoked", "staff ended it"
+    REUSED = "reused", "a copied cookie was used"
+
+
+class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
+    """The verbs of the hand-over. Each says whether it changed the row."""
+
+    def living(self, session_id: UUID) -> "SessionRecordQuerySet":
+        return self.filter(pk=session_id, ended_at=None)
+
+    def look(self, session_id: UUID) -> "SessionRecord | None":
+        """The record as it is now, with the database's time in `db_now`; None where there is none."""
+        looked_at = time.monotonic()
+        record = self.annotate(database_time=Now()).filter(pk=session_id).first()
+        if record is not None:
+            record.db_now, record.looked_at = record.database_time, looked_at  # type: ignore[attr-defined]
+        return record
+
+    def begin(self, session: ApiSession, *, address: str, user_agent: str) -> "SessionRecord":
+        """Remember a new sign-in."""
+        return self.create(
+            id=session.id,
+            user_id=str(session.user.id)[:255],
+            user_name=session.user.name[:255],
+            expires_at=session.tokens.refresh_expiry(),
+            address=address or None,
+            user_agent=clean_text(user_agent, 255),
+        )
+
+    def claim(self, session_id: UUID, *, generation: int, owner: str, lease_seconds: float) -> bool:
+        """Take the lease to rotate `generation`: nobody else may hold one, and no pause after a failure may run.
+
+        The record may be behind its cookie: it was restored from a backup, or could not store the last rotation.
+        """
+        free = Q(lease_until=None) | Q(lease_until__lte=Now())
+        rested = Q(retry_at=None) | Q(retry_at__lte=Now())
+        return bool(
+            self.living(session_id)
+            .filter(free, rested, generation__lte=generation)
+            .update(lease_owner=owner, lease_until=Now() + timedelta(seconds=lease_seconds), retry_at=None)
+        )
+
+    def renew(self, session_id: UUID, *, owner: str, lease_seconds: float) -> bool:
+        """Start the lease anew before a second attempt, if it is still `owner`'s."""
+        return bool(
+            self.living(session_id)
+            .filter(lease_owner=owner)
+            .update(lease_until=Now() + timedelta(seconds=lease_seconds))
+        )
+
+    def release(self, session_id: UUID, *, owner: str, retry_in: float | None = None) -> bool:
+        """Give the lease back; with `retry_in` nobody may claim for so many seconds."""
+        retry_at = None if retry_in is None else Now() + timedelta(seconds=retry_in)
+        return bool(
+            self.living(session_id)
+            .filter(lease_owner=owner)
+            .update(lease_owner="", lease_until=None, retry_at=retry_at)
+        )
+
+    def store(self, session: ApiSession, *, expires_at: datetime | None) -> bool:
+        """Keep a freshly minted generation, unless another one of that number or a newer one is there.
+
+        By generation and not by lease: one that stalled beyond its lease still brings the only living pair.
+        """
+        return bool(
+            self.living(session.id)
+            .filter(generation__lt=session.generation)
+            .update(
+                generation=session.generation,
+                sealed=session.seal_for_record(),
+                last_rotated_at=Now(),
+                expires_at=expires_at,
+                lease_owner="",
+                lease_until=None,
+                retry_at=None,
+            )
+        )
+
+    def confirm(self, record: "SessionRecord", session: ApiSession, *, leeway: float) -> bool:
+        """Note that the browser was seen with the generation of `session`, which retires all older ones now.
+
+        Only if the record still says what `record` says. A record that is behind its cookie catches up.
+        """
+        catch_up: dict[str, Any] = {}
+        if session.generation > record.generation:
+            catch_up = {"generation": session.generation, "sealed": session.seal_for_record()}
+        return bool(
+            self.living(session.id)
+            .filter(confirmed=record.confirmed, generation=record.generation)
+            .update(
+                confirmed=session.generation,
+                confirmed_at=Now(),
+                retired=record.retired_with(session.generation, leeway=leeway),
+                **catch_up,
+            )
+        )
+
+    def end(self, session_id: UUID, reason: EndReason, *, up_to_generation: int | None = None) -> bool:
+        """End the session for every holder, and forget its sealed copy.
+
+        With `up_to_generation`, only if no newer generation was stored in the meantime.
+        """
+        living = self.living(session_id)
+        if up_to_generation is not None:
+            living = living.filter(generation__lte=up_to_generation)
+        return bool(
+            living.update(ended_at=Now(), end_reason=reason, sealed="", lease_owner="", lease_until=None, retry_at=None)
+        )
+
+
+class SessionRecord(models.Model):
+    """One sign-in. Holds no readable token: `sealed` opens only with the secret in the session's own cookie."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+
+    generation = models.PositiveBigIntegerField("newest generation minted", default=0)
+    confirmed = models.PositiveBigIntegerField("newest generation the browser was seen with", default=0)
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    # [[generation, time], ...]: when the confirmation of that generation retired those below it. See `retired_at`.
+    retired = models.JSONField(default=list, blank=True)
+    sealed = models.TextField("the newest session, sealed", blank=True, default="")
+
+    lease_owner = models.CharField(max_length=64, blank=True, default="")
+    lease_until = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True)
+
+    ended_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    end_reason = models.CharField(max_length=16, blank=True, default="", choices=EndReason)
+
+    user_id = models.CharField("user id at the API", max_length=255, db_index=True)
+    user_name = models.CharField("user", max_length=255)
+    signed_in_at = models.DateTimeField(db_default=Now())
+    last_rotated_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField("refresh token expires at", null=True, blank=True, db_index=True)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=255, blank=True, default="")
+
+    objects = SessionRecordQuerySet.as_manager()
+
+    # Set by `look`: the database's time, and time.monotonic(), at the moment of the look.
+    db_now: datetime
+    looked_at: float
+
+    class Meta:
+        verbose_name = "session"
+        ordering = ("-signed_in_at",)
+
+    def __str__(self) -> str:
+        return f"session {self.id}"
+
+    def retired_at(self, generation: int) -> float | None:
+        """When `generation` was retired, in seconds since the epoch by the database's clock; None if it never was."""
+        if generation >= self.confirmed:
+            return None
+        return next((at for newer, at in self.retired if newer > generation), 0.0)
+
+    def retired_with(self, generation: int, *, leeway: float) -> list[list[float]]:
+        """The retirements after a confirmation of `generation` at `db_now`.
+
+        What is longer ago than twenty times the leeway is told apart no more, and neither are two confirmations within
+        a thirtieth of it, so the list stays short. Both only ever date a retirement later than it was, in favour of a
+        request that was under way.
+        """
+        now = self.db_now.timestamp()
+        kept = list(self.retired)
+        while len(kept) > 1 and kept[1][1] < now - 20 * leeway:
+            kept.pop(0)
+        bucket = max(leeway / 30, 0.001)
+        if kept and kept[-1][1] // bucket == now // bucket:
+            kept.pop()
+        return [*kept, [generation, now]]
+
+    def has_ended_before(self, arrived: float) -> bool:
+        """Whether the session was over when a request came in that arrived at `arrived` (time.monotonic())."""
+        return self.ended_at is not None and self.ended_at.timestamp() <= self.at_database(arrived)
+
+    def at_database(self, moment: float) -> float:
+        """A moment of this process (time.monotonic()) in seconds since the epoch by the database's clock."""
+        return self.db_now.timestamp() - (self.looked_at - moment)
+
+    def is_leased_to_another(self, owner: str) -> bool:
+        """Whether somebody other than `owner` is rotating at this moment."""
+        return self.lease_owner != owner and self.lease_until is not None and self.lease_until > self.db_now
+
+    def retry_in(self) -> float:
+        """Seconds until the pause after a failure is over; 0 if none runs."""
+        return max(0.0, (self.retry_at - self.db_now).total_seconds()) if self.retry_at else 0.0

@@ -1,0 +1,258 @@
+"""Rotation: the two-phase hand-over of the refresh token from one generation of a session to the next.
+
+A refresh token works once, many requests need the new pair at once, and the answer that carries it may get lost. So
+the record in the database arbitrates who spends the token, keeps the new pair until the browser has been seen with it,
+and tells a browser that missed something (which gets the newest session) from a copied cookie (which ends it).
+
+Throughout, `session` is what the request holds by now, and `presented` what its browser sent when it arrived.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from uuid import UUID, uuid4
+
+from django.db import Error as AnyDatabaseError
+
+from accounts.auth_api import request_refresh, request_revocation
+from accounts.conf import conf
+from accounts.dialects.base import Refreshed, Refused, StillValid
+from accounts.ending import end_session, over, reuse
+from accounts.exceptions import ApiUnavailable, SessionEnded
+from accounts.flights import Flights, NoResult
+from accounts.judge import Presented, Verdict, judge
+from accounts.models import EndReason, SessionRecord
+from accounts.records import drop_broken_connection, records_reachable, refuse_open_transaction
+from accounts.sealing import CannotOpen
+from accounts.session import ApiSession
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.010
+LONGEST_PAUSE_SECONDS = 0.100
+STORE_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+
+
+class Means(Enum):
+    """How a request got the session that it goes on with."""
+
+    MINTED = auto()  # the API gave it to this request, or to one in this process that this request waited for
+    ADOPTED = auto()  # another request had rotated, and the record kept the result
+    STILL_VALID = auto()  # the API says that the present access token is good
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """The session to go on with. `record` is what it was adopted from."""
+
+    session: ApiSession
+    means: Means
+    record: SessionRecord | None = None
+
+
+_flights: Flights[Rotated] = Flights()
+
+
+def rotate(session: ApiSession, presented: Presented, *, patient: bool = True) -> Rotated:
+    """Get a newer pair than the one that `session` holds. An impatient caller does not wait for others who are at it.
+
+    Raises SessionEnded; or ApiUnavailable, and then the session is as good as before.
+    """
+    refuse_open_transaction()
+    try:
+        rotated, mine = _flights.share(
+            (session.id, session.generation, patient),
+            lambda: _rotate(session, presented, patient=patient),
+            wait_seconds=conf.lease_seconds + conf.attempt_seconds if patient else 0.0,
+        )
+    except NoResult as no_result:
+        raise _share_failure(no_result.error) from no_result
+    if mine or rotated.record is None:
+        return rotated
+    # The other thread adopted by what its own browser presented; this one is judged by its own.
+    return _adopt(rotated.record, session, presented)
+
+
+def check_in(session: ApiSession, presented: Presented) -> ApiSession:
+    """Look at the record of a session that was just opened, and confirm that its browser has been seen with it.
+
+    Returns the session, confirmed unless a newer one is known. Raises SessionEnded; or ApiUnavailable where the records
+    cannot be reached.
+    """
+    with records_reachable():
+        while True:
+            record = SessionRecord.objects.look(session.id)
+            if record is None or record.ended_at is not None:
+                raise over(record, session, presented)
+            match judge(record, presented):
+                case Verdict.REUSE:
+                    raise reuse(record, session, presented)
+                case Verdict.LATE:
+                    return session
+            if record.confirmed == session.generation or SessionRecord.objects.confirm(
+                record, session, leeway=conf.leeway
+            ):
+                return replace(session, confirmed=True)
+            # Another request confirmed or rotated in between: look again at what it is now.
+
+
+def newest_to_write(session: ApiSession, presented: Presented) -> ApiSession | None:
+    """What the way out may write into the cookie: `session` or a newer generation; None if it was ended meanwhile.
+
+    Where the records cannot be reached, that is `session`: its pair may be the only living one.
+    """
+    try:
+        record = SessionRecord.objects.look(session.id)
+    except AnyDatabaseError:
+        drop_broken_connection()
+        return session
+    if record is None or record.ended_at is not None or judge(record, presented) is Verdict.REUSE:
+        return None
+    if record.generation <= session.generation:
+        return session
+    try:
+        return _open_copy(record, session)
+    except CannotOpen:
+        return None
+
+
+def _rotate(session: ApiSession, presented: Presented, *, patient: bool) -> Rotated:
+    owner = uuid4().hex
+    give_up_at = time.monotonic() + (conf.lease_seconds if patient else 0.0)
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        with records_reachable():
+            claimed = SessionRecord.objects.claim(
+                session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds
+            )
+        rotated = _spend(session, presented, owner) if claimed else _join(session, presented)
+        if rotated is not None:
+            return rotated
+        if time.monotonic() >= give_up_at:
+            raise ApiUnavailable("another request is still rotating this session")
+        time.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _join(session: ApiSession, presented: Presented) -> Rotated | None:
+    """Go along with what others did to the session; None while one of them is still rotating it."""
+    with records_reachable():
+        record = SessionRecord.objects.look(session.id)
+        if record is None or record.ended_at is not None:
+            raise over(record, session, presented)
+        if record.generation > session.generation:
+            return _adopt(record, session, presented)
+    if record.retry_in():
+        # Those who wait on a failing API fail together, and at once.
+        raise ApiUnavailable("the last refresh got no usable answer", retry_after=record.retry_in())
+    return None
+
+
+def _spend(session: ApiSession, presented: Presented, owner: str) -> Rotated | None:
+    """Spend the refresh token under the lease of `owner`; None where the lease was lost to somebody still rotating."""
+    try:
+        outcome = request_refresh(
+            session.tokens, address=presented.address, renew_lease=lambda: _renew_lease(session.id, owner)
+        )
+    except BaseException:
+        _release(session.id, owner)
+        raise
+    if isinstance(outcome, Refreshed):
+        return _keep(session.rotated(outcome.tokens), session, presented)
+    if isinstance(outcome, StillValid):
+        _release(session.id, owner)
+        return Rotated(session, Means.STILL_VALID)
+    if isinstance(outcome, Refused):
+        return _refused(session, presented, owner)
+    pause = RETRY_SECONDS if outcome.retry_after is None else outcome.retry_after
+    _release(session.id, owner, retry_in=pause)
+    logger.warning("session %s: refresh without a usable answer: %s", session.id, outcome.why)
+    raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
+
+
+def _keep(minted: ApiSession, session: ApiSession, presented: Presented) -> Rotated:
+    """Store the new pair before anything else happens to it: from here on a worker that dies loses nothing."""
+    give_up_at = time.monotonic() + STORE_SECONDS
+    while True:
+        try:
+            if SessionRecord.objects.store(minted, expires_at=minted.tokens.refresh_expiry()):
+                return Rotated(minted, Means.MINTED)
+            record = SessionRecord.objects.look(minted.id)
+            break
+        except AnyDatabaseError as error:
+            drop_broken_connection()
+            if time.monotonic() >= give_up_at:
+                logger.error(
+                    "session %s: generation %s could not be stored (%s); the cookie alone carries it on",
+                    minted.id,
+                    minted.generation,
+                    type(error).__name__,
+                )
+                return Rotated(minted, Means.MINTED)
+            time.sleep(LONGEST_PAUSE_SECONDS)
+    if record is None or record.ended_at is not None:
+        request_revocation(minted.tokens, address=presented.address)
+        raise over(record, session, presented)
+    return _adopt(record, session, presented)
+
+
+def _refused(session: ApiSession, presented: Presented, owner: str) -> Rotated | None:
+    """The API refused the token. If somebody took over and spent it, theirs counts; else the session is over."""
+    with records_reachable():
+        record = SessionRecord.objects.look(session.id)
+        if record is None or record.ended_at is not None:
+            raise over(record, session, presented)
+        if record.generation > session.generation:
+            return _adopt(record, session, presented)
+        if record.is_leased_to_another(owner):
+            return None
+        left = session.tokens.refresh_seconds_left()
+        reason = EndReason.EXPIRED if left is not None and left <= 0 else EndReason.REFUSED
+        if end_session(session.id, reason, up_to_generation=session.generation):
+            raise SessionEnded(reason, delete_cookie=True)
+    return None
+
+
+def _adopt(record: SessionRecord, session: ApiSession, presented: Presented) -> Rotated:
+    """Go on with the newest session that the record holds, if the judge lets the presented generation pass."""
+    if judge(record, presented) is Verdict.REUSE:
+        with records_reachable():
+            raise reuse(record, session, presented)
+    try:
+        return Rotated(_open_copy(record, session), Means.ADOPTED, record)
+    except CannotOpen as error:
+        # Another host sealed it with a key that this one has not got yet: a matter of minutes, not of sessions.
+        raise ApiUnavailable("the session's record cannot be opened with this host's keys") from error
+
+
+def _open_copy(record: SessionRecord, session: ApiSession) -> ApiSession:
+    newest = session.open_record(record.sealed)
+    return replace(newest, confirmed=record.confirmed >= newest.generation)
+
+
+def _share_failure(error: BaseException | None) -> ApiUnavailable | SessionEnded:
+    """The failure of the thread that rotated, for one that waited for it."""
+    if isinstance(error, SessionEnded):
+        # This request arrived before the end, so the cookie is not its to delete.
+        return SessionEnded(error.reason, delete_cookie=False)
+    if isinstance(error, ApiUnavailable):
+        return ApiUnavailable(str(error), retry_after=error.retry_after)
+    return ApiUnavailable("another request in this process could not rotate the session")
+
+
+def _renew_lease(session_id: UUID, owner: str) -> bool:
+    try:
+        return SessionRecord.objects.renew(session_id, owner=owner, lease_seconds=conf.lease_seconds)
+    except AnyDatabaseError:
+        drop_broken_connection()
+        return False
+
+
+def _release(session_id: UUID, owner: str, *, retry_in: float | None = None) -> None:
+    try:
+        SessionRecord.objects.release(session_id, owner=owner, retry_in=retry_in)
+    except AnyDatabaseError:
+        drop_broken_connection()
+        logger.warning("session %s: the lease could not be given back; it will run out", session_id)

@@ -1,0 +1,96 @@
+"""Sealing: authenticated encryption of what leaves this process, under a ring of keys.
+
+The sealed text is strict base64url, without padding, of
+
+    version (1 byte) | key id (4) | salt (16) | nonce (12) | AES-256-GCM ciphertext and tag
+
+Every text has an AES key of its own: HKDF (RFC 5869) makes one key per purpose from the ring's master key, and
+HMAC-SHA256 of salt and context makes the message key from that. So a text sealed for one purpose opens for no other,
+and the number of texts under one master key has no practical limit (a random nonce alone would set one at 2**32).
+"""
+
+import base64
+import binascii
+import functools
+import hashlib
+import hmac
+import os
+from enum import StrEnum
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from accounts.conf import conf
+
+_VERSION = b"\x01"
+_ID_BYTES, _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 4, 16, 12, 16
+_HEADER_BYTES = len(_VERSION) + _ID_BYTES + _SALT_BYTES + _NONCE_BYTES
+
+
+class Purpose(StrEnum):
+    """What a text is sealed for. Each has a key of its own."""
+
+    COOKIE = "session cookie"
+    RECORD = "session record"
+    HAND_OFF = "hand-off"
+
+
+class CannotOpen(Exception):
+    """The text was not sealed for this purpose and context by a key of the ring, or was changed since."""
+
+
+def seal(purpose: Purpose, data: bytes, *, context: bytes = b"") -> str:
+    """Seal `data` with the newest key. Whoever opens it must know `purpose` and `context`. Returns ASCII text."""
+    master = conf.keys[0]
+    salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
+    header = _VERSION + _key_id(master) + salt + nonce
+    return _encode(header + _cipher(master, purpose, salt, context).encrypt(nonce, data, header))
+
+
+def open_sealed(purpose: Purpose, text: str, *, context: bytes = b"") -> bytes:
+    """What was sealed. Raises CannotOpen for everything else, whatever is wrong with it."""
+    raw = _decode(text)
+    header = raw[:_HEADER_BYTES]
+    if len(raw) < _HEADER_BYTES + _TAG_BYTES or header[:1] != _VERSION:
+        raise CannotOpen
+    key_id, salt, nonce = header[1:5], header[5:21], header[21:]
+    # The id is public and only chooses among the ring's own keys, so comparing it tells an attacker nothing.
+    for master in conf.keys:
+        if _key_id(master) == key_id:
+            try:
+                return _cipher(master, purpose, salt, context).decrypt(nonce, raw[_HEADER_BYTES:], header)
+            except InvalidTag:
+                continue
+    raise CannotOpen
+
+
+def _cipher(master: str, purpose: Purpose, salt: bytes, context: bytes) -> AESGCM:
+    return AESGCM(hmac.digest(_purpose_key(master, purpose), salt + context, hashlib.sha256))
+
+
+@functools.lru_cache(maxsize=64)
+def _purpose_key(master: str, purpose: str) -> bytes:
+    info = b"accounts.sealing 1: " + purpose.encode()
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(master.encode())
+
+
+@functools.lru_cache(maxsize=64)
+def _key_id(master: str) -> bytes:
+    return _purpose_key(master, "key id")[:_ID_BYTES]
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def _decode(text: str) -> bytes:
+    """Strict base64url: one meaning has one text, or a changed cookie could pass for the same one."""
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise CannotOpen from error
+    if _encode(raw) != text:
+        raise CannotOpen
+    return raw

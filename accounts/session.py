@@ -1,0 +1,112 @@
+"""The API session: what one sign-in holds. It lives, sealed, in the browser's cookie."""
+
+import json
+import os
+import time
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from accounts.sealing import CannotOpen, Purpose, open_sealed, seal
+from accounts.tokens import TokenPair, User
+
+# Tokens of ordinary size fit one cookie as they are; deflating those would cost every request more than it saves.
+_DEFLATE_FROM_BYTES = 2800
+_LARGEST_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSession:
+    """One generation of one sign-in.
+
+    `secret` is drawn at sign-in and never leaves the cookie: without it, the record's sealed copy opens for nobody.
+    `confirmed` says that the browser has been seen with this generation. `signed_in_at` is in seconds since the epoch.
+    """
+
+    id: UUID
+    secret: bytes = field(repr=False)
+    user: User
+    tokens: TokenPair
+    generation: int
+    confirmed: bool
+    signed_in_at: float
+
+    @classmethod
+    def begin(cls, user: User, tokens: TokenPair) -> "ApiSession":
+        """The session of a new sign-in: a new id, a new secret, generation 0."""
+        return cls(
+            id=uuid4(),
+            secret=os.urandom(16),
+            user=user,
+            tokens=tokens,
+            generation=0,
+            confirmed=True,
+            signed_in_at=time.time(),
+        )
+
+    def rotated(self, tokens: TokenPair) -> "ApiSession":
+        """The next generation, which no browser has been seen with yet."""
+        return replace(self, tokens=tokens, generation=self.generation + 1, confirmed=False)
+
+    def seal_for_cookie(self) -> str:
+        return seal(Purpose.COOKIE, self._to_bytes())
+
+    def seal_for_record(self) -> str:
+        """Opens only with this session's own cookie: a stolen database does not do, even with the key ring."""
+        return seal(Purpose.RECORD, self._to_bytes(), context=self.id.bytes + self.secret)
+
+    @classmethod
+    def open_cookie(cls, text: str) -> "ApiSession":
+        """Raises CannotOpen."""
+        return cls._from_bytes(open_sealed(Purpose.COOKIE, text))
+
+    def open_record(self, text: str) -> "ApiSession":
+        """The session that the record of this session holds. Raises CannotOpen."""
+        return self._from_bytes(open_sealed(Purpose.RECORD, text, context=self.id.bytes + self.secret))
+
+    def _to_bytes(self) -> bytes:
+        tokens, user = self.tokens, self.user
+        fields = [
+            self.id.hex,
+            self.secret.hex(),
+            [user.id, user.name, user.email],
+            [tokens.access, tokens.refresh, tokens.received_at, tokens.access_expires_at, tokens.refresh_expires_at],
+            self.generation,
+            self.confirmed,
+            self.signed_in_at,
+        ]
+        data = json.dumps(fields, separators=(",", ":")).encode()
+        return data if len(data) < _DEFLATE_FROM_BYTES else zlib.compress(data)
+
+    @classmethod
+    def _from_bytes(cls, data: bytes) -> "ApiSession":
+        """What was sealed by us is what we wrote, unless an older or a newer release did: then it does not open."""
+        try:
+            fields: list[Any] = json.loads(data if data[:1] == b"[" else _inflate(data))
+            id_, secret, user, tokens, generation, confirmed, signed_in_at = fields
+            return cls(
+                id=UUID(hex=id_),
+                secret=bytes.fromhex(secret),
+                user=User(id=user[0], name=user[1], email=user[2]),
+                tokens=TokenPair(
+                    access=tokens[0],
+                    refresh=tokens[1],
+                    received_at=tokens[2],
+                    access_expires_at=tokens[3],
+                    refresh_expires_at=tokens[4],
+                ),
+                generation=generation,
+                confirmed=confirmed,
+                signed_in_at=signed_in_at,
+            )
+        except (ValueError, TypeError, LookupError, zlib.error) as error:
+            raise CannotOpen from error
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(data, _LARGEST_BYTES)
+    if not inflater.eof:
+        raise CannotOpen
+    return plain

@@ -1,0 +1,65 @@
+"""Signing in and out, here and at the API."""
+
+import logging
+
+from django.db import Error as AnyDatabaseError
+
+from accounts.api import ApiRequest
+from accounts.auth_api import request_revocation, request_sign_in
+from accounts.cookies import check_size
+from accounts.ending import end_session
+from accounts.exceptions import AccountsError, SessionEnded
+from accounts.models import EndReason, SessionRecord
+from accounts.records import drop_broken_connection, records_reachable
+from accounts.rotation import newest_to_write
+from accounts.session import ApiSession
+from accounts.signals import session_started
+
+logger = logging.getLogger(__name__)
+
+
+def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
+    """Sign in at the API, and begin a new session in this browser; one that it had before is over.
+
+    Raises CredentialsRefused with the API's words, ApiUnavailable or ApiMisbehaved.
+    """
+    browser = request.api_session
+    signed_in = request_sign_in(username, password, address=browser.address)
+    session = ApiSession.begin(signed_in.user, signed_in.tokens)
+    try:
+        check_size(session)
+        with records_reachable():
+            SessionRecord.objects.begin(
+                session, address=browser.address, user_agent=request.headers.get("User-Agent", "")
+            )
+    except AccountsError:
+        request_revocation(session.tokens, address=browser.address)
+        raise
+    session_started.send(
+        sender=SessionRecord, session_id=session.id, user_id=str(session.user.id), user_name=session.user.name
+    )
+    logger.info("session %s started", session.id)
+    _end_at_both_ends(request, EndReason.REPLACED)
+    browser.begin(session)
+    return session
+
+
+def sign_out(request: ApiRequest) -> None:
+    """End this browser's session here and at the API. Works while the API or the database is away."""
+    _end_at_both_ends(request, EndReason.SIGNED_OUT)
+    request.api_session.finish(SessionEnded(EndReason.SIGNED_OUT, delete_cookie=True))
+
+
+def _end_at_both_ends(request: ApiRequest, reason: EndReason) -> None:
+    browser = request.api_session
+    session = browser.held
+    if session is None:
+        return
+    # The pair to revoke is the newest, and ending the session forgets it.
+    newest = newest_to_write(session, browser.presented) or session
+    try:
+        end_session(session.id, reason)
+    except AnyDatabaseError:
+        drop_broken_connection()
+        logger.error("session %s: its record could not be reached to end it (%s)", session.id, reason.value)
+    request_revocation(newest.tokens, address=browser.address)

@@ -1,0 +1,10 @@
+"""What other code can listen to. Receivers get ids and names, never a token."""
+
+from django.dispatch import Signal
+
+#: Sent with `session_id` (UUID), `user_id` and `user_name` (str).
+session_started = Signal()
+#: Sent with `session_id` (UUID) and `reason` (EndReason), by whoever ended it, once.
+session_ended = Signal()
+#: Sent with `session_id` (UUID), `user_name` and `address` (str): an old generation came back after its leeway.
+reuse_detected = Signal()

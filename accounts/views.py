@@ -1,0 +1,127 @@
+"""Sign-in, sign-out, and what a script may know of the present session."""
+
+import socket
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts.answers import is_own_url, is_script
+from accounts.api import ApiRequest
+from accounts.conf import conf
+from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, SignInRequired
+from accounts.forms import SignInForm
+from accounts.sign_in import sign_in, sign_out
+
+_PROBE_SECONDS = 0.5
+
+
+@sensitive_post_parameters("password")
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def login(request: ApiRequest) -> HttpResponse:
+    """The sign-in page. A visitor who is signed in already is sent on."""
+    if request.method == "POST":
+        return _try_to_sign_in(request, SignInForm(request.POST))
+    if _is_signed_in(request):
+        return HttpResponseRedirect(_next_page(request, request.GET.get("next", "")))
+    form = SignInForm(initial={"next": request.GET.get("next", "")})
+    return _sign_in_page(request, form, api_is_away=_is_local_api_away())
+
+
+@require_POST
+def logout(request: ApiRequest) -> HttpResponse:
+    """End the session here and at the API."""
+    sign_out(request)
+    return HttpResponse(status=204) if is_script(request) else HttpResponseRedirect("/")
+
+
+@require_safe
+def session(request: ApiRequest) -> JsonResponse:
+    """The present session in JSON, for scripts: who, and for how many seconds. Never a token."""
+    held = request.api_session.held
+    user = held.user if held else None
+    response = JsonResponse(
+        {
+            "authenticated": held is not None,
+            "user": {"id": user.id, "name": user.name, "email": user.email} if user else None,
+            "access_expires_in": _whole_seconds(held.tokens.access_seconds_left()) if held else None,
+            "refresh_expires_in": _whole_seconds(held.tokens.refresh_seconds_left()) if held else None,
+            "generation": held.generation if held else None,
+        }
+    )
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _try_to_sign_in(request: ApiRequest, form: SignInForm) -> HttpResponse:
+    if not form.is_valid():
+        return _sign_in_page(request, form)
+    try:
+        sign_in(request, form.cleaned_data["username"], form.cleaned_data["password"])
+    except CredentialsRefused as refused:
+        form.add_error(None, refused.message)
+        return _sign_in_page(request, form)
+    except ApiUnavailable as error:
+        form.add_error(None, "The service that checks your password is not answering. Please try again in a moment.")
+        response = _sign_in_page(request, form, status=503, api_is_away=_is_local_api_away())
+        response["Retry-After"] = str(error.retry_after)
+        return response
+    except ApiError:
+        form.add_error(None, "The service that checks your password gave an answer that this site cannot use.")
+        return _sign_in_page(request, form, status=502)
+    return HttpResponseRedirect(_next_page(request, form.cleaned_data["next"]))
+
+
+def _sign_in_page(
+    request: ApiRequest, form: SignInForm, *, status: int = 200, api_is_away: bool = False
+) -> HttpResponse:
+    context = {
+        "form": form,
+        "ended": "ended" in request.GET,
+        "missing_api": conf.base_url if api_is_away else "",
+        "missing_api_port": urlsplit(conf.base_url).port or 80,
+    }
+    return render(request, "accounts/login.html", context, status=status)
+
+
+def _is_signed_in(request: ApiRequest) -> bool:
+    """By the record too: one whose session was ended elsewhere would be sent to and fro for ever."""
+    try:
+        request.api_session.require_living()
+    except SignInRequired:
+        return False
+    except ApiUnavailable:
+        return True
+    return True
+
+
+def _next_page(request: ApiRequest, url: str) -> str:
+    return url if url and is_own_url(request, url) else reverse("protected:dashboard")
+
+
+def _whole_seconds(seconds: float | None) -> int | None:
+    return None if seconds is None else max(0, int(seconds))
+
+
+def _is_local_api_away() -> bool:
+    """Whether the API of a developer's own machine has not been started. Never asked in production."""
+    url = urlsplit(conf.base_url)
+    host = url.hostname or ""
+    try:
+        local = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not (settings.DEBUG and local):
+        return False
+    try:
+        with socket.create_connection((host, url.port or 80), timeout=_PROBE_SECONDS):
+            return False
+    except OSError:
+        return True

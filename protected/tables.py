@@ -1,0 +1,23 @@
+"""The API's data, made ready to be shown, whatever its shape."""
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under columns where the data has that shape; else `text`."""
+
+    columns: list[str]
+    rows: list[list[object]]
+    text: str = ""
+
+
+def as_table(body: object) -> Table:
+    """The `data` of an answer's JSON (or all of it): a list of objects is a table, anything else is text."""
+    data = body.get("data", body) if isinstance(body, dict) else body
+    if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
+        columns = list(dict.fromkeys(str(key) for row in data for key in row))
+        return Table(columns=columns, rows=[[row.get(column, "") for column in columns] for row in data])
+    text = data if isinstance(data, str) else json.dumps(data, indent=2, ensure_ascii=False)
+    return Table(columns=[], rows=[], text=text)

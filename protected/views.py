@@ -1,0 +1,23 @@
+"""Pages that need the API. A view says what it shows, and nothing of tokens."""
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts.api import ApiRequest
+from protected.tables import as_table
+
+
+@require_safe
+def dashboard(request: ApiRequest) -> HttpResponse:
+    """One call to the API, rendered."""
+    answer = request.api.get("/protected-route")
+    answer.raise_for_status()
+    session = request.api_session.require()
+    context = {
+        "table": as_table(answer.json()),
+        "user": session.user,
+        "generation": session.generation,
+        "access_seconds_left": session.tokens.access_seconds_left(),
+    }
+    return render(request, "protected/dashboard.html", context)
