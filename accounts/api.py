@@ -84,7 +84,7 @@ class ApiClient:
                 return _usable(response)
             response.close()
             just_minted = self._browser.minted and tokens.received_at >= started_at
-            if (just_minted or still_valid) and _lives(tokens):
+            if still_valid or (just_minted and _lives(tokens)):
                 raise ApiMisbehaved("the API refuses an access token that it has just handed out or called valid")
             still_valid = self._browser.rotate() is Means.STILL_VALID
             if not isinstance(data, _SENT_TWICE):

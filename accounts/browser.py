@@ -24,6 +24,7 @@ class BrowserSession:
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
         self._arrived = time.monotonic()
+        self._opened = False
         self._presented: Presented | None = None
         self._held: ApiSession | None = None
         self._over: SessionEnded | None = None
@@ -33,15 +34,21 @@ class BrowserSession:
         self.changed = False
         #: Whether this request signed in.
         self.signed_in = False
+        #: Whether it signed in over an older session, whose late answers may still be on their way.
+        self.replaced = False
         #: Whether the pair that is held came from the API in this very request.
         self.minted = False
 
     @property
     def held(self) -> ApiSession | None:
-        """The session that this request holds by now; None for a visitor who is not signed in."""
-        if not self.looked_at:
-            self.looked_at = True
+        """The session that this request holds by now; None for a visitor who is not signed in.
+
+        Raises ApiUnavailable only where API_SESSION_CHECK asks for a look at the record that cannot be had.
+        """
+        self.looked_at = True
+        if not self._opened:
             self._open()
+            self._opened = True
         return self._held
 
     @property
@@ -55,11 +62,6 @@ class BrowserSession:
         if self._presented is None:
             raise NotSignedIn("this browser presented no session")
         return self._presented
-
-    @property
-    def replaced(self) -> bool:
-        """Whether this request signed in over an older session, whose late answers may still be on their way."""
-        return self.signed_in and self._presented is not None
 
     @property
     def ended(self) -> SessionEnded | None:
@@ -80,18 +82,15 @@ class BrowserSession:
 
     def require_living(self) -> ApiSession:
         """The session, after a look at its record. Raises SignInRequired if it is over, or ApiUnavailable."""
-        try:
-            self._held = check_in(self.require(), self.presented)
-        except SessionEnded as ended:
-            raise self._end(ended) from ended
-        return self._held
+        self._check_in(self.require())
+        return self.require()
 
     def ensure_fresh(self, for_seconds: float = 0.0) -> float | None:
         """Make the access token last `for_seconds` from now, if it can be done; returns the seconds that it does last.
 
         An API that refreshes only expired tokens is not asked early. Where the token is still good, a refresh that
-        fails does not matter. None where the API does not tell how long its tokens live. Raises SignInRequired, or ApiError
-        where the token has expired and cannot be refreshed now.
+        fails does not matter. None where the API does not tell how long its tokens live. Raises SignInRequired, or
+        ApiError where the token has expired and cannot be refreshed now.
         """
         tokens = self.require().tokens
         left = tokens.access_seconds_left()
@@ -121,8 +120,10 @@ class BrowserSession:
 
     def begin(self, session: ApiSession) -> None:
         """This request signed in: `session` takes the place of whatever there was."""
-        self.looked_at = self.changed = self.signed_in = True
-        self._held, self._over = session, None
+        self.replaced = self._presented is not None
+        self.looked_at = self.changed = self.signed_in = self._opened = True
+        self._hold(session)
+        self._over = None
 
     def finish(self, ended: SessionEnded) -> None:
         """This request ended the session."""
@@ -139,19 +140,28 @@ class BrowserSession:
         session = read_cookies(self._request.COOKIES)
         if session is None:
             return
-        self._held = session
-        self._presented = Presented(generation=session.generation, arrived=self._arrived, address=self.address)
+        self._hold(session)
         if session.confirmed and not conf.checks_every_request:
             return
         try:
-            self._held = check_in(session, self._presented)
-            self.changed = not session.confirmed
-        except SessionEnded as ended:
-            self._end(ended)
+            self._check_in(session)
+        except SessionEnded:
+            return
         except ApiUnavailable:
             # Nobody is turned away for bookkeeping; but who asked for a check of every request gets one, or a 503.
             if conf.checks_every_request:
                 raise
+
+    def _hold(self, session: ApiSession) -> None:
+        self._held = session
+        self._presented = Presented(generation=session.generation, arrived=self._arrived, address=self.address)
+
+    def _check_in(self, before: ApiSession) -> None:
+        try:
+            self._held = check_in(before, self.presented)
+        except SessionEnded as ended:
+            raise self._end(ended) from ended
+        self.changed = self.changed or not (before.confirmed and self._held.confirmed)
 
     def _end(self, ended: SessionEnded) -> SessionEnded:
         self._held, self._over, self.changed = None, ended, False

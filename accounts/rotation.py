@@ -78,8 +78,8 @@ def rotate(session: ApiSession, presented: Presented, *, patient: bool = True) -
 def check_in(session: ApiSession, presented: Presented) -> ApiSession:
     """Look at the record of a session that was just opened, and confirm that its browser has been seen with it.
 
-    Returns the session, confirmed unless a newer one is known. Raises SessionEnded; or ApiUnavailable where the records
-    cannot be reached.
+    Returns the session, confirmed, or unconfirmed where its generation is a late one. Raises SessionEnded; or
+    ApiUnavailable where the records cannot be reached.
     """
     with records_reachable():
         while True:
@@ -90,7 +90,7 @@ def check_in(session: ApiSession, presented: Presented) -> ApiSession:
                 case Verdict.REUSE:
                     raise reuse(record, session, presented)
                 case Verdict.LATE:
-                    return session
+                    return replace(session, confirmed=False)
             if record.confirmed == session.generation or SessionRecord.objects.confirm(
                 record, session, leeway=conf.leeway
             ):
@@ -101,13 +101,13 @@ def check_in(session: ApiSession, presented: Presented) -> ApiSession:
 def newest_to_write(session: ApiSession, presented: Presented) -> ApiSession | None:
     """What the way out may write into the cookie: `session` or a newer generation; None if it was ended meanwhile.
 
-    Where the records cannot be reached, that is `session`: its pair may be the only living one.
+    Where the records cannot be reached, a rotated session is written all the same: its pair may be the only living one.
     """
     try:
         record = SessionRecord.objects.look(session.id)
     except AnyDatabaseError:
         drop_broken_connection()
-        return session
+        return session if session.generation > presented.generation else None
     if record is None or record.ended_at is not None or judge(record, presented) is Verdict.REUSE:
         return None
     if record.generation <= session.generation:
@@ -123,11 +123,13 @@ def _rotate(session: ApiSession, presented: Presented, *, patient: bool) -> Rota
     give_up_at = time.monotonic() + (conf.lease_seconds if patient else 0.0)
     pause = FIRST_PAUSE_SECONDS
     while True:
+        # From before the claim: a thread that is suspended right after it must not take the lease for a fresh one.
+        ends_at = time.monotonic() + conf.attempt_seconds
         with records_reachable():
             claimed = SessionRecord.objects.claim(
                 session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds
             )
-        rotated = _spend(session, presented, owner) if claimed else _join(session, presented)
+        rotated = _spend(session, presented, owner, ends_at) if claimed else _join(session, presented)
         if rotated is not None:
             return rotated
         if time.monotonic() >= give_up_at:
@@ -150,11 +152,17 @@ def _join(session: ApiSession, presented: Presented) -> Rotated | None:
     return None
 
 
-def _spend(session: ApiSession, presented: Presented, owner: str) -> Rotated | None:
-    """Spend the refresh token under the lease of `owner`; None where the lease was lost to somebody still rotating."""
+def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float) -> Rotated | None:
+    """Spend the refresh token under the lease of `owner`; None where the lease was lost to somebody still rotating.
+
+    The attempt ends at `ends_at` (time.monotonic()), well before the lease.
+    """
     try:
         outcome = request_refresh(
-            session.tokens, address=presented.address, renew_lease=lambda: _renew_lease(session.id, owner)
+            session.tokens,
+            address=presented.address,
+            ends_at=ends_at,
+            renew_lease=lambda: _renew_lease(session.id, owner),
         )
     except BaseException:
         _release(session.id, owner)
@@ -242,12 +250,15 @@ def _share_failure(error: BaseException | None) -> ApiUnavailable | SessionEnded
     return ApiUnavailable("another request in this process could not rotate the session")
 
 
-def _renew_lease(session_id: UUID, owner: str) -> bool:
+def _renew_lease(session_id: UUID, owner: str) -> float | None:
+    """When a second attempt ends (time.monotonic()); None where the lease is lost."""
+    ends_at = time.monotonic() + conf.attempt_seconds
     try:
-        return SessionRecord.objects.renew(session_id, owner=owner, lease_seconds=conf.lease_seconds)
+        renewed = SessionRecord.objects.renew(session_id, owner=owner, lease_seconds=conf.lease_seconds)
     except AnyDatabaseError:
         drop_broken_connection()
-        return False
+        return None
+    return ends_at if renewed else None
 
 
 def _release(session_id: UUID, owner: str, *, retry_in: float | None = None) -> None:

@@ -9,8 +9,8 @@ import os
 import socket
 import threading
 import time
-from types import TracebackType
-from typing import Any, Self
+from contextlib import suppress
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -76,12 +76,13 @@ def prepare(
     return request
 
 
-def call_once(call: ApiCall, *, address: str, deadline: "Deadline") -> ApiAnswer:
-    """Send a call on a connection of its own and read the answer, all of it before `deadline`.
+def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
+    """Send a call on a connection of its own and read the answer, all of it before `ends_at` (time.monotonic()).
 
     Raises NotSent or AnswerLost.
     """
     request = prepare(call.method, call.path, headers={}, address=address, json=call.json)
+    deadline = _Deadline(ends_at)
     adapter = _DeadlineAdapter(deadline)
     try:
         response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
@@ -92,7 +93,8 @@ def call_once(call: ApiCall, *, address: str, deadline: "Deadline") -> ApiAnswer
         raise AnswerLost(type(error).__name__) from error
     finally:
         adapter.close()
-    if deadline.passed():
+        deadline.close()
+    if deadline.has_passed():
         # A body cut short by the deadline can look whole where it had no Content-Length.
         raise AnswerLost("deadline")
     return ApiAnswer(
@@ -102,48 +104,41 @@ def call_once(call: ApiCall, *, address: str, deadline: "Deadline") -> ApiAnswer
     )
 
 
-class Deadline:
+class _Deadline:
     """The end of one attempt as a whole. The timeouts of `requests` start anew with every byte that dribbles in.
 
-    Used as a context manager around the attempt. At the deadline its connection is shut down, whatever waits on it.
+    At `ends_at` (time.monotonic()) the attempt's connection is shut down, whatever waits on it.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._ends_at = time.monotonic() + seconds
+    def __init__(self, ends_at: float) -> None:
+        self._ends_at = ends_at
         self._guard: socket.socket | None = None
         self._timer: threading.Timer | None = None
         self.connecting = False
         self.connected = False
 
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         return time.monotonic() >= self._ends_at
 
     def watch(self, connection: socket.socket) -> None:
         """From now on `connection` is shut down at the deadline, also where TLS has wrapped it in the meantime."""
-        self._guard = connection.dup()
-        self._timer = threading.Timer(max(0.0, self._ends_at - time.monotonic()), self._shut_down)
+        guard = self._guard = connection.dup()
+
+        def shut_down() -> None:
+            with suppress(OSError):
+                guard.shutdown(socket.SHUT_RDWR)
+
+        self._timer = threading.Timer(max(0.0, self._ends_at - time.monotonic()), shut_down)
         self._timer.daemon = True
         self._timer.start()
 
     def look_before_sending(self) -> None:
         """The last moment at which nothing is spent. A host that was suspended since its claim stops here."""
-        if self.passed():
+        if self.has_passed():
             raise TimeoutError("the deadline passed before the request was sent")
         self.connected = True
 
-    def _shut_down(self) -> None:
-        if self._guard is not None:
-            try:
-                self._guard.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._guard is not None:
@@ -153,7 +148,7 @@ class Deadline:
 class _Watched(HTTPConnection):
     """A connection that obeys a deadline: mixed into urllib3's two kinds of connection by `_DeadlineAdapter`."""
 
-    deadline: Deadline
+    deadline: _Deadline
 
     def _new_conn(self) -> socket.socket:
         self.deadline.connecting = True
@@ -169,7 +164,7 @@ class _Watched(HTTPConnection):
 class _DeadlineAdapter(HTTPAdapter):
     """An adapter for one attempt, whose connections obey its deadline."""
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: _Deadline) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
         watched = {"deadline": deadline}
         plain = type("Plain", (_Watched,), watched)

@@ -9,7 +9,7 @@ class Table:
     """Rows under columns where the data has that shape; else `text`."""
 
     columns: list[str]
-    rows: list[list[object]]
+    rows: list[list[str]]
     text: str = ""
 
 
@@ -18,6 +18,11 @@ def as_table(body: object) -> Table:
     data = body.get("data", body) if isinstance(body, dict) else body
     if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
         columns = list(dict.fromkeys(str(key) for row in data for key in row))
-        return Table(columns=columns, rows=[[row.get(column, "") for column in columns] for row in data])
-    text = data if isinstance(data, str) else json.dumps(data, indent=2, ensure_ascii=False)
-    return Table(columns=[], rows=[], text=text)
+        return Table(columns=columns, rows=[[_cell(row.get(column)) for column in columns] for row in data])
+    return Table(columns=[], rows=[], text=data if isinstance(data, str) else json.dumps(data, indent=2))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

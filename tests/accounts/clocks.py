@@ -1,0 +1,54 @@
+"""A clock that tests can move, for the site's process and its SQLite database alike."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+from django.db.backends.signals import connection_created
+
+from accounts import auth_api, browser, models, rotation, session, tokens, transport
+
+
+class Clock:
+    """Stands in for the module `time`, `ahead` seconds ahead of it. Waiting takes as long as it takes."""
+
+    sleep = staticmethod(time.sleep)
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def strftime(self, form: str, *arguments: str) -> str:
+        """SQLite's function, for the one form in which Django asks for the present."""
+        assert (form, arguments) == ("%Y-%m-%d %H:%M:%f", ("NOW",)), "another use of strftime in SQL"
+        return datetime.fromtimestamp(self.time(), UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+@contextmanager
+def movable_clock() -> Iterator[Clock]:
+    """Put everything that the hand-over asks for the time on one clock that can be moved."""
+    clock = Clock()
+
+    def teach(connection: Any, **_: Any) -> None:
+        connection.connection.create_function("STRFTIME", -1, clock.strftime)
+
+    modules: list[Any] = [auth_api, browser, models, rotation, session, tokens, transport]
+    connection_created.connect(teach)
+    connection.close()
+    for module in modules:
+        module.time = clock
+    try:
+        yield clock
+    finally:
+        for module in modules:
+            module.time = time
+        connection_created.disconnect(teach)
+        connection.close()
