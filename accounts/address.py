@@ -17,6 +17,6 @@ def client_address(request: HttpRequest) -> str:
     seen.append(request.META.get("REMOTE_ADDR", ""))
     candidate = seen[max(0, len(seen) - 1 - conf.trusted_proxy_count)]
     try:
-        return str(ip_address(candidate))
+        return str(ip_address(candidate.partition("%")[0]))
     except ValueError:
         return ""

@@ -12,16 +12,21 @@ from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRe
 
 def answer_sign_in_required(request: HttpRequest, error: SignInRequired) -> HttpResponse:
     """To the sign-in page, and from there back to where the visitor is now."""
-    query = {"next": _place_to_return_to(request)}
-    if isinstance(error, SessionEnded):
-        query["ended"] = "1"
-    login = f"{reverse('accounts:login')}?{urlencode(query)}"
+    login = sign_in_address(request, error)
     if _is_htmx(request):
         return HttpResponse(status=401, headers={"HX-Redirect": login})
     if is_script(request):
         detail = "Your session has ended." if isinstance(error, SessionEnded) else "You are not signed in."
         return JsonResponse({"detail": detail, "login": login}, status=401)
     return HttpResponseRedirect(login)
+
+
+def sign_in_address(request: HttpRequest, error: SignInRequired) -> str:
+    """The sign-in page, with the way back."""
+    query = {"next": _place_to_return_to(request)}
+    if isinstance(error, SessionEnded):
+        query["ended"] = "1"
+    return f"{reverse('accounts:login')}?{urlencode(query)}"
 
 
 def answer_api_error(request: HttpRequest, error: ApiError) -> HttpResponse:

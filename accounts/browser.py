@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from accounts.address import client_address
 from accounts.conf import conf
-from accounts.cookies import read_cookies
+from accounts.cookies import is_overwritten, read_cookies
 from accounts.dialects import current_dialect
 from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded
 from accounts.judge import Presented
@@ -82,8 +82,7 @@ class BrowserSession:
 
     def require_living(self) -> ApiSession:
         """The session, after a look at its record. Raises SignInRequired if it is over, or ApiUnavailable."""
-        self._check_in(self.require())
-        return self.require()
+        return self._check_in(self.require())
 
     def ensure_fresh(self, for_seconds: float = 0.0) -> float | None:
         """Make the access token last `for_seconds` from now, if it can be done; returns the seconds that it does last.
@@ -130,21 +129,38 @@ class BrowserSession:
         self._end(ended)
 
     def outgoing(self) -> ApiSession | None:
-        """What the way out writes into the cookie; None for nothing."""
+        """What the browser has to be told of by now, once; None for nothing."""
         session = self._held
         if session is None or not self.changed:
             return None
+        self.changed = False
         return session if self.signed_in else newest_to_write(session, self.presented)
+
+    def take_over(self, handed: ApiSession) -> None:
+        """Hold a session that an earlier answer's body carried, in the place of what the browser presented.
+
+        Raises NotSignedIn where the browser presents no session, another one, or a newer generation; SessionEnded where
+        that session is over.
+        """
+        session = self.require()
+        if handed.id != session.id or handed.generation < session.generation:
+            raise NotSignedIn("the hand-off is not for the session of this browser, or older than it")
+        newest = newest_to_write(handed, self.presented)
+        if newest is None:
+            raise NotSignedIn("the session of this hand-off is over")
+        self._held, self.changed = newest, True
 
     def _open(self) -> None:
         session = read_cookies(self._request.COOKIES)
         if session is None:
             return
         self._hold(session)
+        self.changed = is_overwritten(self._request.COOKIES, session)
         if session.confirmed and not conf.checks_every_request:
             return
         try:
-            self._check_in(session)
+            checked = self._check_in(session)
+            self.changed = self.changed or not (session.confirmed and checked.confirmed)
         except SessionEnded:
             return
         except ApiUnavailable:
@@ -156,12 +172,12 @@ class BrowserSession:
         self._held = session
         self._presented = Presented(generation=session.generation, arrived=self._arrived, address=self.address)
 
-    def _check_in(self, before: ApiSession) -> None:
+    def _check_in(self, session: ApiSession) -> ApiSession:
         try:
-            self._held = check_in(before, self.presented)
+            self._held = checked = check_in(session, self.presented)
         except SessionEnded as ended:
             raise self._end(ended) from ended
-        self.changed = self.changed or not (before.confirmed and self._held.confirmed)
+        return checked
 
     def _end(self, ended: SessionEnded) -> SessionEnded:
         self._held, self._over, self.changed = None, ended, False

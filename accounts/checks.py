@@ -1,8 +1,10 @@
 """System checks: what `manage.py check` says about insecure or contradictory settings, each with a way out."""
 
+import re
 from collections.abc import Sequence
+from math import inf
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -10,8 +12,10 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from accounts.conf import conf
 from accounts.dialects import BUILT_IN, current_dialect
+from accounts.dialects.base import Dialect
 
 _SHORTEST_KEY = 32
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @register(Tags.security)
@@ -30,11 +34,13 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
 @register()
 def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     try:
-        current_dialect()
-    except (ImportError, AttributeError, TypeError) as error:
+        problem = "" if isinstance(current_dialect(), Dialect) else "it is no Dialect"
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        problem = str(error)
+    if problem:
         return [
             Error(
-                f"API_DIALECT is {conf.dialect!r}, which cannot be loaded: {error}",
+                f"API_DIALECT is {conf.dialect!r}, which cannot be used: {problem}",
                 hint=f"Use one of {', '.join(BUILT_IN)}, or the dotted path of a subclass of Dialect.",
                 id="accounts.E002",
             )
@@ -44,8 +50,7 @@ def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 @register()
 def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    url = urlsplit(conf.base_url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or url.username:
+    if _base_url() is None:
         return [
             Error(
                 "API_BASE_URL is not the address of an API.",
@@ -58,8 +63,8 @@ def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 @register(Tags.security, deploy=True)
 def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    url = urlsplit(conf.base_url)
-    if url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+    url = _base_url()
+    if url is not None and url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
         return [
             Warning(
                 "API_BASE_URL is not https: passwords and tokens cross the network in the clear.",
@@ -89,6 +94,14 @@ def check_cookie(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
                 id="accounts.E005",
             )
         )
+    if not _COOKIE_NAME.fullmatch(conf.cookie_name):
+        messages.append(
+            Error(
+                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which is no name for a cookie.",
+                hint="Use letters, digits, - and _ (RFC 6265 section 4.1.1 takes a few more).",
+                id="accounts.E011",
+            )
+        )
     if conf.cookie_name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
         messages.append(
             Error(
@@ -111,12 +124,23 @@ def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
                 id="accounts.E007",
             )
         )
-    if conf.connect_timeout <= 0 or conf.read_timeout <= 0 or conf.leeway < 0 or conf.refresh_ahead < 0:
+    if not (
+        all(0 < timeout < inf for timeout in (conf.connect_timeout, conf.read_timeout))
+        and all(0 <= seconds < inf for seconds in (conf.leeway, conf.refresh_ahead))
+    ):
         messages.append(
             Error(
                 "A timeout is not above zero, or API_SESSION_LEEWAY or API_REFRESH_AHEAD is below it.",
                 hint="These are seconds: API_CONNECT_TIMEOUT, API_READ_TIMEOUT, API_SESSION_LEEWAY, API_REFRESH_AHEAD.",
                 id="accounts.E008",
+            )
+        )
+    if conf.trusted_proxy_count < 0:
+        messages.append(
+            Error(
+                f"TRUSTED_PROXY_COUNT is {conf.trusted_proxy_count}.",
+                hint="It is how many proxies of yours stand in front of this site: 0 or more.",
+                id="accounts.E010",
             )
         )
     return messages
@@ -133,3 +157,13 @@ def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any
         for alias, database in settings.DATABASES.items()
         if database.get("ATOMIC_REQUESTS")
     ]
+
+
+def _base_url() -> SplitResult | None:
+    """API_BASE_URL in its pieces; None where it is no address of an API."""
+    try:
+        url = urlsplit(conf.base_url)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        return None
+    return url if usable and not (url.query or url.fragment or "@" in url.netloc) else None

@@ -4,7 +4,8 @@ A sealed session that fits one cookie is one. A larger one is cut into numbered 
 are ("3."), NAME-1, NAME-2 ... follow. Sealed text has no dot in it, so the two cannot be mistaken for each other.
 
 A sign-in over an older session is written twice: the second copy, NAME-new, lives as long as the leeway. An answer of
-the older session that is still on its way knows nothing of that name, so it can neither replace nor delete it.
+the older session that is still on its way knows nothing of that name, so it can neither replace nor delete it. (Not so
+for a session in parts: twice their size is more than the servers on the way take.)
 """
 
 import logging
@@ -41,6 +42,14 @@ def read_cookies(cookies: Mapping[str, str]) -> ApiSession | None:
     if spare is None or (session is not None and session.id == spare.id):
         return session
     return spare
+
+
+def is_overwritten(cookies: Mapping[str, str], session: ApiSession) -> bool:
+    """Whether `session` was read from its second copy, because a late answer replaced or deleted the first."""
+    if _spare_name() not in cookies:
+        return False
+    first = _open(_join_parts(cookies))
+    return first is None or first.id != session.id
 
 
 def check_size(session: ApiSession) -> None:
@@ -83,6 +92,8 @@ def write_cookies(
             _delete(response, name)
     if replacing and len(parts) == 1:
         _set(response, _spare_name(), text, math.ceil(conf.leeway))
+    elif replacing and _spare_name() in presented:
+        _delete(response, _spare_name())
 
 
 def delete_cookies(response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:

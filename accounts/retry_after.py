@@ -15,7 +15,7 @@ def parse_retry_after(value: str | None) -> float | None:
     else:
         try:
             until = parsedate_to_datetime(value)
-        except (ValueError, TypeError):
+            seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
             return None
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), _LONGEST_SECONDS)

@@ -76,10 +76,10 @@ def rotate(session: ApiSession, presented: Presented, *, patient: bool = True) -
 
 
 def check_in(session: ApiSession, presented: Presented) -> ApiSession:
-    """Look at the record of a session that was just opened, and confirm that its browser has been seen with it.
+    """Look at the record of a session, and confirm that its browser has been seen with the generation it presented.
 
-    Returns the session, confirmed, or unconfirmed where its generation is a late one. Raises SessionEnded; or
-    ApiUnavailable where the records cannot be reached.
+    Returns the session: confirmed; or unconfirmed where the browser was seen with a newer one, or not yet with this.
+    Raises SessionEnded; or ApiUnavailable where the records cannot be reached.
     """
     with records_reachable():
         while True:
@@ -91,6 +91,8 @@ def check_in(session: ApiSession, presented: Presented) -> ApiSession:
                     raise reuse(record, session, presented)
                 case Verdict.LATE:
                     return replace(session, confirmed=False)
+            if session.generation != presented.generation:
+                return session
             if record.confirmed == session.generation or SessionRecord.objects.confirm(
                 record, session, leeway=conf.leeway
             ):

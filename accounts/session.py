@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import time
 import zlib
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,10 @@ from accounts.tokens import TokenPair, User
 
 # Tokens of ordinary size fit one cookie as they are; deflating those would cost every request more than it saves.
 _DEFLATE_FROM_BYTES = 2800
-_LARGEST_BYTES = 256 * 1024
+# More than the largest cookies can inflate to, so whatever was written can be read.
+_LARGEST_BYTES = 16 * 1024 * 1024
+
+HAND_OFF_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,22 @@ class ApiSession:
         """The session that the record of this session holds. Raises CannotOpen."""
         return self._from_bytes(open_sealed(Purpose.RECORD, text, context=self.id.bytes + self.secret))
 
+    def seal_for_hand_off(self) -> str:
+        """Opens for the deferred-update endpoint alone, and not for long."""
+        return seal(Purpose.HAND_OFF, struct.pack(">d", time.time()) + self._to_bytes())
+
+    @classmethod
+    def open_hand_off(cls, text: str) -> "ApiSession":
+        """Raises CannotOpen, also for one that is more than 60 seconds old."""
+        data = open_sealed(Purpose.HAND_OFF, text)
+        if len(data) < 8:
+            raise CannotOpen
+        (sealed_at,) = struct.unpack(">d", data[:8])
+        # Another host may have sealed it, and be ahead of this one.
+        if abs(time.time() - sealed_at) > HAND_OFF_SECONDS:
+            raise CannotOpen
+        return cls._from_bytes(data[8:])
+
     def _to_bytes(self) -> bytes:
         tokens, user = self.tokens, self.user
         fields = [
@@ -100,7 +120,7 @@ class ApiSession:
                 confirmed=confirmed,
                 signed_in_at=signed_in_at,
             )
-        except (ValueError, TypeError, LookupError, zlib.error) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, zlib.error) as error:
             raise CannotOpen from error
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -59,10 +60,10 @@ def prepare(
 ) -> requests.PreparedRequest:
     """A request to `path` under API_BASE_URL. `address` is the browser's, told to the API in X-Forwarded-For.
 
-    Raises ValueError for a path that does not start with "/": it could lead to another host.
+    Raises ValueError for a path that could lead elsewhere: to another host, or up and out of API_BASE_URL.
     """
-    if not path.startswith("/"):
-        raise ValueError(f"the path of an API call starts with a slash: {path!r}")
+    if not path.startswith("/") or {".", ".."} & set(unquote(path).split("?")[0].split("/")):
+        raise ValueError(f"the path of an API call starts with a slash, and has no dot segments: {path!r}")
     forwarded = {"X-Forwarded-For": address} if address else {}
     request = requests.PreparedRequest()
     request.prepare(

@@ -7,4 +7,5 @@ urlpatterns = [
     path("login/", views.login, name="login"),
     path("logout/", views.logout, name="logout"),
     path("session/", views.session, name="session"),
+    path("session/update/", views.update_session, name="session-update"),
 ]

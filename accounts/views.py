@@ -1,5 +1,7 @@
 """Sign-in, sign-out, and what a script may know of the present session."""
 
+import json
+import logging
 import socket
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -15,9 +17,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.answers import is_own_url, is_script
 from accounts.api import ApiRequest
 from accounts.conf import conf
+from accounts.cookies import LARGEST_SESSION_BYTES
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, SignInRequired
 from accounts.forms import SignInForm
+from accounts.sealing import CannotOpen
+from accounts.session import ApiSession
 from accounts.sign_in import sign_in, sign_out
+
+logger = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 0.5
 
@@ -58,6 +65,34 @@ def session(request: ApiRequest) -> JsonResponse:
     )
     response["Cache-Control"] = "private, no-store"
     return response
+
+
+@require_POST
+def update_session(request: ApiRequest) -> HttpResponse:
+    """The deferred-update endpoint: JSON `{"session": "<hand-off>"}` from a streamed page's body becomes the cookie.
+
+    204 and no body; tokens never go back to the script. Whatever is wrong: 400 with `detail`, and no cookie is touched.
+    """
+    try:
+        request.api_session.take_over(ApiSession.open_hand_off(_posted_hand_off(request)))
+    except (CannotOpen, SignInRequired) as error:
+        logger.info("a hand-off was refused: %s", str(error) or "it does not open, or is too old")
+        detail = "This is no hand-off for the session of this browser, or it is too old."
+        return JsonResponse({"detail": detail}, status=400, headers={"Cache-Control": "private, no-store"})
+    return HttpResponse(status=204)
+
+
+def _posted_hand_off(request: ApiRequest) -> str:
+    """The hand-off in the body. Raises CannotOpen where there is none."""
+    if int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST_SESSION_BYTES * 2:
+        raise CannotOpen("the body is too large")
+    try:
+        body = json.loads(request.body)
+    except (ValueError, RecursionError) as error:
+        raise CannotOpen("the body is not JSON") from error
+    if not isinstance(body, dict) or not isinstance(body.get("session"), str):
+        raise CannotOpen("the body holds no session")
+    return str(body["session"])
 
 
 def _try_to_sign_in(request: ApiRequest, form: SignInForm) -> HttpResponse:

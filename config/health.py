@@ -1,19 +1,36 @@
 """For a load balancer: is this process alive, and can it serve?"""
 
 import logging
+from collections.abc import Callable
 
 from django.db import Error, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 logger = logging.getLogger(__name__)
 
+_HEADERS = {"Cache-Control": "no-store"}
 
-def live(request: HttpRequest) -> JsonResponse:
+
+class HealthMiddleware:
+    """Answers /health/live and /health/ready, whatever host is asked for."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info == "/health/live":
+            return live()
+        if request.path_info == "/health/ready":
+            return ready()
+        return self.get_response(request)
+
+
+def live() -> JsonResponse:
     """200 as long as the process answers."""
-    return JsonResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+    return JsonResponse({"status": "ok"}, headers=_HEADERS)
 
 
-def ready(request: HttpRequest) -> JsonResponse:
+def ready() -> JsonResponse:
     """200 if the database answers, else 503. A sick API is no reason: all hosts would leave at once."""
     try:
         with connection.cursor() as cursor:
@@ -21,5 +38,5 @@ def ready(request: HttpRequest) -> JsonResponse:
     except Error as error:
         logger.error("not ready: the database does not answer: %s", type(error).__name__)
         connection.close()
-        return JsonResponse({"status": "database unavailable"}, status=503, headers={"Cache-Control": "no-store"})
-    return JsonResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+        return JsonResponse({"status": "database unavailable"}, status=503, headers=_HEADERS)
+    return JsonResponse({"status": "ok"}, headers=_HEADERS)

@@ -16,9 +16,19 @@ env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
 
+def as_it_stands(name: str) -> str:
+    """The variable `name`, to the letter: django-environ takes a value that begins with "$" for another one's name."""
+    return str(env.ENVIRON.get(name, ""))
+
+
+def secrets(name: str) -> list[str]:
+    """The variable `name` as a list of secrets, separated by commas."""
+    return [secret.strip() for secret in as_it_stands(name).split(",") if secret.strip()]
+
+
 def required_in_production(name: str, development: str) -> str:
     """The variable `name`; without it `development` in DEBUG, else an ImproperlyConfigured that names it."""
-    value: str = env.str(name, default="")
+    value = as_it_stands(name)
     if not value and not DEBUG:
         raise ImproperlyConfigured(f"Set the environment variable {name} (or DEBUG=true on a developer's machine).")
     return value or development
@@ -27,7 +37,7 @@ def required_in_production(name: str, development: str) -> str:
 # --- Development or production ---------------------------------------------------------------------------------------
 DEBUG = env.bool("DEBUG", default=Path(sys.argv[0]).name == "manage.py" and "SECRET_KEY" not in env)
 SECRET_KEY = required_in_production("SECRET_KEY", "development-only-" + "0" * 50)
-SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+SECRET_KEY_FALLBACKS = secrets("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = [
     host.strip()
     for host in required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
@@ -44,7 +54,7 @@ API_READ_TIMEOUT = env.float("API_READ_TIMEOUT", default=10.0)
 API_REFRESH_AHEAD = env.float("API_REFRESH_AHEAD", default=30.0)
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
-API_SESSION_KEYS = env.list("API_SESSION_KEYS", default=[])
+API_SESSION_KEYS = secrets("API_SESSION_KEYS")
 API_SESSION_COOKIE_NAME = env.str("API_SESSION_COOKIE_NAME", default="session" if DEBUG else "__Host-session")
 API_SESSION_COOKIE_SECURE = env.bool("API_SESSION_COOKIE_SECURE", default=not DEBUG)
 API_SESSION_COOKIE_SAMESITE = env.str("API_SESSION_COOKIE_SAMESITE", default="Lax")
@@ -64,6 +74,8 @@ INSTALLED_APPS = [
     "protected",
 ]
 MIDDLEWARE = [
+    # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
+    "config.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Outside of everything that can answer by itself: whatever the answer, a rotated session goes out with it.
@@ -138,7 +150,6 @@ TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)
 if TRUSTED_PROXY_COUNT:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
 SECURE_HSTS_PRELOAD = not DEBUG

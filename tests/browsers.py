@@ -1,9 +1,14 @@
 """Browsers for tests: Django's test client, with the words of a person who uses one."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from http.cookies import Morsel
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
 
@@ -13,29 +18,37 @@ from accounts.session import ApiSession
 from tests.demo_api.users import DEMO_USERS
 
 ADA = "ada@example.com"
+GRACE = "grace@example.com"
+PATIENCE_SECONDS = 30.0
+
+
+class Answer(HttpResponse):
+    """What Django's test client makes of an answer."""
+
+    def json(self) -> Any: ...
 
 
 class Browser:
     """One browser. It keeps cookies as a real one does, and `take` and `put` copy them as a thief would."""
 
-    def __init__(self, cookies: dict[str, str] | None = None) -> None:
-        self.client = Client(raise_request_exception=False)
+    def __init__(self, cookies: dict[str, str] | None = None, *, csrf_checks: bool = False) -> None:
+        self.client = Client(raise_request_exception=False, enforce_csrf_checks=csrf_checks)
         self.put(cookies or {})
 
-    def get(self, path: str, **options: Any) -> HttpResponse:
+    def get(self, path: str, **options: Any) -> Answer:
         return self.client.get(path, **options)  # type: ignore[return-value]
 
-    def post(self, path: str, data: Any = None, **options: Any) -> HttpResponse:
+    def post(self, path: str, data: Any = None, **options: Any) -> Answer:
         return self.client.post(path, data, **options)  # type: ignore[return-value]
 
-    def sign_in(self, username: str = ADA, password: str | None = None, **extra: str) -> HttpResponse:
+    def sign_in(self, username: str = ADA, password: str | None = None, **extra: str) -> Answer:
         form = {"username": username, "password": password or DEMO_USERS[username], **extra}
         return self.post("/accounts/login/", form)
 
-    def sign_out(self) -> HttpResponse:
+    def sign_out(self) -> Answer:
         return self.post("/accounts/logout/")
 
-    def open_page(self) -> HttpResponse:
+    def open_page(self) -> Answer:
         """The protected page: one call to the API."""
         return self.get("/protected/")
 
@@ -55,6 +68,26 @@ class Browser:
         """Another browser with the same cookies: a thief's, or a second request of the same one."""
         return Browser(self.take())
 
+    def receive(self, response: HttpResponse) -> None:
+        """Take the cookies of an answer to a copy of this browser: one that was on its way for long arrives now."""
+        self.client.cookies.update(response.cookies)
+
+    def drop(self, name: str) -> None:
+        """Forget one cookie, as a browser does when its Max-Age has passed."""
+        self.client.cookies.pop(name, None)
+
+    def age(self, seconds: float) -> None:
+        """Let so much time pass for the tokens in the cookie, by the site's own clock."""
+        session = self.session()
+        tokens = session.tokens
+        aged = replace(
+            tokens,
+            received_at=tokens.received_at - seconds,
+            access_expires_at=None if tokens.access_expires_at is None else tokens.access_expires_at - seconds,
+            refresh_expires_at=None if tokens.refresh_expires_at is None else tokens.refresh_expires_at - seconds,
+        )
+        self.client.cookies[settings.API_SESSION_COOKIE_NAME] = replace(session, tokens=aged).seal_for_cookie()
+
     def session(self) -> ApiSession:
         """What the browser's cookie holds."""
         session = read_cookies(self.take())
@@ -73,3 +106,23 @@ def cookies_set(response: HttpResponse) -> dict[str, "Morsel[str]"]:
     return {
         name: morsel for name, morsel in response.cookies.items() if name.startswith(settings.API_SESSION_COOKIE_NAME)
     }
+
+
+@contextmanager
+def records_away() -> Iterator[None]:
+    """The database answers, and every statement about sessions fails."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE accounts_sessionrecord RENAME TO accounts_sessionrecord_away")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE accounts_sessionrecord_away RENAME TO accounts_sessionrecord")
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Look again and again, to a deadline that only a hung test meets."""
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < give_up_at, "it has not happened"
+        time.sleep(0.01)

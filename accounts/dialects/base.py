@@ -141,6 +141,6 @@ def user_from(claims: object, username: str) -> User:
     email = clean_text(known.get("email"), _LONGEST_NAME)
     name = clean_text(known.get("name"), _LONGEST_NAME) or email or clean_text(username, _LONGEST_NAME)
     id_ = known.get("id")
-    if isinstance(id_, bool) or not isinstance(id_, int | str) or id_ == "":
-        id_ = name
-    return User(id=id_ if isinstance(id_, int) else clean_text(id_, _LONGEST_NAME), name=name, email=email)
+    if isinstance(id_, bool) or not isinstance(id_, int):
+        id_ = clean_text(id_, _LONGEST_NAME) or name
+    return User(id=id_, name=name, email=email)

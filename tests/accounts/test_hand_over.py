@@ -19,6 +19,7 @@ from accounts.ending import end_session
 from accounts.models import EndReason, SessionRecord
 from accounts.signals import reuse_detected, session_ended
 from accounts.tokens import TokenPair
+from tests.accounts.clocks import movable_clock
 from tests.browsers import Browser, cookies_set
 from tests.demo_api.server import DemoApi, Fault, Gate
 
@@ -182,15 +183,12 @@ class TestStragglers:
     def test_a_request_is_judged_by_when_it_arrived(self, signed_in: Browser, api: DemoApi) -> None:
         straggler = signed_in.copy()
         api.expire_access_tokens()
-        with Gate() as gate, ThreadPoolExecutor() as threads:
+        with movable_clock() as clock, Gate() as gate, ThreadPoolExecutor() as threads:
             api.fail("GET", "/protected-route", Fault.hold_before(gate))
             page = threads.submit(straggler.open_page)
             assert gate.reached.wait(30)
             rotate_and_confirm(signed_in, api)
-            # The confirmation is long ago, the straggler's arrival longer: as if it had run for two minutes.
-            straggling = 120
-            record = signed_in.record()
-            SessionRecord.objects.filter(pk=record.id).update(retired=[[1, record.retired[-1][1] + straggling]])
+            clock.ahead += 120
             gate.release()
             assert page.result(30).status_code == 200
         assert straggler.session().generation == 1

@@ -1,0 +1,37 @@
+"""Several hosts in one process: each thread belongs to one, and only threads of the same one share a rotation."""
+
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+from accounts import rotation
+from accounts.flights import Flights
+
+
+class Hosts(Flights[rotation.Rotated]):
+    """Stands in for the process's own flights, with one set of them for each host."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._flights: list[Flights[rotation.Rotated]] = [Flights() for _ in range(count)]
+        self._current = threading.local()
+
+    def move_to(self, host: int) -> None:
+        """From now on this thread runs on that host."""
+        self._current.host = host
+
+    def share(
+        self, key: Hashable, work: Callable[[], rotation.Rotated], *, wait_seconds: float
+    ) -> tuple[rotation.Rotated, bool]:
+        return self._flights[getattr(self._current, "host", 0)].share(key, work, wait_seconds=wait_seconds)
+
+
+@contextmanager
+def several_hosts(count: int) -> Iterator[Hosts]:
+    """Split the process up for the hand-over."""
+    own = rotation._flights
+    hosts = rotation._flights = Hosts(count)
+    try:
+        yield hosts
+    finally:
+        rotation._flights = own

@@ -1,0 +1,313 @@
+"""Starts of the site in processes of their own, with nothing in the environment but what is said here."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+ROOT: Path = settings.BASE_DIR
+START = "import django; django.setup()"
+SHOW = """if True:
+    import json
+    from django.conf import settings
+    print(json.dumps({name: getattr(settings, name) for name in dir(settings) if name.isupper()}, default=str))
+"""
+PRODUCTION = {
+    "SECRET_KEY": "x" * 60,
+    "ALLOWED_HOSTS": "www.example.com, example.com",
+    "API_BASE_URL": "https://api.example.com/v1",
+}
+READ_BY_SETTINGS = sorted(
+    set(
+        re.findall(
+            r'(?:env\.\w+|secrets|required_in_production)\(\s*"(\w+)"', (ROOT / "config/settings.py").read_text()
+        )
+    )
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A copy of the site's folder without anybody's .env and database. Its apps it takes from here."""
+    shutil.copytree(ROOT / "config", tmp_path / "site/config")
+    shutil.copy(ROOT / "manage.py", tmp_path / "site")
+    return tmp_path / "site"
+
+
+def python(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Python in the site's folder, with this environment and no other."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=site,
+        env={
+            **{name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ},
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def start(site: Path, program: str = START, **environment: str) -> subprocess.CompletedProcess[str]:
+    """As a server starts: not by way of manage.py."""
+    return python(site, "-c", program, DJANGO_SETTINGS_MODULE="config.settings", **environment)
+
+
+def settings_of(site: Path, **environment: str) -> dict[str, Any]:
+    """The settings of a server."""
+    return _read(start(site, SHOW, **environment))
+
+
+def settings_of_manage_py(site: Path, **environment: str) -> dict[str, Any]:
+    return _read(python(site, "manage.py", "shell", "--no-imports", "-c", SHOW, **environment))
+
+
+def _read(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert process.returncode == 0, process.stderr
+    values: dict[str, Any] = json.loads(process.stdout)
+    return values
+
+
+class TestProduction:
+    @pytest.mark.parametrize("missing", PRODUCTION)
+    @pytest.mark.parametrize("how", ["unset", "empty"])
+    def test_a_start_without_what_it_needs_fails_and_says_what(self, site: Path, missing: str, how: str) -> None:
+        environment = {name: value for name, value in PRODUCTION.items() if name != missing}
+        if how == "empty":
+            environment[missing] = ""
+
+        process = start(site, **environment)
+
+        assert process.returncode != 0
+        last_line = process.stderr.strip().splitlines()[-1]
+        assert last_line.startswith("django.core.exceptions.ImproperlyConfigured: ")
+        assert f"Set the environment variable {missing} " in last_line
+
+    @pytest.mark.parametrize("program", [START, "import config.wsgi", "import config.asgi"])
+    def test_no_server_starts_with_nothing_set(self, site: Path, program: str) -> None:
+        process = start(site, program)
+
+        assert process.returncode != 0
+        assert "Set the environment variable SECRET_KEY " in process.stderr
+
+    def test_with_all_it_needs_a_server_starts(self, site: Path) -> None:
+        process = start(site, "from config.wsgi import application; print(application.__class__)", **PRODUCTION)
+
+        assert process.returncode == 0, process.stderr
+        assert process.stderr == ""
+
+    def test_everything_about_cookies_and_transport_is_strict(self, site: Path) -> None:
+        values = settings_of(site, **PRODUCTION)
+
+        assert values["DEBUG"] is False
+        assert values["ALLOWED_HOSTS"] == ["www.example.com", "example.com"]
+        assert values["API_BASE_URL"] == "https://api.example.com/v1"
+        assert values["API_SESSION_COOKIE_NAME"] == "__Host-session"
+        for name in (
+            "API_SESSION_COOKIE_SECURE",
+            "SESSION_COOKIE_SECURE",
+            "SESSION_COOKIE_HTTPONLY",
+            "CSRF_COOKIE_SECURE",
+            "SECURE_SSL_REDIRECT",
+            "SECURE_HSTS_SECONDS",
+            "SECURE_CONTENT_TYPE_NOSNIFF",
+        ):
+            assert values[name], name
+        assert values["API_SESSION_COOKIE_SAMESITE"] == "Lax"
+        # Believed only behind a proxy that overwrites it.
+        assert values["SECURE_PROXY_SSL_HEADER"] is None
+
+    def test_behind_a_proxy_its_word_on_tls_counts(self, site: Path) -> None:
+        values = settings_of(site, **PRODUCTION, TRUSTED_PROXY_COUNT="1")
+
+        assert values["SECURE_PROXY_SSL_HEADER"] == ["HTTP_X_FORWARDED_PROTO", "https"]
+
+    def test_a_secret_key_means_production_for_manage_py_too(self, site: Path) -> None:
+        assert settings_of_manage_py(site, **PRODUCTION)["DEBUG"] is False
+
+        process = python(site, "manage.py", "check", SECRET_KEY=PRODUCTION["SECRET_KEY"])
+
+        assert process.returncode != 0
+        assert "Set the environment variable ALLOWED_HOSTS " in process.stderr
+
+    @pytest.mark.parametrize(
+        "key",
+        ["$ecret" + "x" * 50, "${SECRET}" + "x" * 50, "a$b#c%d&e(f)=g'h" + "x" * 40],
+        ids=["begins with a dollar", "looks like a variable", "punctuation"],
+    )
+    def test_a_secret_key_counts_as_it_stands_whatever_its_characters(self, site: Path, key: str) -> None:
+        # One in fifty of the keys that `django-admin startproject` makes begins with a dollar.
+        assert settings_of(site, **{**PRODUCTION, "SECRET_KEY": key})["SECRET_KEY"] == key
+
+    @pytest.mark.parametrize("name", ["API_SESSION_KEYS", "SECRET_KEY_FALLBACKS"])
+    def test_so_do_the_keys_of_a_ring(self, site: Path, name: str) -> None:
+        keys = ["$" + "x" * 40, "y" * 40 + "=", "z" * 40]
+
+        assert settings_of(site, **PRODUCTION, **{name: ", ".join(keys)})[name] == keys
+
+
+class TestDevelopment:
+    def test_manage_py_with_nothing_set_means_a_developers_machine(self, site: Path) -> None:
+        values = settings_of_manage_py(site)
+
+        assert values["DEBUG"] is True
+        assert values["API_BASE_URL"] == "http://127.0.0.1:8001"
+        assert values["API_SESSION_COOKIE_NAME"] == "session"
+        assert values["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
+        for name in ("API_SESSION_COOKIE_SECURE", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT"):
+            assert values[name] is False, name
+
+    def test_debug_can_be_asked_for(self, site: Path) -> None:
+        assert settings_of(site, DEBUG="true")["DEBUG"] is True
+        assert settings_of_manage_py(site, DEBUG="true", SECRET_KEY="mine")["SECRET_KEY"] == "mine"
+
+    def test_and_refused(self, site: Path) -> None:
+        process = python(site, "manage.py", "check", DEBUG="false")
+
+        assert process.returncode != 0
+        assert "Set the environment variable SECRET_KEY " in process.stderr
+
+    def test_manage_py_checks_without_a_complaint(self, site: Path) -> None:
+        process = python(site, "manage.py", "check")
+
+        assert process.returncode == 0, process.stderr
+        assert "no issues" in process.stdout
+
+
+class TestEnvFile:
+    def test_what_it_says_counts(self, site: Path) -> None:
+        (site / ".env").write_text(
+            "# our own\nSECRET_KEY=from-the-file\nALLOWED_HOSTS=example.com\nAPI_BASE_URL='https://api.example.com'\n"
+            'API_READ_TIMEOUT="2.5"\n'
+        )
+
+        values = settings_of(site)
+
+        assert (values["SECRET_KEY"], values["DEBUG"], values["API_READ_TIMEOUT"]) == ("from-the-file", False, 2.5)
+
+    def test_the_environment_comes_first(self, site: Path) -> None:
+        (site / ".env").write_text("SECRET_KEY=from-the-file\nAPI_READ_TIMEOUT=2.5\n")
+
+        values = settings_of(site, **PRODUCTION)
+
+        assert (values["SECRET_KEY"], values["API_READ_TIMEOUT"]) == (PRODUCTION["SECRET_KEY"], 2.5)
+
+    def test_a_secret_key_in_it_means_production_for_manage_py_too(self, site: Path) -> None:
+        (site / ".env").write_text("SECRET_KEY=from-the-file\n")
+
+        process = python(site, "manage.py", "check")
+
+        assert "Set the environment variable ALLOWED_HOSTS " in process.stderr
+
+
+class TestDatabase:
+    def test_it_is_an_sqlite_file_that_survives_many_processes_and_power_failures(self, site: Path) -> None:
+        database = settings_of(site, **PRODUCTION)["DATABASES"]["default"]
+
+        assert database["ENGINE"] == "django.db.backends.sqlite3"
+        assert Path(database["NAME"]) == site / "db.sqlite3"
+        assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+        assert "journal_mode=WAL" in database["OPTIONS"]["init_command"]
+        assert "synchronous=FULL" in database["OPTIONS"]["init_command"]
+
+    def test_or_postgresql_that_is_not_waited_for(self, site: Path) -> None:
+        url = "postgres://ada:tide%20table@db.example.com:5433/site"
+
+        database = settings_of(site, **PRODUCTION, DATABASE_URL=url)["DATABASES"]["default"]
+
+        assert database["ENGINE"] == "django.db.backends.postgresql"
+        assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example.com", 5433, "site")
+        assert (database["USER"], database["PASSWORD"]) == ("ada", "tide table")
+        assert (database["OPTIONS"]["connect_timeout"], database["CONN_HEALTH_CHECKS"]) == (3, True)
+
+
+def test_a_log_level_can_be_set(site: Path) -> None:
+    assert settings_of(site, **PRODUCTION)["LOGGING"]["root"]["level"] == "INFO"
+    assert settings_of(site, **PRODUCTION, LOG_LEVEL="DEBUG")["LOGGING"]["root"]["level"] == "DEBUG"
+
+
+# --- Documents -------------------------------------------------------------------------------------------------------
+
+
+def document(name: str) -> str:
+    path = ROOT / name
+    assert path.exists(), f"{name} is missing"
+    return path.read_text()
+
+
+def spelled(value: object) -> str:
+    """A default as documents write it: true, 30, Lax."""
+    if isinstance(value, list):
+        return ",".join(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@pytest.fixture
+def defaults(site: Path) -> dict[str, str]:
+    """What each variable stands for in production where it is not set. Empty: there is nothing to write."""
+    values = settings_of(site, **PRODUCTION)
+    values |= {"DATABASE_URL": "sqlite:///", "LOG_LEVEL": values["LOGGING"]["root"]["level"]}
+    return {name: "" if name in PRODUCTION else spelled(values.get(name, "")) for name in READ_BY_SETTINGS}
+
+
+class TestDocuments:
+    def test_the_settings_read_what_this_test_believes_they_read(self) -> None:
+        assert {*PRODUCTION, "DEBUG", "DATABASE_URL", "API_SESSION_KEYS", "TRUSTED_PROXY_COUNT"} <= {*READ_BY_SETTINGS}
+
+    def test_env_example_has_every_variable_with_its_default(self, defaults: dict[str, str]) -> None:
+        text, problems = document(".env.example"), []
+        for name, default in defaults.items():
+            lines = re.findall(rf"^#?\s*{name}=(.*)$", text, re.MULTILINE)
+            values = [re.split(r"\s+#", line)[0].strip().strip("\"'") for line in lines]
+            if not lines:
+                problems.append(f"there is no line {name}=...")
+            elif not any(is_default(value, default) for value in values):
+                problems.append(f"{name} is {' or '.join(values)!r}; config/settings.py makes it {default!r}")
+
+        assert not problems, ".env.example: " + "; ".join(problems)
+
+    def test_the_readme_has_every_variable_with_its_default(self, defaults: dict[str, str]) -> None:
+        rows, problems = table_rows(document("README.md")), []
+        for name, default in defaults.items():
+            cells = [row[1] for row in rows if len(row) > 1 and f"`{name}`" in row[0]]
+            if not cells:
+                problems.append(f"no row of a table begins with `{name}`")
+            elif not any(mentions(cell, default) for cell in cells):
+                problems.append(f"{name} is {' or '.join(cells)!r}; config/settings.py makes it {default!r}")
+
+        assert not problems, "README.md: " + "; ".join(problems)
+
+
+def table_rows(markdown: str) -> list[list[str]]:
+    lines = (line.strip() for line in markdown.splitlines())
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def is_default(value: str, default: str) -> bool:
+    """Where there is no default, or it is derived from others, any example will do."""
+    if default in ("", "sqlite:///"):
+        return value.startswith(default)
+    return value == default or (as_number(value) is not None and as_number(value) == as_number(default))
+
+
+def mentions(cell: str, default: str) -> bool:
+    words = re.split(r"[\s`,;()]+", cell)
+    return default in ("", "sqlite:///") or any(is_default(word, default) for word in words)
+
+
+def as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

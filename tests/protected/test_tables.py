@@ -1,0 +1,112 @@
+"""The API's data as a table or as text, whatever its shape."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from protected.tables import Table, as_table
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=5), inside, max_size=4),
+    max_leaves=12,
+)
+rows = st.lists(st.dictionaries(st.text(max_size=3), anything, max_size=4), min_size=1, max_size=4)
+
+
+class TestTable:
+    def test_a_list_of_objects_is_one(self) -> None:
+        body = {"data": [{"place": "Brest", "height": 7.4}, {"place": "Saint-Malo", "height": 12}]}
+
+        assert as_table(body) == Table(
+            columns=["place", "height"], rows=[["Brest", "7.4"], ["Saint-Malo", "12"]], text=""
+        )
+
+    def test_without_data_the_whole_answer_counts(self) -> None:
+        assert as_table([{"a": 1}]) == Table(columns=["a"], rows=[["1"]])
+
+    def test_columns_stand_in_the_order_in_which_they_appear_and_gaps_are_empty(self) -> None:
+        table = as_table({"data": [{"b": 1, "a": 2}, {"c": 3, "a": 4}, {}]})
+
+        assert table.columns == ["b", "a", "c"]
+        assert table.rows == [["1", "2", ""], ["", "4", "3"], ["", "", ""]]
+
+    @pytest.mark.parametrize(
+        ("value", "cell"),
+        [
+            ("text", "text"),
+            ("", ""),
+            ("<b>王</b>", "<b>王</b>"),
+            (None, ""),
+            (True, "true"),
+            (False, "false"),
+            (0, "0"),
+            (1.5, "1.5"),
+            (10**30, "1" + "0" * 30),
+            ([1, "é"], '[1, "é"]'),
+            ({"deep": {"er": None}}, '{"deep": {"er": null}}'),
+        ],
+        ids=repr,
+    )
+    def test_a_cell_reads_as_the_api_wrote_it(self, value: object, cell: str) -> None:
+        assert as_table({"data": [{"column": value}]}).rows == [[cell]]
+
+    @effort(deadline=None, max_examples=75)
+    @given(data=rows)
+    def test_every_row_has_a_cell_for_every_column(self, data: list[dict[str, Any]]) -> None:
+        table = as_table({"data": data})
+
+        assert len(table.rows) == len(data)
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+        assert len(table.columns) == len({key for row in data for key in row})
+        assert table.text == ""
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            ({"data": "High water at noon."}, "High water at noon."),
+            ({"data": ""}, ""),
+            ({"data": None}, "null"),
+            ({"data": []}, "[]"),
+            ({"data": {}}, "{}"),
+            ({"data": 7}, "7"),
+            ({"data": [1, 2]}, "[\n  1,\n  2\n]"),
+            ({"data": [{"a": 1}, "no object"]}, '[\n  {\n    "a": 1\n  },\n  "no object"\n]'),
+            ({"message": "hello"}, '{\n  "message": "hello"\n}'),
+            ("hello", "hello"),
+            (None, "null"),
+            ([], "[]"),
+        ],
+        ids=repr,
+    )
+    def test_anything_else_is_text(self, body: object, text: str) -> None:
+        assert as_table(body) == Table(columns=[], rows=[], text=text)
+
+    def test_it_reads_as_the_api_wrote_it_in_any_script(self) -> None:
+        assert as_table({"data": {"port": "Hafen Wörth", "name": "王"}}).text == (
+            '{\n  "port": "Hafen Wörth",\n  "name": "王"\n}'
+        )
+
+
+@effort(deadline=None, max_examples=150)
+@given(body=anything | st.fixed_dictionaries({"data": anything | rows}))
+def test_whatever_comes_a_page_can_carry_it(body: object) -> None:
+    # By way of JSON, which can spell lone surrogates, NaN and infinity.
+    table = as_table(json.loads(json.dumps(body)))
+
+    for text in (*table.columns, *(cell for row in table.rows for cell in row), table.text):
+        text.encode()
+
+
+@pytest.mark.parametrize("depth", [100, 500])
+def test_depth_does_no_harm(depth: int) -> None:
+    deep = json.loads("[" * depth + "]" * depth)
+
+    assert as_table({"data": deep}).text.count("[") == depth
+    assert as_table({"data": [{"deep": deep}]}).rows == [["[" * depth + "]" * depth]]
