@@ -46,6 +46,13 @@ def answer_api_error(request: HttpRequest, error: ApiError) -> HttpResponse:
     return response
 
 
+def answer_bad_request(request: HttpRequest, detail: str) -> HttpResponse:
+    """400, and what to do about it."""
+    if is_script(request):
+        return JsonResponse({"detail": detail}, status=400)
+    return render(request, "400.html", {"detail": detail}, status=400)
+
+
 def is_script(request: HttpRequest) -> bool:
     """Whether a script asks, which can do nothing with a page: by what it accepts, or by how the browser fetches."""
     accepts_json = "application/json" in request.headers.get("Accept", "")

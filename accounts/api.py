@@ -5,6 +5,7 @@ from typing import Any
 
 import requests
 from django.http import HttpRequest
+from urllib3.exceptions import ReadTimeoutError
 
 from accounts.browser import BrowserSession
 from accounts.conf import conf
@@ -24,6 +25,8 @@ class ApiClient:
 
     def __init__(self, browser: BrowserSession) -> None:
         self._browser = browser
+        #: Whether this request has called the API.
+        self.called = False
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """GET; see `request`."""
@@ -55,16 +58,19 @@ class ApiClient:
         json: Any = None,
         headers: dict[str, str] | None = None,
         stream: bool = False,
+        any_status: bool = False,
     ) -> requests.Response:
         """Call the API as the signed-in user; the answer is the API's own, up to and including its 4xx.
 
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
         acted on the first one. It takes a body that can be sent twice; with any other, a 401 ends in ApiUnavailable,
-        and the next call has a new token. `stream` leaves the body for the caller to read and close.
+        and the next call has a new token. `stream` leaves the body for the caller to read and close; `any_status` lets
+        a 5xx pass as an answer too.
 
         Raises SignInRequired; ApiUnavailable for no answer in time and for a 5xx; ApiMisbehaved for a redirect, and for
-        a 401 to a token that the API has only just handed out.
+        a 401 to a token that the API has only just handed out; ValueError for a call that cannot be spelled in HTTP.
         """
+        self.called = True
         started_at = time.time()
         still_valid = False
         for _ in range(_MOST_CALLS):
@@ -81,7 +87,7 @@ class ApiClient:
             )
             response = _send(request, stream=stream, again=method in _SAFE_METHODS)
             if response.status_code != 401:
-                return _usable(response)
+                return _usable(response, any_status=any_status)
             response.close()
             just_minted = self._browser.minted and tokens.received_at >= started_at
             if still_valid or (just_minted and _lives(tokens)):
@@ -110,16 +116,18 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool) -> re
     except requests.Timeout as error:
         raise ApiUnavailable("no answer in time") from error
     except requests.RequestException as error:
-        if again:
+        # A body that stalls comes as a ConnectionError.
+        timed_out = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
+        if again and not timed_out:
             # Typically a kept-alive connection that the API closed at the moment of sending.
             return _send(request, stream=stream, again=False)
         raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
     return response
 
 
-def _usable(response: requests.Response) -> requests.Response:
+def _usable(response: requests.Response, *, any_status: bool) -> requests.Response:
     status = response.status_code
-    if status >= 500:
+    if status >= 500 and not any_status:
         response.close()
         raise ApiUnavailable(f"status {status}", retry_after=parse_retry_after(response.headers.get("Retry-After")))
     if response.is_redirect:

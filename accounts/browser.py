@@ -51,6 +51,13 @@ class BrowserSession:
             self._opened = True
         return self._held
 
+    def opened(self) -> ApiSession | None:
+        """The session as the cookie has it, where its record cannot be asked: enough to end it."""
+        try:
+            return self.held
+        except ApiUnavailable:
+            return self._held
+
     @property
     def user(self) -> User | None:
         """Who is signed in, in the API's words."""

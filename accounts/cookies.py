@@ -3,14 +3,15 @@
 A sealed session that fits one cookie is one. A larger one is cut into numbered parts: NAME starts with how many there
 are ("3."), NAME-1, NAME-2 ... follow. Sealed text has no dot in it, so the two cannot be mistaken for each other.
 
-A sign-in over an older session is written twice: the second copy, NAME-new, lives as long as the leeway. An answer of
-the older session that is still on its way knows nothing of that name, so it can neither replace nor delete it. (Not so
-for a session in parts: twice their size is more than the servers on the way take.)
+A sign-in over an older session is written twice. An answer of the older session that is still on its way knows nothing
+of the second copy, NAME-new, so it can neither replace nor delete it. The next time that the cookie is written, after
+the leeway, the second copy goes. (A session in parts has none: twice their size is more than servers take.)
 """
 
 import logging
 import math
 import re
+import time
 from collections.abc import Mapping
 
 from django.http import HttpResponseBase
@@ -90,9 +91,10 @@ def write_cookies(
     for name in _part_names(presented):
         if name not in parts:
             _delete(response, name)
-    if replacing and len(parts) == 1:
-        _set(response, _spare_name(), text, math.ceil(conf.leeway))
-    elif replacing and _spare_name() in presented:
+    is_young = time.time() - session.signed_in_at <= conf.leeway
+    if len(parts) == 1 and (replacing or (is_young and _spare_name() in presented)):
+        _set(response, _spare_name(), text, max_age)
+    elif _spare_name() in presented:
         _delete(response, _spare_name())
 
 

@@ -19,7 +19,7 @@ def end_session(session_id: UUID, reason: EndReason, *, up_to_generation: int | 
     ended = SessionRecord.objects.end(session_id, reason, up_to_generation=up_to_generation)
     if ended:
         logger.info("session %s ended: %s", session_id, reason.value)
-        session_ended.send(sender=SessionRecord, session_id=session_id, reason=reason)
+        session_ended.send_robust(sender=SessionRecord, session_id=session_id, reason=reason)
     return ended
 
 
@@ -45,7 +45,7 @@ def reuse(record: SessionRecord, session: ApiSession, presented: Presented) -> S
             presented.generation,
             presented.address or "an unknown address",
         )
-        reuse_detected.send(
+        reuse_detected.send_robust(
             sender=SessionRecord, session_id=session.id, user_name=record.user_name, address=presented.address
         )
         try:

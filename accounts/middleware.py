@@ -28,15 +28,16 @@ class ApiSessionMiddleware:
         response = self.get_response(request)
         return hand_over(request, response)
 
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+    def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
         """The answer to what a view could not deal with: nobody's fault but the session's or the API's."""
         if isinstance(error, SignInRequired):
             return answer_sign_in_required(request, error)
-        if isinstance(error, RequestException):
+        if isinstance(error, RequestException) and request.api.called:
             # A view read the API's answer, and it was not what it claimed to be: no JSON, or an error status.
-            error = ApiMisbehaved(type(error).__name__)
+            logger.error("%s %r: the API's answer", request.method, request.path, exc_info=error)
+            return answer_api_error(request, ApiMisbehaved(type(error).__name__))
         if isinstance(error, ApiError):
-            logger.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+            logger.error("%s %r: %s: %s", request.method, request.path, type(error).__name__, error)
             return answer_api_error(request, error)
         return None
 

@@ -9,6 +9,8 @@ from django.views.debug import SafeExceptionReporterFilter
 
 # Their local variables are headers, bodies and tokens.
 _PRIVATE_MODULES = ("accounts.", "requests.", "urllib3.", "http.", "jwt.", "cryptography.", "environ.")
+# Django's handler calls every view through our middleware, which does not make the view's variables secret.
+_PAST_OUR_CODE = "django.core.handlers."
 
 
 class SecretsFilter(SafeExceptionReporterFilter):
@@ -22,7 +24,14 @@ class SecretsFilter(SafeExceptionReporterFilter):
         return dict.fromkeys(getattr(request, "COOKIES", {}), self.cleansed_substitute)
 
     def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: FrameType) -> ItemsView[str, Any]:
-        """None for a frame that handles tokens."""
-        if f"{tb_frame.f_globals.get('__name__', '')}.".startswith(_PRIVATE_MODULES):
-            return {}.items()
+        """None for a frame that handles tokens, or that such a frame called: a custom dialect, json, ssl."""
+        frame: FrameType | None = tb_frame
+        while frame is not None and not _module(frame).startswith(_PAST_OUR_CODE):
+            if _module(frame).startswith(_PRIVATE_MODULES):
+                return {}.items()
+            frame = frame.f_back
         return super().get_traceback_frame_variables(request, tb_frame)
+
+
+def _module(frame: FrameType) -> str:
+    return f"{frame.f_globals.get('__name__', '')}."

@@ -35,7 +35,7 @@ def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
     except AccountsError:
         request_revocation(session.tokens, address=browser.address)
         raise
-    session_started.send(
+    session_started.send_robust(
         sender=SessionRecord, session_id=session.id, user_id=str(session.user.id), user_name=session.user.name
     )
     logger.info("session %s started", session.id)
@@ -52,7 +52,7 @@ def sign_out(request: ApiRequest) -> None:
 
 def _end_at_both_ends(request: ApiRequest, reason: EndReason) -> None:
     browser = request.api_session
-    session = browser.held
+    session = browser.opened()
     if session is None:
         return
     # The pair to revoke is the newest, and ending the session forgets it.

@@ -15,7 +15,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
-from requests import RequestException
+from requests import RequestException, Response
 
 from accounts.answers import sign_in_address
 from accounts.api import ApiRequest
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 #: Proxies drop connections on which nothing is said for long.
 HEARTBEAT_SECONDS = 10.0
+_PIECE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,23 @@ class Event:
         lines = [f"event: {self.name}"] if self.name else []
         lines += [f"id: {self.id}"] if self.id else []
         return "\n".join([*lines, f"data: {json.dumps(self.data)}", "", ""])
+
+
+class PassedThrough:
+    """The body of an API's answer on its way to the browser, piece by piece. Closing it gives the connection up."""
+
+    def __init__(self, answer: Response, *, decoded: bool) -> None:
+        self._answer = answer
+        self._pieces = answer.raw.stream(_PIECE_BYTES, decode_content=decoded)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return bytes(next(self._pieces))
+
+    def close(self) -> None:
+        self._answer.close()
 
 
 HEARTBEAT = ": heartbeat\n\n"
@@ -113,4 +131,4 @@ def _session_update_event(request: ApiRequest) -> str:
 
 
 def _log(request: ApiRequest, error: Exception) -> None:
-    logger.error("%s %s: the stream ended early: %s: %s", request.method, request.path, type(error).__name__, error)
+    logger.error("%s %r: the stream ended early: %s: %s", request.method, request.path, type(error).__name__, error)

@@ -60,20 +60,25 @@ def prepare(
 ) -> requests.PreparedRequest:
     """A request to `path` under API_BASE_URL. `address` is the browser's, told to the API in X-Forwarded-For.
 
-    Raises ValueError for a path that could lead elsewhere: to another host, or up and out of API_BASE_URL.
+    Raises ValueError for what cannot be sent, and for a path that could lead elsewhere: to another host, or up and out
+    of API_BASE_URL.
     """
-    if not path.startswith("/") or {".", ".."} & set(unquote(path).split("?")[0].split("/")):
+    if not path.startswith("/") or {".", ".."} & set(unquote(path.split("?")[0]).split("/")):
         raise ValueError(f"the path of an API call starts with a slash, and has no dot segments: {path!r}")
     forwarded = {"X-Forwarded-For": address} if address else {}
     request = requests.PreparedRequest()
-    request.prepare(
-        method=method,
-        url=conf.base_url + path,
-        headers={**_HEADERS, **forwarded, **headers},
-        params=params,
-        data=data,
-        json=json,
-    )
+    try:
+        request.prepare(
+            method=method,
+            url=conf.base_url + path,
+            headers={**_HEADERS, **forwarded, **headers},
+            params=params,
+            data=data,
+            json=json,
+        )
+    except requests.RequestException as error:
+        # The caller's mistake, not the API's. Its text could quote a header, so it goes no further.
+        raise ValueError(f"the call cannot be sent: {type(error).__name__}") from None
     return request
 
 

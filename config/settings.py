@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import environ
+from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -53,6 +54,8 @@ API_CONNECT_TIMEOUT = env.float("API_CONNECT_TIMEOUT", default=3.0)
 API_READ_TIMEOUT = env.float("API_READ_TIMEOUT", default=10.0)
 API_REFRESH_AHEAD = env.float("API_REFRESH_AHEAD", default=30.0)
 
+API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
+
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
 API_SESSION_KEYS = secrets("API_SESSION_KEYS")
 API_SESSION_COOKIE_NAME = env.str("API_SESSION_COOKIE_NAME", default="session" if DEBUG else "__Host-session")
@@ -68,6 +71,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "csp",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "accounts",
@@ -77,6 +81,7 @@ MIDDLEWARE = [
     # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
     "config.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Outside of everything that can answer by itself: whatever the answer, a rotated session goes out with it.
     "accounts.middleware.ApiSessionMiddleware",
@@ -157,6 +162,16 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 X_FRAME_OPTIONS = "DENY"
+# No inline code, nothing from elsewhere, and no page of ours in anybody's frame.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+    }
+}
 DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.reporting.SecretsFilter"
 
 # --- Logs ------------------------------------------------------------------------------------------------------------

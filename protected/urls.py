@@ -1,8 +1,13 @@
 from django.urls import path
 
-from protected import views
+from protected import proxy, streams, views
 
 app_name = "protected"
 urlpatterns = [
     path("", views.dashboard, name="dashboard"),
+    path("stream/", streams.stream, name="stream"),
+    path("events/", streams.events, name="events"),
+    path("download/", streams.download, name="download"),
+    path("script/", views.script, name="script"),
+    path("api/<path:path>", proxy.api, name="api"),
 ]

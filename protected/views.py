@@ -9,6 +9,13 @@ from protected.tables import as_table
 
 
 @require_safe
+def script(request: ApiRequest) -> HttpResponse:
+    """A page whose script calls the API through this site, several times at once, with nothing but the cookie."""
+    session = request.api_session.require()
+    return render(request, "protected/script.html", {"user": session.user})
+
+
+@require_safe
 def dashboard(request: ApiRequest) -> HttpResponse:
     """One call to the API, rendered."""
     answer = request.api.get("/protected-route")

@@ -70,17 +70,19 @@ class HandOver(RuleBasedStateMachine):
     # No rule has a precondition: which requests are answered by now depends on threads, and Hypothesis must draw the
     # same in every run of a schedule. A rule that has nothing to act on does nothing.
 
-    @rule(page=PAGES, host=HOSTS)
-    def send(self, page: str, host: int) -> None:
+    @rule(page=PAGES, host=HOSTS, expired=strategies.booleans())
+    def send(self, page: str, host: int, expired: bool = False) -> None:
         if len(self.sent) >= 12:
             return
+        if expired:
+            self.api.expire_access_tokens()
         tab = self.browser.copy()
         self.sent.append(Sent(tab, page, self.threads.submit(self.get, tab, page, host)))
 
-    @rule(page=PAGES, tabs=strategies.integers(2, 5))
-    def send_at_once(self, page: str, tabs: int) -> None:
+    @rule(tabs=strategies.integers(2, 5))
+    def send_at_once_when_the_tokens_have_expired(self, tabs: int) -> None:
         for number in range(tabs):
-            self.send(page, number % 3)
+            self.send("/protected/", number % 3, expired=number == 0)
 
     @rule(which=WHICH, lost=strategies.booleans())
     def answer_arrives(self, which: int, lost: bool) -> None:
@@ -88,7 +90,7 @@ class HandOver(RuleBasedStateMachine):
             return
         sent = self.sent[which % len(self.sent)]
         if self.gates and not sent.answer.done():
-            return
+            self.held_calls_go_on()
         answer = self.wait_for(sent)
         self.sent.remove(sent)
         self.note_confirmations()
@@ -120,10 +122,6 @@ class HandOver(RuleBasedStateMachine):
         raise AssertionError("no answer within a minute")
 
     # --- the API
-
-    @rule()
-    def access_tokens_expire(self) -> None:
-        self.api.expire_access_tokens()
 
     @rule(path=strategies.sampled_from(["/auth/refresh", "/protected-route"]), after=strategies.booleans())
     def the_next_call_is_held(self, path: str, after: bool) -> None:
@@ -168,16 +166,14 @@ class HandOver(RuleBasedStateMachine):
         if self.gates:
             return
         self.api.heal()
-        self.access_tokens_expire()
-        for _ in range(2):
-            self.send("/protected/", 0)
+        for number in range(2):
+            self.send("/protected/", 0, expired=number == 0)
             self.answer_arrives(len(self.sent) - 1, lost=False)
 
     # --- time
 
-    @rule(seconds=strategies.sampled_from([1.0, 9.0, 29.0, 31.0, 100.0]))
+    @rule(seconds=strategies.sampled_from([1.0, 9.0, 29.0, 34.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
-        self.note_confirmations()
         if self.held_since is not None:
             # A refresh must not be held beyond its deadline: its answer would be lost, which a strict API punishes.
             seconds = min(seconds, 8.0 - (self.clock.ahead - self.held_since))
@@ -188,6 +184,7 @@ class HandOver(RuleBasedStateMachine):
             self.let_pass(seconds)
 
     def let_pass(self, seconds: float) -> None:
+        self.note_confirmations()
         self.clock.ahead += seconds
         self.api.advance_clock(seconds)
 
@@ -235,7 +232,8 @@ class HandOver(RuleBasedStateMachine):
         if self.theft_is_found_out or SessionRecord.objects.filter(end_reason=EndReason.REUSED).exists():
             return
         if sent.page == "/protected/":
-            assert answer.status_code in (200, 503), f"an honest browser was sent to {answer.headers}"
+            # 502 where the tokens expire between a refresh and the call that it was for.
+            assert answer.status_code in (200, 502, 503), f"an honest browser was sent to {answer.headers}"
         else:
             assert answer.json()["authenticated"]  # type: ignore[attr-defined]
 
@@ -273,7 +271,7 @@ def test_an_honest_browser_stays_signed_in_whatever_the_schedule(settings: Setti
 
 
 MODEL_SETTINGS = settings(
-    max_examples=50,
+    max_examples=60,
     stateful_step_count=40,
     # Shrinking takes minutes where requests wait for leases: a failing schedule is printed as it was found.
     phases=[Phase.explicit, Phase.generate],

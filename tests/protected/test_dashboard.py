@@ -279,11 +279,12 @@ class TestARefreshWithoutAUsableAnswer:
         assert api.reuses == 0
 
     def test_nor_does_no_answer_in_time(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
-        settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.2, 0.2
+        settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.5, 0.5
         api.expire_access_tokens()
         with Gate() as gate:
             api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
             response = signed_in.open_page()
+            assert gate.reached.wait(30)
             api.stop_serving()  # with the request that still waits
         assert gate.arrivals == 1
         assert response.status_code == 503
@@ -296,7 +297,7 @@ class TestARefreshWithoutAUsableAnswer:
 
     def test_the_pause_before_the_next_try_passes_by_itself(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
-        api.fail("POST", "/auth/refresh", Fault.answer(500))
+        api.fail("POST", "/auth/refresh", Fault.answer(500, headers={"Retry-After": "2"}))
         assert signed_in.open_page().status_code == 503
 
         during = signed_in.open_page()

@@ -1,0 +1,188 @@
+"""The API for browser scripts: same origin, with nothing but the cookie. What an interceptor does in a single-page app,
+the bearer token and the refresh, is done here.
+
+Only what API_PROXY_ALLOW lists gets through, and only to the one API. Of the headers an allow-list passes each way: our
+cookies never reach the API, its cookies never reach the browser, and hop-by-hop headers end here (RFC 9110 section
+7.6.1). The body passes as it comes, encoded as it is, so an ETag stays true.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import requests
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase, JsonResponse, QueryDict, StreamingHttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.views.decorators.csrf import csrf_exempt
+
+from accounts.api import ApiRequest
+from accounts.streaming import PassedThrough
+
+PASSED_TO_THE_API = (
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
+    "If-Unmodified-Since",
+    "Prefer",
+    "Range",
+)
+PASSED_TO_THE_BROWSER = (
+    "Accept-Ranges",
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Length",
+    "Content-Range",
+    "Content-Type",
+    "ETag",
+    "Expires",
+    "Last-Modified",
+    "Link",
+    "Retry-After",
+    "Vary",
+)
+#: A larger body is streamed, so it cannot be repeated after a 401.
+REPEATED_UP_TO_BYTES = 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+_RULE = re.compile(r"([A-Z]+) (/\S*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What API_PROXY_ALLOW allows: a method, and a path with all that is below it."""
+
+    method: str
+    prefix: str
+
+    def covers(self, path: str) -> bool:
+        return path == self.prefix or path.startswith(self.prefix.rstrip("/") + "/")
+
+
+class Upload:
+    """A request's body on its way through: read once, and sent with its length."""
+
+    def __init__(self, request: ApiRequest, length: int) -> None:
+        self._request = request
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self.read(_CHUNK_BYTES):
+            yield chunk
+
+    def read(self, size: int = -1) -> bytes:
+        return self._request.read(size)
+
+
+@functools.lru_cache(maxsize=8)
+def parse_rules(text: str) -> tuple[Rule, ...]:
+    """API_PROXY_ALLOW: "GET /orders, POST /orders". Raises ValueError for anything else."""
+    rules = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        rule = _RULE.fullmatch(part)
+        if rule is None or is_evasive(rule[2]):
+            raise ValueError(f"{part!r} is not a method and a path, such as GET /orders")
+        rules.append(Rule(rule[1], rule[2]))
+    return tuple(rules)
+
+
+def is_evasive(path: str) -> bool:
+    """Whether a path could mean another one to the API than it does here."""
+    segments = path.split("/")[1:]
+    return (
+        bool({".", ".."} & set(segments))
+        or "" in segments[:-1]
+        or "\\" in path
+        or "%" in path
+        or not path.isprintable()
+    )
+
+
+@csrf_exempt  # checked below: Django's own check would read a form's body, which has to pass through
+def api(request: ApiRequest, path: str) -> HttpResponseBase:
+    """`/protected/api/<path>`: the API's answer to the same call, made as the signed-in user."""
+    path = f"/{path}"
+    if "%2f" in _raw_path(request).lower() or is_evasive(path):
+        return _refuse(404, "There is no such address.")
+    if request.headers.get("Upgrade"):
+        return _refuse(501, "WebSockets and other upgrades are not passed on to the API.")
+    method = str(request.method)
+    allowed = [rule.method for rule in parse_rules(settings.API_PROXY_ALLOW) if rule.covers(path)]
+    if "GET" in allowed:
+        allowed.append("HEAD")
+    if not allowed:
+        return _refuse(404, "There is no such address, or API_PROXY_ALLOW does not list it.")
+    if method not in allowed:
+        return _refuse(405, f"{method} is not allowed here.", Allow=", ".join(allowed))
+    if "Transfer-Encoding" in request.headers:
+        return _refuse(411, "Send the body with its Content-Length.")
+    body = _body(request)
+    if method not in _SAFE_METHODS and (refusal := _check_csrf(request)):
+        return refusal
+    query = request.META.get("QUERY_STRING", "")
+    answer = request.api.request(
+        method,
+        quote(path) + (f"?{query}" if query else ""),
+        data=body,
+        headers={"Accept-Encoding": "identity"} | _picked(request.headers, PASSED_TO_THE_API),
+        stream=True,
+        any_status=True,
+    )
+    return _pass_on(answer)
+
+
+def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(PassedThrough(answer, decoded=False), status=answer.status_code)
+    del response["Content-Type"]
+    for name, value in _picked(answer.headers, PASSED_TO_THE_BROWSER).items():
+        response[name] = value
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _picked(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}
+
+
+def _body(request: ApiRequest) -> bytes | Upload | None:
+    length = int(request.META.get("CONTENT_LENGTH") or 0)
+    if not length:
+        return None
+    if length <= REPEATED_UP_TO_BYTES:
+        return request.body
+    # The CSRF check looks for its token in a form, and would read it to the end: the header has to do.
+    request.POST = QueryDict()
+    return Upload(request, length)
+
+
+def _check_csrf(request: ApiRequest) -> HttpResponseBase | None:
+    def let_pass(_: HttpRequest) -> JsonResponse:
+        return JsonResponse({})
+
+    if CsrfViewMiddleware(let_pass).process_view(request, let_pass, (), {}) is None:
+        return None
+    return _refuse(403, "The CSRF token is missing or wrong: send the csrftoken cookie's value as X-CSRFToken.")
+
+
+def _raw_path(request: ApiRequest) -> str:
+    """The path as it was sent, where the server tells (gunicorn's RAW_URI, uWSGI's REQUEST_URI): "" elsewhere."""
+    return str(request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or "").split("?")[0]
+
+
+def _refuse(status: int, detail: str, **headers: str) -> JsonResponse:
+    return JsonResponse({"detail": detail}, status=status, headers=headers)

@@ -1,0 +1,39 @@
+// The demo page /protected/script/: calls through this site, and what a script sees of them. No token among it.
+"use strict";
+
+const wire = document.getElementById("wire");
+const visible = document.getElementById("visible");
+const OWN_COOKIES = ["csrftoken"]; // what a script needs, and may see
+
+function show(text) {
+  const line = document.createElement("li");
+  line.textContent = text;
+  wire.append(line);
+}
+
+async function call(number) {
+  const started = performance.now();
+  const response = await fetch(wire.dataset.api, { headers: { Accept: "application/json" } });
+  const body = await response.text();
+  const took = Math.round(performance.now() - started);
+  show(`${number}. GET ${wire.dataset.api} → ${response.status}, ${body.length} characters, ${took} ms`);
+  if (response.status === 401) location.assign(JSON.parse(body).login);
+}
+
+async function look() {
+  const session = await (await fetch(wire.dataset.session, { headers: { Accept: "application/json" } })).json();
+  const cookies = document.cookie.split("; ").map((cookie) => cookie.split("=")[0]).filter(Boolean);
+  const others = cookies.filter((name) => !OWN_COOKIES.includes(name));
+  visible.textContent = [
+    `document.cookie: ${others.length ? others.join(", ") : "nothing of the session"}`,
+    `session: ${JSON.stringify(session, null, 2)}`,
+  ].join("\n");
+}
+
+document.getElementById("calls").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  wire.replaceChildren();
+  await Promise.all([1, 2, 3, 4, 5].map(call)).catch((error) => show(`The network failed: ${error.message}`));
+  await look();
+});
+look();

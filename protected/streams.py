@@ -1,0 +1,127 @@
+"""Pages that are sent while they are made: HTML row by row, server-sent events, and a large answer passed through."""
+
+import time
+from collections.abc import Iterator
+
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.template.loader import render_to_string
+from django.views.decorators.http import require_safe
+
+from accounts.answers import answer_bad_request
+from accounts.api import ApiRequest
+from accounts.exceptions import ApiMisbehaved
+from accounts.streaming import HEARTBEAT, HEARTBEAT_SECONDS, Event, PassedThrough, stream_events, stream_html
+from protected.tables import Table, as_table
+
+MOST_ROWS = 1000
+LONGEST_DELAY_SECONDS = 60.0
+MOST_BYTES = 1024**3
+# Where the rows themselves should fit under one access token, so should what comes before and after them.
+_SPARE_SECONDS = 10.0
+
+
+@require_safe
+def stream(request: ApiRequest) -> HttpResponseBase:
+    """`?rows=N&delay=S`: a page with a call to the API for each row, and S seconds between them."""
+    try:
+        rows, delay = _rows_and_delay(request)
+    except ValueError as error:
+        return answer_bad_request(request, str(error))
+    request.api_session.ensure_fresh(rows * delay + _SPARE_SECONDS)
+    return stream_html(request, _html_rows(request, rows, delay))
+
+
+@require_safe
+def events(request: ApiRequest) -> HttpResponseBase:
+    """The same as server-sent events. A browser that was cut off resumes behind the Last-Event-ID that it sends.
+
+    After the last row comes an event named `end`. A browser that reconnects all the same gets a 204, which it does not
+    try again after.
+    """
+    try:
+        rows, delay = _rows_and_delay(request)
+        last = _number(request.headers.get("Last-Event-ID", "0"), "Last-Event-ID", 0, MOST_ROWS, int)
+    except ValueError as error:
+        return answer_bad_request(request, str(error))
+    request.api_session.ensure_fresh((rows - last) * delay + _SPARE_SECONDS)
+    if last >= rows:
+        return HttpResponse(status=204)
+    return stream_events(request, _row_events(request, int(last) + 1, rows, delay))
+
+
+@require_safe
+def download(request: ApiRequest) -> HttpResponseBase:
+    """`?bytes=N`: a large answer of the API, passed through without being held in memory.
+
+    A file cannot carry a rotated session. It has none after its first byte, and one before that goes with the headers.
+    """
+    try:
+        size = _number(request.GET.get("bytes", "65536"), "bytes", 1, MOST_BYTES, int)
+    except ValueError as error:
+        return answer_bad_request(request, str(error))
+    answer = request.api.get("/protected-route/export.csv", params={"bytes": int(size)}, stream=True)
+    if answer.status_code != 200:
+        answer.close()
+        raise ApiMisbehaved(f"the export answered {answer.status_code}")
+    response = StreamingHttpResponse(PassedThrough(answer, decoded=True), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="export.csv"'
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _html_rows(request: ApiRequest, rows: int, delay: float) -> Iterator[str]:
+    head, foot = render_to_string("protected/stream.html", {"rows": rows}, request=request).split("<!-- rows -->")
+    yield head
+    for number in range(1, rows + 1):
+        if number > 1:
+            time.sleep(delay)
+        context = {"number": number, "cells": _row(request, number)}
+        yield render_to_string("protected/stream_row.html", context, request=request)
+    yield foot
+
+
+def _row_events(request: ApiRequest, first: int, rows: int, delay: float) -> Iterator[Event | str]:
+    yield "retry: 2000\n\n"
+    for number in range(first, rows + 1):
+        if number > 1:
+            yield from _heartbeats(request, delay)
+        yield Event(id=str(number), data={"number": number, "row": dict(_row(request, number))})
+    yield Event(name="end", data={"rows": rows})
+
+
+def _heartbeats(request: ApiRequest, seconds: float) -> Iterator[str]:
+    """Wait, and say now and then that the connection is alive, as long as the session is."""
+    while seconds > 0:
+        time.sleep(min(seconds, HEARTBEAT_SECONDS))
+        seconds -= HEARTBEAT_SECONDS
+        if seconds > 0:
+            request.api_session.require_living()
+            yield HEARTBEAT
+
+
+def _row(request: ApiRequest, number: int) -> list[tuple[str, str]]:
+    """One row of the API's data, fresh. Whoever was signed out elsewhere meanwhile sees no more."""
+    request.api_session.require_living()
+    answer = request.api.get("/protected-route")
+    answer.raise_for_status()
+    table: Table = as_table(answer.json())
+    if not table.rows:
+        return [("data", table.text)]
+    return list(zip(table.columns, table.rows[(number - 1) % len(table.rows)], strict=True))
+
+
+def _rows_and_delay(request: ApiRequest) -> tuple[int, float]:
+    rows = _number(request.GET.get("rows", "10"), "rows", 1, MOST_ROWS, int)
+    return int(rows), _number(request.GET.get("delay", "0.5"), "delay", 0, LONGEST_DELAY_SECONDS, float)
+
+
+def _number(text: str, name: str, lowest: float, highest: float, kind: type[int] | type[float]) -> float:
+    """Raises ValueError with words for the user."""
+    what = "a whole number" if kind is int else "a number"
+    try:
+        number = kind(text)
+    except ValueError:
+        number = lowest - 1
+    if not lowest <= number <= highest:
+        raise ValueError(f"{name} must be {what} between {lowest:g} and {highest:g}.")
+    return number

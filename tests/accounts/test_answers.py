@@ -1,0 +1,159 @@
+"""What a browser, a script or htmx is told when a page cannot be shown: each in the form that it can use."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.http import HttpResponse
+from django.urls import path
+
+from accounts.api import ApiRequest
+from config.urls import urlpatterns as site
+from tests.browsers import Browser, cookies_set
+from tests.demo_api.server import DemoApi, Fault
+
+
+def order(request: ApiRequest) -> HttpResponse:
+    """A page that is also the target of a form."""
+    return HttpResponse(request.api.post("/protected-route", json={"pieces": 3}).content)
+
+
+urlpatterns = [path("order/", order), path("/evil.example/", order), *site]
+pytestmark = pytest.mark.urls(__name__)
+
+NAVIGATION = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
+SCRIPTS = {
+    "it accepts JSON": {"Accept": "application/json"},
+    "it accepts JSON among others": {"Accept": "application/json, text/plain, */*"},
+    "the browser says it is a fetch": {"Accept": "*/*", "Sec-Fetch-Mode": "cors"},
+}
+HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/order/?page=2", "Sec-Fetch-Mode": "cors"}
+TO_SIGN_IN = "/accounts/login/?next=%2Fprotected%2F"
+# What a request says of the page that it came from, and where the sign-in page leads back to.
+PAGES = {
+    "a page of ours": ("http://testserver/order/", "%2Forder%2F"),
+    "a page of ours with a query": ("http://testserver/order/?page=2", "%2Forder%2F%3Fpage%3D2"),
+    "a page of ours with a fragment": ("http://testserver/order/#three", "%2Forder%2F"),
+    "a page of others": ("https://evil.example/order/", "%2F"),
+    "no page": ("", "%2F"),
+    "no address": ("http://[::1", "%2F"),
+    "a script": ("javascript:alert(1)", "%2F"),
+}
+
+
+class TestWithoutASession:
+    def test_a_page_leads_to_the_sign_in_page_and_back(self, browser: Browser) -> None:
+        response = browser.get("/protected/?rows=3&name=%C3%A4", headers=NAVIGATION)
+
+        assert response.status_code == 302
+        assert response["Location"] == "/accounts/login/?next=%2Fprotected%2F%3Frows%3D3%26name%3D%25C3%25A4"
+        page = browser.get(response["Location"])
+        assert 'value="/protected/?rows=3&amp;name=%C3%A4"' in page.text
+        assert "Your session has ended" not in page.text
+
+    def test_a_path_that_looks_like_a_host_leads_to_no_other(self, browser: Browser) -> None:
+        response = browser.get("/", headers=NAVIGATION, PATH_INFO="//evil.example/")
+
+        assert response["Location"].startswith("/accounts/login/?next=")
+        [back_to] = parse_qs(urlsplit(response["Location"]).query)["next"]
+        assert browser.sign_in(next=back_to)["Location"] == "/protected/"
+
+    @pytest.mark.parametrize("headers", SCRIPTS.values(), ids=SCRIPTS)
+    def test_a_script_gets_json(self, browser: Browser, headers: dict[str, str]) -> None:
+        response = browser.get("/protected/", headers=headers)
+
+        assert response.status_code == 401
+        assert response.json() == {"detail": "You are not signed in.", "login": "/accounts/login/?next=%2F"}
+
+    def test_htmx_is_told_to_go_to_the_sign_in_page(self, browser: Browser) -> None:
+        response = browser.get("/protected/", headers=HTMX)
+
+        assert (response.status_code, response.content) == (401, b"")
+        assert response["HX-Redirect"] == "/accounts/login/?next=%2Forder%2F%3Fpage%3D2"
+
+    @pytest.mark.parametrize(("page", "back_to"), PAGES.values(), ids=PAGES)
+    def test_a_form_leads_back_to_the_page_it_came_from(self, browser: Browser, page: str, back_to: str) -> None:
+        response = browser.post("/order/", headers={**NAVIGATION, "Referer": page})
+
+        assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next={back_to}")
+
+    @pytest.mark.parametrize(("page", "back_to"), PAGES.values(), ids=PAGES)
+    def test_so_does_a_scripts_call(self, browser: Browser, page: str, back_to: str) -> None:
+        response = browser.get("/order/", headers={**SCRIPTS["it accepts JSON"], "Referer": page})
+
+        assert response.json()["login"] == f"/accounts/login/?next={back_to}"
+
+    def test_no_answer_is_kept_by_a_shared_cache(self, browser: Browser) -> None:
+        for headers in (NAVIGATION, SCRIPTS["it accepts JSON"], HTMX):
+            response = browser.get("/protected/", headers=headers)
+            assert "private" in response["Cache-Control"]
+            assert "Cookie" in response["Vary"]
+
+
+class TestAfterTheEnd:
+    def test_a_page_says_so_on_the_sign_in_page(self, signed_in: Browser, api: DemoApi) -> None:
+        api.revoke_all()
+
+        response = signed_in.get("/protected/", headers=NAVIGATION)
+
+        assert (response.status_code, response["Location"]) == (302, f"{TO_SIGN_IN}&ended=1")
+        assert "Your session has ended." in signed_in.get(response["Location"]).text
+
+    def test_a_script_is_told_so(self, signed_in: Browser, api: DemoApi) -> None:
+        api.revoke_all()
+
+        response = signed_in.get("/protected/", headers=SCRIPTS["it accepts JSON"])
+
+        assert response.status_code == 401
+        assert response.json() == {"detail": "Your session has ended.", "login": "/accounts/login/?next=%2F&ended=1"}
+
+    def test_htmx_is_told_so(self, signed_in: Browser, api: DemoApi) -> None:
+        api.revoke_all()
+
+        response = signed_in.get("/protected/", headers=HTMX)
+
+        assert response["HX-Redirect"] == "/accounts/login/?next=%2Forder%2F%3Fpage%3D2&ended=1"
+        assert cookies_set(response)["session"].value == ""
+
+
+class TestASickApi:
+    def test_a_page_gets_503_in_the_sites_look(self, signed_in: Browser, api: DemoApi) -> None:
+        api.fail("GET", "/protected-route", Fault.answer(503, headers={"Retry-After": "7"}))
+
+        response = signed_in.get("/protected/", headers=NAVIGATION)
+
+        assert (response.status_code, response["Retry-After"]) == (503, "7")
+        assert "The service behind this site is not answering" in response.text
+        assert "site.css" in response.text
+        assert signed_in.is_signed_in()
+
+    def test_a_page_gets_502_in_the_sites_look(self, signed_in: Browser, api: DemoApi) -> None:
+        api.fail("GET", "/protected-route", Fault.answer(200, b"<h1>Hello</h1>", "text/html"))
+
+        response = signed_in.get("/protected/", headers=NAVIGATION)
+
+        assert response.status_code == 502
+        assert "an answer that we cannot use" in response.text
+        assert "site.css" in response.text
+        assert signed_in.is_signed_in()
+
+    @pytest.mark.parametrize("headers", [*SCRIPTS.values(), HTMX], ids=[*SCRIPTS, "htmx"])
+    def test_a_script_gets_json(self, signed_in: Browser, api: DemoApi, headers: dict[str, str]) -> None:
+        api.fail("GET", "/protected-route", Fault.answer(500))
+        api.fail("GET", "/protected-route", Fault.answer(302, headers={"Location": "/"}))
+
+        away, nonsense = (signed_in.get("/protected/", headers=headers) for _ in range(2))
+
+        assert (away.status_code, away["Retry-After"]) == (503, "5")
+        assert away.json() == {"detail": "The service behind this site is not answering."}
+        assert nonsense.status_code == 502
+        assert nonsense.json() == {"detail": "The service behind this site gave an answer that cannot be used."}
+
+    def test_the_log_says_what_happened_and_nothing_of_the_request(
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        api.fail("GET", "/protected-route", Fault.answer(500))
+
+        signed_in.get("/protected/?name=ada")
+
+        [line] = [record.getMessage() for record in caplog.records if record.name == "accounts.middleware"]
+        assert line == "GET '/protected/': ApiUnavailable: status 500"

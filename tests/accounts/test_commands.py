@@ -1,0 +1,162 @@
+"""The commands: what `make run` needs first, and what a nightly job tidies up."""
+
+import io
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.models import EndReason, SessionRecord
+from accounts.signals import session_ended
+
+
+def run(name: str, **options: Any) -> str:
+    """Run a command, and return what it printed."""
+    output = io.StringIO()
+    call_command(name, stdout=output, **options)
+    return output.getvalue()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Another program on a port of its own."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        yield listener
+
+
+def port_of(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return port_of(listener)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestPrepareDemo:
+    def test_it_is_for_a_developers_machine_only(self) -> None:
+        with pytest.raises(CommandError, match="DEBUG=true only"):
+            run("prepare_demo")
+
+        assert not get_user_model().objects.exists()
+
+    def test_it_makes_a_staff_user_and_says_where_everything_is(self, settings: Settings) -> None:
+        settings.DEBUG = True
+        site, api = free_port(), free_port()
+
+        printed = run("prepare_demo", port=site, api_port=api)
+
+        for shown in (f":{site}/ ", f":{site}/admin/", f":{api}/ ", "staff / staff", "Ctrl-C"):
+            assert shown in printed
+        client = Client()
+        client.post("/admin/login/", {"username": "staff", "password": "staff"})
+        assert client.get("/admin/").status_code == 200
+
+    def test_running_it_again_changes_nothing(self, settings: Settings) -> None:
+        settings.DEBUG = True
+        run("prepare_demo", port=free_port(), api_port=free_port())
+        user = get_user_model().objects.get()
+        user.set_password("lantern-point")
+        user.save()
+
+        run("prepare_demo", port=free_port(), api_port=free_port())
+
+        assert get_user_model().objects.get().check_password("lantern-point")
+
+    @pytest.mark.parametrize(("taken", "variable"), [("port", "PORT"), ("api_port", "API_PORT")])
+    def test_a_port_that_is_taken_is_named_with_a_way_out(
+        self, settings: Settings, listener: socket.socket, taken: str, variable: str
+    ) -> None:
+        settings.DEBUG = True
+        ports = {"port": free_port(), "api_port": free_port(), taken: port_of(listener)}
+
+        with pytest.raises(CommandError) as refusal:
+            run("prepare_demo", **ports)
+
+        assert f"Port {port_of(listener)} is taken" in str(refusal.value)
+        assert f"make run {variable}=" in str(refusal.value)
+        assert not get_user_model().objects.exists(), "nothing was begun"
+
+
+def record(**fields: Any) -> SessionRecord:
+    return SessionRecord.objects.create(id=uuid4(), user_id="1", user_name="ada@example.com", **fields)
+
+
+def days(number: float) -> Any:
+    return timezone.now() + timedelta(days=number)
+
+
+@pytest.mark.django_db
+class TestPruneSessions:
+    def test_a_session_that_nobody_can_use_any_more_is_ended(self) -> None:
+        dead = record(expires_at=days(-1.1), sealed="sealed")
+        ends: list[object] = []
+
+        def note(session_id: object, reason: object, **_: object) -> None:
+            ends.append((session_id, reason))
+
+        session_ended.connect(note)
+        printed = run("prune_sessions")
+        session_ended.disconnect(note)
+
+        dead.refresh_from_db()
+        assert (dead.end_reason, dead.sealed) == (EndReason.EXPIRED, "")
+        assert dead.ended_at
+        assert ends == [(dead.pk, EndReason.EXPIRED)]
+        assert printed.startswith("1 expired sessions ended, 0 records")
+
+    @pytest.mark.parametrize(
+        "expires_at", [days(20), days(0.1), days(-0.9), None], ids=["far", "near", "just now", "never"]
+    )
+    def test_one_that_somebody_may_use_lives_on(self, expires_at: Any) -> None:
+        """Within a day of its end, too: a host whose clock is off must not end what the API still knows."""
+        living = record(expires_at=expires_at, sealed="sealed")
+
+        run("prune_sessions")
+
+        living.refresh_from_db()
+        assert (living.ended_at, living.sealed) == (None, "sealed")
+
+    def test_what_ended_long_ago_is_forgotten(self) -> None:
+        ended = {"end_reason": EndReason.SIGNED_OUT, "expires_at": days(-40)}
+        record(ended_at=days(-31), **ended)
+        kept = record(ended_at=days(-29), **ended)
+
+        printed = run("prune_sessions")
+
+        assert SessionRecord.objects.get() == kept
+        assert "1 records of sessions ended 30 days ago removed" in printed
+
+    def test_how_long_is_for_the_operator_to_say(self) -> None:
+        record(ended_at=days(-8), end_reason=EndReason.REVOKED)
+
+        run("prune_sessions", keep_days=7)
+
+        assert not SessionRecord.objects.exists()
+
+    def test_it_changes_a_few_rows_at_a_time_and_all_in_the_end(self) -> None:
+        for _ in range(5):
+            record(expires_at=days(-2))
+            record(ended_at=days(-60), end_reason=EndReason.REFUSED)
+
+        printed = run("prune_sessions", batch=2)
+
+        assert printed.startswith("5 expired sessions ended, 5 records")
+        assert set(SessionRecord.objects.values_list("end_reason", flat=True)) == {EndReason.EXPIRED}
+
+    def test_running_it_again_does_nothing(self) -> None:
+        record(expires_at=days(-2))
+        run("prune_sessions")
+
+        assert run("prune_sessions").startswith("0 expired sessions ended, 0 records")

@@ -1,0 +1,330 @@
+"""The middleware: what goes out to the browser with which answer, and what a page that needs nothing costs."""
+
+from contextlib import suppress
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.test.utils import CaptureQueriesContext
+from django.urls import path
+from django.views.decorators.cache import cache_control
+from pytest_django import Settings
+
+from accounts.api import ApiRequest
+from accounts.exceptions import ApiMisbehaved, ApiUnavailable, NotSignedIn
+from accounts.models import EndReason, SessionRecord
+from config.urls import urlpatterns as site
+from tests.browsers import Browser, cookies_set, records_away
+from tests.demo_api.server import DemoApi, Fault
+
+SECRET = "/protected-route"
+
+
+@cache_control(public=True, max_age=3600)
+def public(request: ApiRequest) -> HttpResponse:
+    """A view that wants its page cached by everybody."""
+    return HttpResponse(request.api.get(SECRET).content)
+
+
+def forbidden(request: ApiRequest) -> HttpResponse:
+    request.api.get(SECRET)
+    raise PermissionDenied
+
+
+def missing(request: ApiRequest) -> HttpResponse:
+    request.api.get(SECRET)
+    raise Http404
+
+
+def crash(request: ApiRequest) -> HttpResponse:
+    request.api.get(SECRET)
+    raise RuntimeError("the pier has gone")
+
+
+def own_500(request: ApiRequest) -> HttpResponse:
+    request.api.get(SECRET)
+    return HttpResponse("out of ink", status=500)
+
+
+def second_call_fails(request: ApiRequest) -> HttpResponse:
+    request.api.get(SECRET)
+    return HttpResponse(request.api.get("/protected-route/rows/1").content)
+
+
+def late_template(request: ApiRequest) -> TemplateResponse:
+    """The API is called only while the page is rendered, after the view has returned."""
+    template = engines["pages"].from_string("{{ answer.status_code }}")
+    return TemplateResponse(request, template, {"answer": lambda: request.api.get(SECRET)})
+
+
+def file(request: ApiRequest) -> HttpResponseBase:
+    request.api.get(SECRET)
+    return StreamingHttpResponse(iter([b"one,", b"two"]), content_type="text/csv")
+
+
+def anything(request: ApiRequest, rest: str) -> HttpResponse:
+    return HttpResponse(request.api.get(SECRET).content)
+
+
+def own_vary(request: ApiRequest) -> HttpResponse:
+    request.api.get(SECRET)
+    return HttpResponse("hello", headers={"Vary": "Accept-Language"})
+
+
+def look_twice(request: ApiRequest) -> HttpResponse:
+    """A view that swallows what it should not: the session is looked at again afterwards."""
+    with suppress(ApiUnavailable):
+        request.api_session.require()
+    request.api_session.require()
+    return HttpResponse("shown")
+
+
+def shrug(request: ApiRequest) -> HttpResponse:
+    """A view that does without the API where it has to."""
+    try:
+        request.api.get(SECRET)
+    except (NotSignedIn, ApiUnavailable, ApiMisbehaved):
+        return HttpResponse("without")
+    return HttpResponse("with")
+
+
+urlpatterns = [
+    path("public/", public),
+    path("403/", forbidden),
+    path("404/", missing),
+    path("500/", crash),
+    path("own-500/", own_500),
+    path("second-call/", second_call_fails),
+    path("late-template/", late_template),
+    path("file/", file),
+    path("own-vary/", own_vary),
+    path("anything/<str:rest>", anything),
+    path("look-twice/", look_twice),
+    path("shrug/", shrug),
+    *site,
+]
+pytestmark = pytest.mark.urls(__name__)
+
+# A page, and the status of its answer after a rotation.
+PAGES = {
+    "a page": ("/protected/", 200),
+    "a page for everybody's cache": ("/public/", 200),
+    "a view that forbids": ("/403/", 403),
+    "a view that finds nothing": ("/404/", 404),
+    "a view that crashes": ("/500/", 500),
+    "a 500 of the view's own": ("/own-500/", 500),
+    "a page whose second call fails": ("/second-call/", 503),
+    "a page that calls while it renders": ("/late-template/", 200),
+    "a file": ("/file/", 200),
+    "a page that varies by something else": ("/own-vary/", 200),
+}
+
+
+@pytest.fixture
+def rotated(signed_in: Browser, api: DemoApi) -> Browser:
+    """A browser that holds a rotated session, which it was not yet seen with."""
+    api.expire_access_tokens()
+    assert signed_in.open_page().status_code == 200
+    return signed_in
+
+
+class TestARotatedSession:
+    @pytest.mark.parametrize(("page", "status"), PAGES.values(), ids=PAGES)
+    def test_goes_out_with_every_answer_and_into_no_cache(
+        self, signed_in: Browser, api: DemoApi, page: str, status: int
+    ) -> None:
+        api.expire_access_tokens()
+        api.fail("GET", "/protected-route/rows/1", Fault.answer(500))
+
+        response = signed_in.get(page)
+
+        assert response.status_code == status
+        assert cookies_set(response)["session"]["httponly"] is True
+        assert response["Cache-Control"] == "private, no-store"
+        assert "Cookie" in response["Vary"].split(", ")
+        assert signed_in.session().generation == 1
+        api.forget_calls()
+        assert signed_in.is_signed_in()
+        assert api.count("POST", "/auth/refresh") == 0
+
+    def test_goes_out_confirmed_with_the_next_answer_and_then_no_more(self, rotated: Browser) -> None:
+        confirming = rotated.get("/404/")
+        after = rotated.get("/404/")
+
+        assert (confirming.status_code, after.status_code) == (404, 404)
+        assert cookies_set(confirming)
+        assert confirming["Cache-Control"] == "private, no-store"
+        assert rotated.session().confirmed
+        assert not cookies_set(after)
+
+    def test_goes_out_when_the_view_shrugs(self, signed_in: Browser, api: DemoApi) -> None:
+        api.expire_access_tokens()
+        for _ in range(2):
+            api.fail("GET", SECRET, Fault.answer(401, {"message": "No."}))
+
+        response = signed_in.get("/shrug/")
+
+        assert response.content == b"without"
+        assert signed_in.session().generation == 1
+
+    def test_keeps_what_else_the_page_varies_by(self, signed_in: Browser) -> None:
+        assert signed_in.get("/own-vary/")["Vary"] == "Accept-Language, Cookie"
+
+
+def test_an_address_writes_no_lines_of_its_own_into_the_log(
+    signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.fail("GET", SECRET, Fault.answer(500))
+
+    assert signed_in.get("/anything/%0AERROR%20accounts%20all%20is%20lost%1B[2J").status_code == 503
+
+    assert caplog.messages
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+class TestAGoodToken:
+    def test_costs_no_query_and_writes_nothing(self, signed_in: Browser) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            response = signed_in.open_page()
+
+        assert response.status_code == 200
+        assert len(queries) == 0
+        assert not cookies_set(response)
+
+    def test_makes_every_page_private(self, signed_in: Browser) -> None:
+        response = signed_in.get("/public/")
+
+        assert set(response["Cache-Control"].split(", ")) == {"private", "max-age=3600"}
+        assert "Cookie" in response["Vary"]
+
+    def test_a_lonely_rotation_costs_three_queries(self, signed_in: Browser, api: DemoApi) -> None:
+        api.expire_access_tokens()
+
+        with CaptureQueriesContext(connection) as queries:
+            assert signed_in.open_page().status_code == 200
+
+        assert len(queries) <= 3
+
+
+class TestPagesThatNeedNoSession:
+    @pytest.mark.parametrize("page", ["/", "/health/live", "/nowhere/", "/static/accounts/site.css"])
+    @pytest.mark.parametrize(
+        "holds", ["a good session", "an unconfirmed one", "an expired one", "one that has ended", "junk"]
+    )
+    def test_they_leave_it_alone(self, signed_in: Browser, api: DemoApi, page: str, holds: str) -> None:
+        if holds == "an unconfirmed one":
+            api.expire_access_tokens()
+            signed_in.open_page()
+        elif holds == "an expired one":
+            signed_in.age(120)
+        elif holds == "one that has ended":
+            SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
+        elif holds == "junk":
+            signed_in.put({"session": "junk"})
+        api.forget_calls()
+
+        with CaptureQueriesContext(connection) as queries:
+            response = signed_in.get(page)
+            if response.streaming:
+                list(response)
+                response.close()
+
+        assert response.status_code == (404 if page == "/nowhere/" else 200)
+        assert "Cookie" not in response.get("Vary", "")
+        assert not response.cookies
+        assert len(queries) == 0
+        assert not api.calls
+
+    def test_nor_does_the_admins_sign_in_look_at_it(self, rotated: Browser) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            response = rotated.get("/admin/login/")
+
+        assert response.status_code == 200
+        assert not cookies_set(response)
+        assert len(queries) == 0
+        assert not rotated.session().confirmed
+
+    def test_readiness_asks_the_database_and_nothing_else(self, rotated: Browser, api: DemoApi) -> None:
+        api.stop_serving()
+
+        response = rotated.get("/health/ready")
+
+        assert response.status_code == 200
+        assert not cookies_set(response)
+        assert "Cookie" not in response.get("Vary", "")
+
+
+class TestTheRecordsAway:
+    def test_a_good_token_needs_none(self, signed_in: Browser) -> None:
+        with records_away():
+            assert signed_in.open_page().status_code == 200
+
+    def test_an_unconfirmed_session_goes_on_unconfirmed(self, rotated: Browser) -> None:
+        with records_away():
+            response = rotated.open_page()
+
+        assert response.status_code == 200
+        assert not cookies_set(response)
+        assert rotated.is_signed_in()
+        assert rotated.session().confirmed
+
+    def test_a_session_that_has_to_rotate_waits(self, signed_in: Browser, api: DemoApi) -> None:
+        api.expire_access_tokens()
+
+        with records_away():
+            response = signed_in.open_page()
+
+        assert response.status_code == 503
+        assert int(response["Retry-After"]) > 0
+        assert not cookies_set(response)
+        assert api.count("POST", "/auth/refresh") == 0
+        assert signed_in.is_signed_in()
+
+
+@pytest.fixture
+def every_request(settings: Settings) -> None:
+    settings.API_SESSION_CHECK = "every-request"
+
+
+@pytest.mark.usefixtures("every_request")
+class TestACheckOfEveryRequest:
+    def test_an_end_acts_at_once(self, signed_in: Browser, api: DemoApi) -> None:
+        SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
+        api.forget_calls()
+
+        response = signed_in.open_page()
+
+        assert response.status_code == 302
+        assert cookies_set(response)["session"].value == ""
+        assert [call.path for call in api.calls] == ["/auth/logout"]
+
+    def test_it_costs_one_query(self, signed_in: Browser) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            assert signed_in.open_page().status_code == 200
+
+        assert len(queries) == 1
+
+    def test_it_costs_nothing_where_nobody_looks(self, signed_in: Browser) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            assert signed_in.get("/").status_code == 200
+
+        assert len(queries) == 0
+
+    @pytest.mark.parametrize("page", ["/protected/", "/look-twice/", "/accounts/session/"])
+    def test_without_the_records_nobody_gets_in_and_nobody_is_signed_out(self, signed_in: Browser, page: str) -> None:
+        with records_away():
+            response = signed_in.get(page)
+
+        assert response.status_code == 503
+        assert not cookies_set(response)
+        assert signed_in.get(page).status_code == 200
+
+    def test_signing_in_over_a_session_works_while_the_records_are_back(self, signed_in: Browser) -> None:
+        with records_away():
+            assert signed_in.sign_in().status_code == 503
+
+        assert signed_in.sign_in().status_code == 302
+        assert signed_in.is_signed_in()

@@ -1,0 +1,131 @@
+"""Streamed answers, over the test client: what the body holds, and what it brings back to the browser."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.http import StreamingHttpResponse
+
+from accounts.ending import end_session
+from accounts.models import EndReason, SessionRecord
+from tests.browsers import Browser, cookies_set
+from tests.demo_api.server import DemoApi, Fault
+
+HAND_OFF = re.compile(r'<session-update session="([^"]+)"')
+
+
+def pieces(browser: Browser, path: str, **options: Any) -> Iterator[str]:
+    response = browser.get(path, **options)
+    assert isinstance(response, StreamingHttpResponse)
+    assert response.status_code == 200
+    return (piece.decode() for piece in response)
+
+
+def post_hand_off(browser: Browser, text: object) -> Any:
+    return browser.post("/accounts/session/update/", json.dumps({"session": text}), content_type="application/json")
+
+
+def test_a_stream_that_rotates_hands_the_session_over_and_no_further_refresh_is_needed(
+    signed_in: Browser, api: DemoApi
+) -> None:
+    stream = pieces(signed_in, "/protected/stream/?rows=3&delay=0")
+    assert "<h1>Streamed page</h1>" in next(stream)
+    assert "session-update " not in next(stream)
+    api.expire_access_tokens()
+    row = next(stream)
+
+    [hand_off] = HAND_OFF.findall(row)
+    assert not HAND_OFF.findall("".join(stream)), "once"
+    response = post_hand_off(signed_in, hand_off)
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert response["Cache-Control"] == "private, no-store"
+    assert signed_in.session().generation == 1
+    api.forget_calls()
+    assert signed_in.is_signed_in()
+    assert api.count("POST", "/auth/refresh") == 0
+
+
+def test_an_event_stream_sends_the_hand_off_as_an_event(signed_in: Browser, api: DemoApi) -> None:
+    stream = pieces(signed_in, "/protected/events/?rows=2&delay=0")
+    api.expire_access_tokens()
+    body = "".join(stream)
+
+    [data] = re.findall(r"event: session-update\ndata: (.*)\n", body)
+    assert post_hand_off(signed_in, json.loads(data)["session"]).status_code == 204
+    assert re.findall(r"^id: (.*)$", body, re.MULTILINE) == ["1", "2"]
+    assert "event: end\n" in body
+
+
+def test_an_event_stream_resumes_and_ends_for_good(signed_in: Browser) -> None:
+    body = "".join(pieces(signed_in, "/protected/events/?rows=3&delay=0", HTTP_LAST_EVENT_ID="2"))
+    assert re.findall(r"^id: (.*)$", body, re.MULTILINE) == ["3"]
+
+    assert signed_in.get("/protected/events/?rows=3&delay=0", HTTP_LAST_EVENT_ID="3").status_code == 204
+
+
+def test_what_was_never_handed_over_is_adopted_without_another_refresh(signed_in: Browser, api: DemoApi) -> None:
+    api.expire_access_tokens()
+    assert "".join(pieces(signed_in, "/protected/stream/?rows=1&delay=0"))
+
+    assert signed_in.is_signed_in()
+
+    assert api.count("POST", "/auth/refresh") == 1
+    assert signed_in.session().generation == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["rows=0", "rows=1001", "rows=x", "rows=1.5", "delay=-1", "delay=61", "delay=nan", "delay=inf", "rows="],
+)
+@pytest.mark.parametrize("page", ["stream", "events"])
+def test_a_value_out_of_bounds_gets_a_clear_400(signed_in: Browser, page: str, query: str) -> None:
+    response = signed_in.get(f"/protected/{page}/?{query}")
+
+    assert response.status_code == 400
+    assert f"{query.split('=')[0]} must be" in response.content.decode()
+
+
+def test_an_api_that_fails_in_mid_stream_ends_it_with_words(signed_in: Browser, api: DemoApi) -> None:
+    stream = pieces(signed_in, "/protected/stream/?rows=9&delay=0")
+    assert next(stream)
+    assert next(stream)
+    api.fail("GET", "/protected-route", Fault.answer(500, b"no"), times=None)
+
+    rest = "".join(stream)
+
+    assert "stopped answering" in rest
+    api.heal()
+    assert signed_in.is_signed_in()
+
+
+@pytest.mark.parametrize("page", ["stream", "events"])
+def test_a_session_that_is_ended_elsewhere_closes_its_streams(signed_in: Browser, page: str) -> None:
+    stream = pieces(signed_in, f"/protected/{page}/?rows=9&delay=0")
+    first = next(stream) + next(stream)
+    end_session(SessionRecord.objects.get().id, EndReason.REVOKED)
+
+    rest = "".join(stream)
+
+    assert "Your session has ended" in rest
+    assert "/accounts/login/?next=" in rest
+    assert "id: 9" not in first + rest
+
+
+def test_a_download_passes_through(signed_in: Browser, api: DemoApi) -> None:
+    api.expire_access_tokens()
+    response = signed_in.get("/protected/download/?bytes=300000")
+    assert isinstance(response, StreamingHttpResponse)
+
+    assert len(b"".join(response)) >= 300_000
+    assert cookies_set(response)["session"].value, "rotated before the first byte, so with the headers"
+    assert signed_in.session().generation == 1
+
+
+@pytest.mark.parametrize("page", ["stream", "events", "download", "script"])
+def test_without_a_session_a_stream_is_no_stream(browser: Browser, page: str) -> None:
+    response = browser.get(f"/protected/{page}/")
+
+    assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next=%2Fprotected%2F{page}%2F")
