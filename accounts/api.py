@@ -13,7 +13,7 @@ from accounts.exceptions import ApiMisbehaved, ApiUnavailable
 from accounts.retry_after import parse_retry_after
 from accounts.rotation import Means
 from accounts.tokens import TokenPair
-from accounts.transport import pooled_adapter, prepare
+from accounts.transport import Deadline, pooled_adapter, prepare
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_CALLS = 5
@@ -106,22 +106,27 @@ def _lives(tokens: TokenPair) -> bool:
 
 def _send(request: requests.PreparedRequest, *, stream: bool, again: bool) -> requests.Response:
     """Send over the pool; `again` says that a request whose connection broke may be repeated once."""
+    deadline = Deadline(time.monotonic() + conf.attempt_seconds)
     try:
-        response = pooled_adapter().send(
-            request, stream=stream, timeout=(conf.connect_timeout, conf.read_timeout), proxies={}
-        )
-        if not stream:
-            # Reads the body, which gives the connection back to the pool.
-            _ = response.content
-    except requests.Timeout as error:
-        raise ApiUnavailable("no answer in time") from error
+        with deadline:
+            response = pooled_adapter().send(
+                request, stream=stream, timeout=(conf.connect_timeout, conf.read_timeout), proxies={}
+            )
+            if not stream:
+                # Reads the body, which gives the connection back to the pool.
+                _ = response.content
     except requests.RequestException as error:
         # A body that stalls comes as a ConnectionError.
-        timed_out = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
-        if again and not timed_out:
+        stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
+        if isinstance(error, requests.Timeout) or stalled or deadline.has_passed():
+            raise ApiUnavailable("no answer in time") from error
+        if again:
             # Typically a kept-alive connection that the API closed at the moment of sending.
             return _send(request, stream=stream, again=False)
         raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
+    if deadline.has_passed() and not stream:
+        # Without a Content-Length, a body that the deadline cut short looks whole.
+        raise ApiUnavailable("no answer in time")
     return response
 
 

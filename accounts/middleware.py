@@ -51,7 +51,11 @@ def hand_over(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBa
     if not browser.looked_at:
         return response
     patch_vary_headers(response, ["Cookie"])
-    patch_cache_control(response, private=True)
+    if response.has_header("Cache-Control"):
+        patch_cache_control(response, private=True)
+    else:
+        # Nor by the browser, unless the view says so: after signing out, the way back would show the page again.
+        response["Cache-Control"] = "private, no-store"
     if browser.ended is not None:
         if browser.ended.delete_cookie:
             delete_cookies(response, presented=request.COOKIES)

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.010
 LONGEST_PAUSE_SECONDS = 0.100
+LEASE_MARGIN_SECONDS = 1.0
 STORE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
@@ -65,7 +66,7 @@ def rotate(session: ApiSession, presented: Presented, *, patient: bool = True) -
         rotated, mine = _flights.share(
             (session.id, session.generation, patient),
             lambda: _rotate(session, presented, patient=patient),
-            wait_seconds=conf.lease_seconds + conf.attempt_seconds if patient else 0.0,
+            wait_seconds=conf.lease_seconds + LEASE_MARGIN_SECONDS + conf.attempt_seconds if patient else 0.0,
         )
     except NoResult as no_result:
         raise _share_failure(no_result.error) from no_result
@@ -122,13 +123,16 @@ def newest_to_write(session: ApiSession, presented: Presented) -> ApiSession | N
 
 def _rotate(session: ApiSession, presented: Presented, *, patient: bool) -> Rotated:
     owner = uuid4().hex
-    give_up_at = time.monotonic() + (conf.lease_seconds if patient else 0.0)
+    # A lease that somebody took just now and died with may be claimed when it has run out, and who does not get it then
+    # waits for the one who did. So nobody waits longer than one lease and one attempt.
+    claim_until = time.monotonic() + conf.lease_seconds + LEASE_MARGIN_SECONDS
+    give_up_at = claim_until + conf.attempt_seconds if patient else 0.0
     pause = FIRST_PAUSE_SECONDS
     while True:
         # From before the claim: a thread that is suspended right after it must not take the lease for a fresh one.
         ends_at = time.monotonic() + conf.attempt_seconds
         with records_reachable():
-            claimed = SessionRecord.objects.claim(
+            claimed = time.monotonic() < claim_until and SessionRecord.objects.claim(
                 session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds
             )
         rotated = _spend(session, presented, owner, ends_at) if claimed else _join(session, presented)

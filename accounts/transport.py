@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 import requests
@@ -23,6 +23,7 @@ from accounts.dialects.base import ApiAnswer, ApiCall
 
 _POOL_CONNECTIONS = 100
 _LARGEST_AUTH_ANSWER_BYTES = 1024 * 1024
+_WATCHDOG_SECONDS = 0.1
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "django-bff"}
 
 
@@ -35,17 +36,13 @@ class AnswerLost(Exception):
 
 
 def pooled_adapter() -> HTTPAdapter:
-    """The process's pool of connections to the API."""
+    """The process's pool of connections to the API. Inside a `Deadline`, they obey it."""
     return _pool()
 
 
 @functools.cache
 def _pool() -> HTTPAdapter:
-    return HTTPAdapter(pool_connections=4, pool_maxsize=_POOL_CONNECTIONS)
-
-
-# A connection shared by two processes mixes up their users' answers.
-os.register_at_fork(after_in_child=_pool.cache_clear)
+    return _WatchedAdapter(pool_connections=4, pool_maxsize=_POOL_CONNECTIONS)
 
 
 def prepare(
@@ -88,18 +85,19 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     Raises NotSent or AnswerLost.
     """
     request = prepare(call.method, call.path, headers={}, address=address, json=call.json)
-    deadline = _Deadline(ends_at)
-    adapter = _DeadlineAdapter(deadline)
-    try:
-        response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
-        body = response.raw.read(_LARGEST_AUTH_ANSWER_BYTES, decode_content=True)
-    except Exception as error:  # urllib3, requests, ssl and socket each have trees of their own, and the verdict is one
-        if deadline.connecting and not deadline.connected:
-            raise NotSent(type(error).__name__) from error
-        raise AnswerLost(type(error).__name__) from error
-    finally:
-        adapter.close()
-        deadline.close()
+    adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1)
+    with Deadline(ends_at) as deadline:
+        try:
+            response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
+            body = response.raw.read(_LARGEST_AUTH_ANSWER_BYTES, decode_content=True)
+        except (
+            Exception
+        ) as error:  # urllib3, requests, ssl and socket each have a tree of their own; the verdict is one
+            if deadline.connecting and not deadline.connected:
+                raise NotSent(type(error).__name__) from error
+            raise AnswerLost(type(error).__name__) from error
+        finally:
+            adapter.close()
     answer = ApiAnswer(
         status=response.status_code,
         headers={name.lower(): value for name, value in response.headers.items()},
@@ -112,33 +110,27 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     return answer
 
 
-class _Deadline:
-    """The end of one attempt as a whole. The timeouts of `requests` start anew with every byte that dribbles in.
+class Deadline:
+    """The end of one exchange as a whole. The timeouts of `requests` start anew with every byte that dribbles in.
 
-    At `ends_at` (time.monotonic()) the attempt's connection is shut down, whatever waits on it.
+    A context manager: whatever connection this thread uses inside is shut down at `ends_at` (time.monotonic()), or a
+    moment later, and whoever waits on it is free.
     """
 
     def __init__(self, ends_at: float) -> None:
-        self._ends_at = ends_at
-        self._guard: socket.socket | None = None
-        self._timer: threading.Timer | None = None
-        self.connecting = False
-        self.connected = False
+        self.ends_at = ends_at
+        #: Whether a connection was begun, and whether one was established, so that the API may have read something.
+        self.connecting = self.connected = False
+        self._guards: list[socket.socket] = []
 
     def has_passed(self) -> bool:
-        return time.monotonic() >= self._ends_at
+        return time.monotonic() >= self.ends_at
 
     def watch(self, connection: socket.socket) -> None:
-        """From now on `connection` is shut down at the deadline, also where TLS has wrapped it in the meantime."""
-        guard = self._guard = connection.dup()
-
-        def shut_down() -> None:
-            with suppress(OSError):
-                guard.shutdown(socket.SHUT_RDWR)
-
-        self._timer = threading.Timer(max(0.0, self._ends_at - time.monotonic()), shut_down)
-        self._timer.daemon = True
-        self._timer.start()
+        """From now on `connection` ends at the deadline. A copy of its handle is kept, since TLS wraps it later on."""
+        guard = socket.socket(fileno=os.dup(connection.fileno()))
+        self._guards.append(guard)
+        _watchdog().add(guard, self.ends_at)
 
     def look_before_sending(self) -> None:
         """The last moment at which nothing is spent. A host that was suspended since its claim stops here."""
@@ -146,38 +138,103 @@ class _Deadline:
             raise TimeoutError("the deadline passed before the request was sent")
         self.connected = True
 
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._guard is not None:
-            self._guard.close()
+    def __enter__(self) -> Self:
+        _current.deadline = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.deadline = None
+        for guard in self._guards:
+            _watchdog().remove(guard)
+            guard.close()
+
+
+_current = threading.local()
+
+
+def _current_deadline() -> Deadline | None:
+    return getattr(_current, "deadline", None)
+
+
+class _Watchdog:
+    """Shuts down the connections whose deadline has passed, in a thread of its own: one for the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[socket.socket, float] = {}
+        threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+
+    def add(self, guard: socket.socket, ends_at: float) -> None:
+        with self._lock:
+            self._watched[guard] = ends_at
+
+    def remove(self, guard: socket.socket) -> None:
+        with self._lock:
+            self._watched.pop(guard, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_WATCHDOG_SECONDS)
+            with self._lock:
+                now = time.monotonic()
+                for guard, ends_at in self._watched.items():
+                    if now >= ends_at:
+                        with suppress(OSError):
+                            guard.shutdown(socket.SHUT_RDWR)
+
+
+@functools.cache
+def _watchdog() -> _Watchdog:
+    return _Watchdog()
+
+
+# A child process has none of its parent's threads, and a connection shared by two mixes up their users' answers.
+os.register_at_fork(after_in_child=_watchdog.cache_clear)
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 class _Watched(HTTPConnection):
-    """A connection that obeys a deadline: mixed into urllib3's two kinds of connection by `_DeadlineAdapter`."""
-
-    deadline: _Deadline
+    """A connection that obeys the deadline of the thread that uses it, if there is one."""
 
     def _new_conn(self) -> socket.socket:
-        self.deadline.connecting = True
+        deadline = _current_deadline()
+        if deadline is not None:
+            deadline.connecting = True
         connection = super()._new_conn()
-        self.deadline.watch(connection)
+        if deadline is not None:
+            deadline.watch(connection)
         return connection
 
     def connect(self) -> None:
         super().connect()
-        self.deadline.look_before_sending()
+        deadline = _current_deadline()
+        if deadline is not None:
+            deadline.look_before_sending()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        deadline = _current_deadline()
+        if deadline is not None and self.sock is not None and not deadline.connected:
+            # Kept alive from an earlier exchange, so it is not watched yet.
+            deadline.connected = True
+            deadline.watch(self.sock)
+        super().request(*args, **kwargs)
 
 
-class _DeadlineAdapter(HTTPAdapter):
-    """An adapter for one attempt, whose connections obey its deadline."""
+class _WatchedHttps(_Watched, HTTPSConnection):
+    pass
 
-    def __init__(self, deadline: _Deadline) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1)
-        watched = {"deadline": deadline}
-        plain = type("Plain", (_Watched,), watched)
-        secure = type("Secure", (_Watched, HTTPSConnection), watched)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
-        }
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Watched
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedHttps
+
+
+class _WatchedAdapter(HTTPAdapter):
+    """An adapter whose connections obey deadlines."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}

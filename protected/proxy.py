@@ -151,6 +151,8 @@ def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
     del response["Content-Type"]
     for name, value in _picked(answer.headers, PASSED_TO_THE_BROWSER).items():
         response[name] = value
+    # An API that says nothing of caching leaves it to the ETag.
+    response.setdefault("Cache-Control", "private, no-cache")
     response["X-Accel-Buffering"] = "no"
     return response
 

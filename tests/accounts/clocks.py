@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from accounts import auth_api, browser, models, rotation, session, tokens, transport
+from accounts import api, auth_api, browser, cookies, models, rotation, session, tokens, transport
 
 
 class Clock:
@@ -40,7 +40,7 @@ def movable_clock() -> Iterator[Clock]:
     def teach(connection: Any, **_: Any) -> None:
         connection.connection.create_function("STRFTIME", -1, clock.strftime)
 
-    modules: list[Any] = [auth_api, browser, models, rotation, session, tokens, transport]
+    modules: list[Any] = [api, auth_api, browser, cookies, models, rotation, session, tokens, transport]
     connection_created.connect(teach)
     connection.close()
     for module in modules:

@@ -303,7 +303,7 @@ def is_default(value: str, default: str) -> bool:
 
 def mentions(cell: str, default: str) -> bool:
     words = re.split(r"[\s`,;()]+", cell)
-    return default in ("", "sqlite:///") or any(is_default(word, default) for word in words)
+    return default in ("", "sqlite:///") or f"`{default}`" in cell or any(is_default(word, default) for word in words)
 
 
 def as_number(text: str) -> float | None:

@@ -1,0 +1,146 @@
+"""A real Chromium in front of the real site: what only a browser can show.
+
+Playwright's event loop runs in the thread of the tests, where Django's database refuses to work meanwhile. So the site
+is another process with a database of its own, and the browser lives no longer than the tests of this folder.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.demo_api.server import DEMO_USERS, DemoApi
+from tests.load.processes import free_port, stop_process, wait_until
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 60.0
+PATIENCE_MS = PATIENCE_SECONDS * 1000
+
+ADA = "ada@example.com"
+STATION = "Old Harbour"  # a row of the API's data
+
+MISSING = "No Chromium; to install it: apt-get install chromium"
+CHROMIUM_OPTIONS = [
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+]
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable,
+            args=CHROMIUM_OPTIONS,
+            # People have this cache, which shows a page again as it was, without asking the site.
+            ignore_default_args=["--disable-back-forward-cache"],
+            timeout=PATIENCE_MS,
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def shared_api() -> Iterator[DemoApi]:
+    with DemoApi(access_ttl=60) as api:
+        yield api
+
+
+@pytest.fixture
+def api(shared_api: DemoApi) -> Iterator[DemoApi]:
+    """The API behind `site`, well and with an empty list of calls."""
+    shared_api.forget_calls()
+    yield shared_api
+    shared_api.heal()
+    shared_api.start_serving()
+
+
+@pytest.fixture(scope="package")
+def site(chromium: Browser, shared_api: DemoApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the site as a developer runs it. After the browser, so that without one nothing is started."""
+    folder = tmp_path_factory.mktemp("site")
+    port = free_port()
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
+        "DEBUG": "true",
+        "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
+        "API_BASE_URL": shared_api.url,
+        "API_DIALECT": "token-pair",
+        "API_SESSION_COOKIE_NAME": "session",
+        "LOG_LEVEL": "INFO",
+    }
+    manage = [sys.executable, "manage.py"]
+    subprocess.run([*manage, "migrate", "--verbosity", "0"], cwd=PROJECT, env=environment, check=True)
+    url = f"http://127.0.0.1:{port}"
+    log = folder / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*manage, "runserver", "--noreload", str(port)],
+            cwd=PROJECT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def serves() -> bool:
+        assert server.poll() is None, log.read_text()
+        try:
+            return requests.get(f"{url}/health/ready", timeout=PATIENCE_SECONDS).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        wait_until(serves, "the site is ready", seconds=PATIENCE_SECONDS)
+        yield url
+    finally:
+        stop_process(server)
+
+
+@pytest.fixture
+def person(chromium: Browser, site: str) -> Iterator[BrowserContext]:
+    """A browser that has never been here. Paths are relative to the site."""
+    with chromium.new_context(base_url=site, viewport={"width": 1200, "height": 800}) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        yield context
+
+
+@pytest.fixture
+def page(person: BrowserContext) -> Page:
+    """Its first tab."""
+    return person.new_page()
+
+
+def sign_in(page: Page, email: str = ADA) -> None:
+    """Open the protected page, and do what it asks."""
+    page.goto("/protected/")
+    fill_in(page, email, DEMO_USERS[email])
+    page.wait_for_url("/protected/")  # and until it has been loaded
+
+
+def fill_in(page: Page, email: str, password: str) -> None:
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def expect_data(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Protected page")).to_be_visible()
+    expect(page.get_by_role("rowheader", name=STATION)).to_be_visible()
+    expect(page.get_by_text(ADA)).to_be_visible()

@@ -1,0 +1,203 @@
+"""A browser over real sockets: a cookie jar, as many tabs as one likes, and a network that loses answers."""
+
+import http.client
+import json
+import re
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.demo_api.users import DEMO_USERS
+from tests.load.jar import CookieJar
+
+ADA = "ada@example.com"
+GRACE = "grace@example.com"
+PAGE = "/protected/"
+PATIENCE_SECONDS = 60.0
+
+#: SO_LINGER with a time of zero: closing breaks the connection (RST).
+_BREAK = struct.pack("ii", 1, 0)
+_CSRF_FIELD = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `seconds` is from sending to the last byte."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+    seconds: float
+
+    def header(self, name: str) -> str:
+        return next((value for known, value in self.headers if known.lower() == name.lower()), "")
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def cookies(self) -> list[str]:
+        return [value for name, value in self.headers if name.lower() == "set-cookie"]
+
+    @property
+    def session_cookies(self) -> list[str]:
+        """What it sets or deletes of the session; another cookie is the CSRF token's."""
+        return [cookie for cookie in self.cookies if cookie.startswith("session")]
+
+    @property
+    def signs_out(self) -> bool:
+        """Whether a person who gets this is signed out: sent to the sign-in page, or told so as a script."""
+        to_sign_in = self.status == 302 and self.header("Location").startswith("/accounts/login/")
+        return to_sign_in or self.status == 401
+
+    @property
+    def deletes_session(self) -> bool:
+        """Whether the cookie goes. A part of it, or the copy of a new sign-in, may go when it is needed no more."""
+        return any(re.match(r"session=(\"\"|);", cookie) for cookie in self.cookies)
+
+
+class Browser:
+    """One browser, and all its tabs. Cookies are shared by all ports of a host, so it has them at every site's."""
+
+    def __init__(self, port: int, jar: CookieJar | None = None) -> None:
+        self.port = port
+        self.jar = jar or CookieJar()
+        #: How many requests it has sent.
+        self.requests = 0
+
+    def open_tab(
+        self,
+        path: str = PAGE,
+        *,
+        port: int | None = None,
+        form: Mapping[str, str] | None = None,
+        receives: bool = True,
+        as_script: bool = False,
+    ) -> "Tab":
+        """Send a request, with the cookies of now, on a connection of its own; a form makes it a POST.
+
+        `port` is the site's, where it is another one than the browser's usual. Without `receives` the cookies of the
+        answer stay on the way until `receive`.
+        """
+        return Tab(self, port or self.port, path, form=form, receives=receives, as_script=as_script)
+
+    def open_tabs(self, count: int, path: str = PAGE, *, ports: list[int] | None = None) -> "list[Tab]":
+        """Tabs, all at once, over `ports` in turn."""
+        ports = ports or [self.port]
+        return [self.open_tab(path, port=ports[number % len(ports)]) for number in range(count)]
+
+    def open(self, path: str = PAGE, *, port: int | None = None, as_script: bool = False) -> Answer:
+        return self.open_tab(path, port=port, as_script=as_script).answer()
+
+    def post(self, path: str, form: Mapping[str, str], *, port: int | None = None) -> Answer:
+        return self.open_tab(path, port=port, form=form).answer()
+
+    def lose_answer(self, path: str = PAGE) -> None:
+        """Send a request; its answer comes as far as this machine, and breaks off there."""
+        self.open_tab(path, receives=False).lose()
+
+    def sign_in(self, user: str = ADA) -> Answer:
+        """As a person does: get the form, fill it in, send it."""
+        page = self.open("/accounts/login/?next=/accounts/session/")
+        found = _CSRF_FIELD.search(page.body.decode())
+        token = found[1] if found else self.jar.value("csrftoken")
+        answer = self.post("/accounts/login/", self._sign_in_form(user, token))
+        if answer.status != 302 or not self.jar.value("session"):
+            raise AssertionError(f"could not sign in: {answer}")
+        return answer
+
+    def open_sign_in_tab(self, user: str = ADA) -> "Tab":
+        """Send the form once more, without waiting for what comes of it."""
+        return self.open_tab("/accounts/login/", form=self._sign_in_form(user, self.jar.value("csrftoken")))
+
+    def sign_out(self) -> Answer:
+        return self.post("/accounts/logout/", {"csrfmiddlewaretoken": self.jar.value("csrftoken")})
+
+    def receive(self, answer: Answer) -> None:
+        """The answer is here: its cookies count from now on."""
+        self.jar.apply(answer.cookies)
+
+    def copy(self) -> "Browser":
+        """A thief with this browser's cookies of now."""
+        return Browser(self.port, self.jar.copy())
+
+    def _sign_in_form(self, user: str, token: str) -> dict[str, str]:
+        return {
+            "username": user,
+            "password": DEMO_USERS[user],
+            "next": "/accounts/session/",
+            "csrfmiddlewaretoken": token,
+        }
+
+
+class Tab:
+    """One request under way. It has been sent when this is made; `port` is the browser's end of the connection."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        port: int,
+        path: str,
+        *,
+        form: Mapping[str, str] | None,
+        receives: bool,
+        as_script: bool,
+    ) -> None:
+        self._browser = browser
+        self._receives = receives
+        browser.requests += 1
+        self._started = time.perf_counter()
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        self._connection.connect()
+        self.port: int = self._connection.sock.getsockname()[1]
+        headers = {"Cookie": browser.jar.header(), "Accept": "application/json" if as_script else "text/html"}
+        body = None
+        if form is not None:
+            body = urlencode(form)
+            headers |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{port}"}
+        self._connection.request("GET" if form is None else "POST", path, body, headers)
+        self._answer: Future[Answer] | None = _in_thread(self._read) if receives else None
+
+    def answer(self) -> Answer:
+        """What came back. Raises OSError or HTTPException where the connection broke, AssertionError for silence."""
+        return self._read() if self._answer is None else self._answer.result()
+
+    def lose(self) -> None:
+        """Wait until the answer begins to arrive, and break the connection."""
+        connection = self._connection.sock
+        select.select([connection], [], [], PATIENCE_SECONDS)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _BREAK)
+        self._connection.close()
+
+    def _read(self) -> Answer:
+        try:
+            response = self._connection.getresponse()
+            body = response.read()
+        except TimeoutError as silence:
+            raise AssertionError(f"no answer within {PATIENCE_SECONDS:g} seconds") from silence
+        finally:
+            self._connection.close()
+        answer = Answer(response.status, response.getheaders(), body, time.perf_counter() - self._started)
+        if self._receives:
+            self._browser.receive(answer)
+        return answer
+
+
+def _in_thread(work: Callable[[], Answer]) -> "Future[Answer]":
+    future: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

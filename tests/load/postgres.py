@@ -1,0 +1,150 @@
+"""A PostgreSQL server of the tests' own: Debian's binaries, data in a temporary folder, a port on 127.0.0.1."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.load.processes import free_port, stop_process, wait_until
+
+USER = "storm"
+MISSING = "No PostgreSQL server; to install it: apt-get install postgresql"
+
+
+def find_binary(name: str) -> str | None:
+    """The path of one of PostgreSQL's programs: from PATH, else Debian's newest."""
+    newest_first = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"),
+        key=lambda folder: int(folder.parent.name.split(".")[0]),
+        reverse=True,
+    )
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, newest_first)]))
+
+
+def has_postgres() -> bool:
+    return find_binary("initdb") is not None and find_binary("postgres") is not None
+
+
+class PostgresServer:
+    """One server, as a context manager. It can be stopped, crash, and come back with everything it had committed."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="storm-postgres-"))
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "PostgresServer":
+        try:
+            self._hand_folder_over()
+            self._run(
+                "initdb", "-D", str(self._data), "-A", "trust", "-U", USER, "--no-sync", "--no-locale", "-E", "UTF8"
+            )
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop, and leave nothing behind."""
+        self.crash()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Serve, on the same port as before, and wait until it answers."""
+        if self._process is not None:
+            return
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(str(find_binary("postgres")), "-D", str(self._data)),
+                    *("-h", "127.0.0.1", "-p", str(self._port), "-k", str(self._folder)),
+                    # A test's data need not survive a power failure, only a crash of the server.
+                    *("-c", "fsync=off", "-c", "max_connections=200"),
+                ],
+                cwd=self._folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                **self._owner(),
+            )
+        wait_until(self._answers, "PostgreSQL answers")
+
+    def stop(self) -> None:
+        """Break all connections and end in good order."""
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """End at once, as in a power failure."""
+        self._end(signal.SIGQUIT)
+
+    def create_database(self, name: str) -> str:
+        """A new database, as a URL for DATABASE_URL."""
+        with self.connect() as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
+
+    def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
+        return psycopg.connect(self.url(database), autocommit=True, connect_timeout=3)
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def _owner(self) -> dict[str, Any]:
+        """PostgreSQL refuses to run as root: then it runs as its own user, or as nobody."""
+        if os.geteuid() != 0:
+            return {}
+        for name in ("postgres", "nobody"):
+            with suppress(KeyError):
+                entry = pwd.getpwnam(name)
+                return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        raise RuntimeError("PostgreSQL does not run as root, and there is no user postgres or nobody")
+
+    def _hand_folder_over(self) -> None:
+        if owner := self._owner():
+            os.chown(self._folder, owner["user"], owner["group"])
+
+    def _run(self, program: str, *options: str) -> None:
+        done = subprocess.run(
+            [str(find_binary(program)), *options], cwd=self._folder, capture_output=True, text=True, **self._owner()
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stderr or done.stdout}")
+
+    def _answers(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"PostgreSQL did not start:\n{(self._folder / 'log').read_text()}")
+        with suppress(psycopg.OperationalError), self.connect():
+            return True
+        return False
+
+    def _end(self, how: int) -> None:
+        if self._process is not None:
+            stop_process(self._process, how)
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running server, one for all tests. Skips where none is installed; in CI that is a failure."""
+    if not has_postgres():
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with PostgresServer() as server:
+        yield server

@@ -1,0 +1,59 @@
+"""Every scenario of the storm, by name."""
+
+from collections.abc import Callable
+
+from tests.load import copies, databases, hosts, lost, sick_api, tabs, workers
+from tests.load.figures import Figures
+from tests.load.stage import Stage
+
+Scenario = Callable[[Stage], Figures]
+
+#: These take a database server away, or share one between two hosts.
+NEED_POSTGRES: tuple[Scenario, ...] = (
+    tabs.tabs_over_two_sites,
+    databases.crashed_at_the_store_and_back,
+    databases.crashed_at_the_store_for_long,
+    databases.away_and_back,
+)
+
+SCENARIOS: tuple[Scenario, ...] = (
+    tabs.tabs_at_the_moment_of_expiry,
+    tabs.tabs_over_two_sites,
+    tabs.access_token_of_one_second,
+    tabs.two_devices_of_one_user,
+    tabs.signing_in_again_while_old_answers_are_under_way,
+    tabs.signing_in_again_and_then_nothing_for_long,
+    tabs.sign_out_during_a_rotation,
+    lost.five_lost_answers_in_a_row,
+    lost.answers_in_the_wrong_order,
+    lost.an_answer_overtaken_at_the_site,
+    lost.confirmations_in_the_wrong_order,
+    lost.a_request_that_arrived_before_a_confirmation,
+    lost.answer_lost_after_the_api_committed,
+    lost.answer_lost_under_the_apis_grace,
+    workers.worker_killed_after_the_store,
+    workers.lease_holder_killed_before_the_api_answered,
+    workers.lease_holder_stalled_and_nobody_came,
+    workers.lease_holder_stalled_and_another_rotated,
+    workers.workers_killed_at_random,
+    databases.locked_for_two_seconds,
+    databases.locked_at_the_store,
+    databases.crashed_at_the_store_and_back,
+    databases.crashed_at_the_store_for_long,
+    databases.away_and_back,
+    databases.restored_from_a_backup,
+    sick_api.a_gateways_404_and_401,
+    sick_api.one_bad_answer_of_each_kind,
+    sick_api.a_timeout,
+    sick_api.sick_under_load,
+    sick_api.a_dribbled_refresh,
+    sick_api.a_dribbled_page,
+    hosts.key_rotation_during_a_rotation,
+    hosts.api_clock_five_minutes_ahead,
+    hosts.api_clock_five_minutes_behind,
+    copies.replayed_cookie_after_the_leeway,
+    copies.replayed_cookie_within_the_leeway,
+    copies.thief_first_owner_second,
+    copies.old_generation_in_a_later_leeway,
+    copies.old_unconfirmed_cookie_on_a_page_without_api,
+)

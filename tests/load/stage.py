@@ -1,0 +1,228 @@
+"""What scenarios play on: sites that are started once, and for each scenario an API and a count of its own."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from http.client import HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.demo_api.server import DemoApi, Fault, Gate
+from tests.load.browser import ADA, PAGE, Answer, Browser, Tab
+from tests.load.figures import Figures
+from tests.load.postgres import PostgresServer
+from tests.load.processes import POLL_SECONDS, free_port
+from tests.load.site import Site
+
+PATIENCE_SECONDS = 20.0
+_LOG_LINES = 40
+
+#: How every JWT begins. The site's log must hold none.
+_TOKEN_BEGINS = "eyJ"
+
+
+class SessionLost(AssertionError):
+    """An honest browser was signed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large the scenarios are: tabs at once, rotations in a row, seconds under load."""
+
+    tabs: int
+    rotations: int
+    seconds: float
+
+
+SHORT = Scale(tabs=20, rotations=3, seconds=4)
+LONG = Scale(tabs=20, rotations=10, seconds=60)
+
+
+class Stage:
+    """The sites, as a context manager. They are started when a scenario asks for them, and shared by all.
+
+    Scenarios run one at a time: they share the API's port too, behind which each has an API of its own.
+    """
+
+    def __init__(self, scale: Scale, postgres: PostgresServer | None = None) -> None:
+        self.scale = scale
+        self.postgres = postgres
+        self.api_port = free_port()
+        #: Of the scenario that runs now, or ran last.
+        self.figures = Figures()
+        self._has_tables = False
+        self._folder = Path(tempfile.mkdtemp(prefix="storm-"))
+        self._closing = ExitStack()
+        self._closing.callback(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def __enter__(self) -> "Stage":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    @cached_property
+    def site(self) -> Site:
+        """Four workers on SQLite."""
+        site = self.another_site(workers=4)
+        return self._closing.enter_context(site)
+
+    @cached_property
+    def lenient_site(self) -> Site:
+        """Knows that its API takes the same refresh token twice, within a grace period."""
+        dialect = {"API_DIALECT": "tests.load.dialects.GraceDialect"}
+        return self._closing.enter_context(self.another_site(workers=2, environment=dialect))
+
+    @cached_property
+    def two_sites(self) -> list[Site]:
+        """Two hosts of two workers each, on one PostgreSQL."""
+        assert self.postgres is not None, "this scenario needs PostgreSQL"
+        url = self.postgres.create_database(f"storm{free_port()}")
+        sites = [Site(database_url=url, api_url=self._api_url, workers=2) for _ in range(2)]
+        sites[0].migrate()
+        return [self._closing.enter_context(site) for site in sites]
+
+    def another_site(self, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> Site:
+        """One more host, for a scenario that needs other settings. All on SQLite share one database."""
+        site = Site(
+            database_url=f"sqlite:///{self.database}", api_url=self._api_url, workers=workers, environment=environment
+        )
+        if not self._has_tables:
+            site.migrate()
+            self._has_tables = True
+        return site
+
+    @property
+    def database(self) -> Path:
+        """The file in which SQLite keeps the records."""
+        return self._folder / "records.sqlite3"
+
+    @property
+    def _api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+
+class Act:
+    """One scenario's API, browsers and figures, as a context manager.
+
+    At its end: whatever happened, no token was spent twice, unless `may_reuse`, and none is in the log.
+    """
+
+    def __init__(self, stage: Stage, sites: Sequence[Site], *, may_reuse: bool = False, **api_options: Any) -> None:
+        self.figures = stage.figures = Figures()
+        # Tokens that outlive the scenario: they expire when it says so.
+        self.api = DemoApi(stage.api_port, **{"access_ttl": 3600, **api_options})
+        self.sites = sites
+        self.ports = [site.port for site in sites]
+        self._browsers: list[Browser] = []
+        self._may_reuse = may_reuse
+        self._generations: dict[Browser, int] = {}
+
+    def __enter__(self) -> "Act":
+        self.api.start_serving()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._count()
+        self.api.__exit__()
+        if error is None:
+            assert self._may_reuse or not self.figures.reuses, "a refresh token was spent twice"
+            assert not any(_TOKEN_BEGINS in site.log for site in self.sites), "a token is in the site's log"
+        else:
+            log = "\n".join("\n".join(site.log.splitlines()[-_LOG_LINES:]) for site in self.sites)
+            error.add_note(f"{self.figures}\nThe end of the site's log:\n{log}")
+
+    def sign_in(self, user: str = ADA) -> Browser:
+        """A browser in which somebody has just signed in, at the first site."""
+        browser = Browser(self.ports[0])
+        self._browsers.append(browser)
+        browser.sign_in(user)
+        return browser
+
+    def expire(self) -> None:
+        """Every access token so far is refused from now on."""
+        self.api.expire_access_tokens()
+
+    def measure_baseline(self, browser: Browser, tabs: int) -> None:
+        """How long as many tabs take that need no refresh."""
+        for _ in range(3):
+            answers = self.expect_pages(browser.open_tabs(tabs, ports=self.ports))
+            self.figures.baseline += [answer.seconds for answer in answers]
+
+    def open_tab_held_after_rotation(self, browser: Browser, gate: Gate) -> Tab:
+        """A tab that has rotated, and whose page the API has ready, but not sent. Expire the access tokens before."""
+        # The first call learns that the token has expired; the repeated one is held.
+        self.api.fail("GET", "/protected-route", Fault.delay(0))
+        self.api.fail("GET", "/protected-route", Fault.hold_after(gate))
+        tab = browser.open_tab()
+        assert gate.reached.wait(PATIENCE_SECONDS)
+        return tab
+
+    def expect_pages(self, tabs: Sequence[Tab], *, timed: bool = False) -> list[Answer]:
+        """The answers to an honest browser's tabs, each of them a page."""
+        answers = [tab.answer() for tab in tabs]
+        for answer in answers:
+            self.expect(answer, 200)
+        if timed:
+            self.figures.latencies += [answer.seconds for answer in answers]
+        return answers
+
+    def expect(self, answer: Answer, *statuses: int) -> Answer:
+        """An answer to an honest browser: one of these statuses, and never the end of its session."""
+        if answer.signs_out or answer.deletes_session:
+            self.figures.lost += 1
+            raise SessionLost(f"signed out by {answer}")
+        assert answer.status in statuses, f"{answer}: expected {statuses}"
+        return answer
+
+    def expect_signed_out(self, browser: Browser, path: str = PAGE) -> Answer:
+        """What a browser gets whose session is over, as it should be."""
+        answer = browser.open(path)
+        assert answer.signs_out, f"still signed in: {answer}"
+        return answer
+
+    def expect_broken(self, tab: Tab) -> None:
+        """No answer: its worker is gone."""
+        with suppress(OSError, HTTPException):
+            raise AssertionError(f"an answer from a dead worker: {tab.answer()}")
+
+    def expect_alive(self, browser: Browser, *, generation: int | None = None) -> None:
+        """A browser gets its page, at the latest when the API's or the database's bad moment is over."""
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while self.expect(browser.open(), 200, 502, 503).status != 200:
+            assert time.monotonic() < give_up_at, "the site does not recover"
+            time.sleep(POLL_SECONDS * 5)
+        seen = self.generation(browser)
+        assert generation in (None, seen), f"generation {seen}, expected {generation}"
+
+    def generation(self, browser: Browser) -> int:
+        """How often the browser's session has been rotated, as it is told."""
+        answer = browser.open("/accounts/session/")
+        generation = answer.json()["generation"]
+        if generation is None:
+            self.figures.lost += 1
+            raise SessionLost(f"this browser holds no session any more: {answer}")
+        self._generations[browser] = int(generation)
+        return int(generation)
+
+    def follow(self, browser: Browser) -> Browser:
+        """Count the requests of a browser that was not made here, too."""
+        self._browsers.append(browser)
+        return browser
+
+    def _count(self) -> None:
+        self.figures.requests = sum(browser.requests for browser in self._browsers)
+        # What the API has accepted: an answer in its place (Fault.answer) never reached it.
+        self.figures.refreshes = sum(
+            (call.method, call.path, call.status) == ("POST", "/auth/refresh", 200) and call.fault != "answer"
+            for call in self.api.calls
+        )
+        self.figures.rotations = sum(self._generations.values())
+        self.figures.reuses = self.api.reuses
