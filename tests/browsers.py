@@ -1,5 +1,6 @@
 """Browsers for tests: Django's test client, with the words of a person who uses one."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,10 +37,12 @@ class Browser:
         self.put(cookies or {})
 
     def get(self, path: str, **options: Any) -> Answer:
-        return self.client.get(path, **options)  # type: ignore[return-value]
+        with thread_connection_closed():
+            return self.client.get(path, **options)  # type: ignore[return-value]
 
     def post(self, path: str, data: Any = None, **options: Any) -> Answer:
-        return self.client.post(path, data, **options)  # type: ignore[return-value]
+        with thread_connection_closed():
+            return self.client.post(path, data, **options)  # type: ignore[return-value]
 
     def sign_in(self, username: str = ADA, password: str | None = None, **extra: str) -> Answer:
         form = {"username": username, "password": password or DEMO_USERS[username], **extra}
@@ -99,6 +102,16 @@ class Browser:
         record = SessionRecord.objects.look(self.session().id)
         assert record is not None
         return record
+
+
+@contextmanager
+def thread_connection_closed() -> Iterator[None]:
+    """Leave no database connection behind in a thread of the test's: the thread may never come back to close it."""
+    try:
+        yield
+    finally:
+        if threading.current_thread() is not threading.main_thread():
+            connection.close()
 
 
 def cookies_set(response: HttpResponse) -> dict[str, "Morsel[str]"]:

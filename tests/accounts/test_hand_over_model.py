@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.http import HttpResponse
 from hypothesis import HealthCheck, Phase, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -218,10 +217,7 @@ class HandOver(RuleBasedStateMachine):
 
     def get(self, tab: Browser, page: str, host: int) -> HttpResponse:
         self.hosts.move_to(host)
-        try:
-            return tab.get(page)
-        finally:
-            connection.close()
+        return tab.get(page)
 
     def note_confirmations(self) -> None:
         record = SessionRecord.objects.first()

@@ -1,0 +1,104 @@
+"""`make bench`: what a setting costs, as a ratio of CPU time measured in alternating rounds of one run.
+
+CPU time is that of the server's process tree: one gunicorn worker, one kept-alive connection, the demo API elsewhere.
+Times of day differ from machine to machine and from minute to minute; ratios of alternating rounds differ little.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import requests
+
+from tests.demo_api.server import DemoApi
+from tests.load.browser import Browser
+from tests.load.postgres import PostgresServer, has_postgres
+from tests.load.site import Site
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pages", type=int, default=300, help="pages a round")
+    options = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{options.rounds} alternating rounds of {options.pages} pages; medians\n")
+    for name, database in databases():
+        with database as url:
+            ratio, spread = price_of_every_request(url, options.rounds, options.pages)
+        print(f"API_SESSION_CHECK=every-request on {name}: {ratio:.2f} of the page's CPU time without it ({spread})")
+
+
+def price_of_every_request(database_url: str, rounds: int, pages: int) -> tuple[float, str]:
+    """CPU time a page with a look at the record on each request, by that without; and from where to where it varied."""
+    with ExitStack() as stack:
+        api = stack.enter_context(DemoApi(access_ttl=3600, keep_calls=False))
+        sites = [
+            stack.enter_context(
+                Site(
+                    database_url=database_url,
+                    api_url=api.url,
+                    workers=1,
+                    threads=2,
+                    environment={"API_SESSION_CHECK": check, "LOG_LEVEL": "WARNING"},
+                )
+            )
+            for check in ("on-rotation", "every-request")
+        ]
+        sites[0].migrate()
+        browser = Browser(sites[0].port)
+        browser.sign_in()
+        for site in sites:
+            cpu_per_page(site, browser, pages)
+        ratios = []
+        for _ in range(rounds):
+            without, with_check = (cpu_per_page(site, browser, pages) for site in sites)
+            ratios.append(with_check / without)
+    return statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def cpu_per_page(site: Site, browser: Browser, pages: int) -> float:
+    """Seconds of CPU time that the site's worker spends on one page."""
+    [worker] = site.workers
+    with requests.Session() as connection:
+        connection.headers["Cookie"] = browser.jar.header()
+        before = cpu_seconds(worker)
+        for _ in range(pages):
+            answer = connection.get(f"{site.url}/protected/", allow_redirects=False, timeout=30)
+            assert answer.status_code == 200, answer.status_code
+        return (cpu_seconds(worker) - before) / pages
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def databases() -> Iterator[tuple[str, AbstractContextManager[str]]]:
+    """The databases that can be measured here."""
+    yield "SQLite", sqlite()
+    if has_postgres():
+        yield "PostgreSQL", postgres()
+
+
+@contextmanager
+def sqlite() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"sqlite:///{folder}/db.sqlite3"
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    with PostgresServer() as server:
+        yield server.url()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()
