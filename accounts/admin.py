@@ -51,10 +51,17 @@ class SessionRecordAdmin(ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: SessionRecord | None = None) -> bool:
+        # Django's form saves every column as it was loaded, and would undo a rotation that came in between.
+        return False
+
     def has_delete_permission(self, request: HttpRequest, obj: SessionRecord | None = None) -> bool:
         return False
 
-    @admin.action(description="End selected sessions", permissions=["change"])
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.end_sessionrecord")
+
+    @admin.action(description="End selected sessions", permissions=["end"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[SessionRecord]) -> None:
         ended = sum(end_session(record.id, EndReason.REVOKED) for record in queryset.only("id"))
         self.message_user(request, f"{ended} sessions ended.", messages.SUCCESS)

@@ -1,5 +1,6 @@
 """`request.api`: the API as the signed-in user sees it, with the bearer token, and a refresh where one is needed."""
 
+import math
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from accounts.browser import BrowserSession
 from accounts.conf import conf
-from accounts.exceptions import ApiMisbehaved, ApiUnavailable
+from accounts.exceptions import ApiMisbehaved, ApiUnavailable, BodySpent
 from accounts.retry_after import parse_retry_after
 from accounts.rotation import Means
 from accounts.tokens import TokenPair
@@ -63,8 +64,8 @@ class ApiClient:
         """Call the API as the signed-in user; the answer is the API's own, up to and including its 4xx.
 
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
-        acted on the first one. It takes a body that can be sent twice; with any other, a 401 ends in ApiUnavailable,
-        and the next call has a new token. `stream` leaves the body for the caller to read and close; `any_status` lets
+        acted on the first one. It takes a body that can be sent twice; with any other, a 401 ends in BodySpent, and the
+        next call has a new token. `stream` leaves the body for the caller to read and close; `any_status` lets
         a 5xx pass as an answer too.
 
         Raises SignInRequired; ApiUnavailable for no answer in time and for a 5xx; ApiMisbehaved for a redirect, and for
@@ -85,7 +86,10 @@ class ApiClient:
                 data=data,
                 json=json,
             )
-            response = _send(request, stream=stream, again=method in _SAFE_METHODS)
+            # A body of the browser's comes as fast as the browser sends it.
+            seconds = conf.attempt_seconds if isinstance(data, _SENT_TWICE) else math.inf
+            again = method in _SAFE_METHODS and isinstance(data, _SENT_TWICE)
+            response = _send(request, stream=stream, again=again, ends_at=time.monotonic() + seconds)
             if response.status_code != 401:
                 return _usable(response, any_status=any_status)
             response.close()
@@ -94,7 +98,7 @@ class ApiClient:
                 raise ApiMisbehaved("the API refuses an access token that it has just handed out or called valid")
             still_valid = self._browser.rotate() is Means.STILL_VALID
             if not isinstance(data, _SENT_TWICE):
-                raise ApiUnavailable("the access token had expired, and this body cannot be sent twice", retry_after=1)
+                raise BodySpent("the access token had expired, and this body cannot be sent twice", retry_after=1)
         raise ApiUnavailable("the API's access tokens expire faster than it answers")
 
 
@@ -104,9 +108,12 @@ def _lives(tokens: TokenPair) -> bool:
     return left is None or left > 1.0
 
 
-def _send(request: requests.PreparedRequest, *, stream: bool, again: bool) -> requests.Response:
-    """Send over the pool; `again` says that a request whose connection broke may be repeated once."""
-    deadline = Deadline(time.monotonic() + conf.attempt_seconds)
+def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_at: float) -> requests.Response:
+    """Send over the pool, and have the answer by `ends_at` (time.monotonic()), or where it is streamed its headers.
+
+    `again` says that a request whose connection broke may be repeated once.
+    """
+    deadline = Deadline(ends_at)
     try:
         with deadline:
             response = pooled_adapter().send(
@@ -122,7 +129,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool) -> re
             raise ApiUnavailable("no answer in time") from error
         if again:
             # Typically a kept-alive connection that the API closed at the moment of sending.
-            return _send(request, stream=stream, again=False)
+            return _send(request, stream=stream, again=False, ends_at=ends_at)
         raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
     if deadline.has_passed() and not stream:
         # Without a Content-Length, a body that the deadline cut short looks whole.

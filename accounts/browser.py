@@ -157,6 +157,12 @@ class BrowserSession:
             raise NotSignedIn("the session of this hand-off is over")
         self._held, self.changed = newest, True
 
+    def leave_cookie(self) -> None:
+        """Whatever this request found out, its answer does not touch the cookie."""
+        self.changed = False
+        if self._over is not None:
+            self._over = SessionEnded(self._over.reason, delete_cookie=False)
+
     def _open(self) -> None:
         session = read_cookies(self._request.COOKIES)
         if session is None:

@@ -3,9 +3,10 @@
 A sealed session that fits one cookie is one. A larger one is cut into numbered parts: NAME starts with how many there
 are ("3."), NAME-1, NAME-2 ... follow. Sealed text has no dot in it, so the two cannot be mistaken for each other.
 
-A sign-in over an older session is written twice. An answer of the older session that is still on its way knows nothing
-of the second copy, NAME-new, so it can neither replace nor delete it. The next time that the cookie is written, after
-the leeway, the second copy goes. (A session in parts has none: twice their size is more than servers take.)
+A sign-in over an older session is written twice: the second copy has some of the session's id in its name, NAME-new-ID.
+An answer of an older session that is still on its way knows nothing of that name, so it can neither replace nor delete
+it, and where the two differ the younger sign-in counts. The next time that the cookie is written, after the leeway, the
+second copy goes. (A session in parts has none: twice their size is more than servers take.)
 """
 
 import logging
@@ -37,17 +38,15 @@ _SHORTEST_LIFE_SECONDS = 60
 def read_cookies(cookies: Mapping[str, str]) -> ApiSession | None:
     """The session that a browser presents; None where there is none, or none that a key of ours opens."""
     session = _open(_join_parts(cookies))
-    if _spare_name() not in cookies:
-        return session
-    spare = _open(cookies[_spare_name()])
-    if spare is None or (session is not None and session.id == spare.id):
-        return session
-    return spare
+    for spare in filter(None, (_open(cookies[name]) for name in _spare_names(cookies))):
+        if session is None or (spare.id != session.id and spare.signed_in_at > session.signed_in_at):
+            session = spare
+    return session
 
 
 def is_overwritten(cookies: Mapping[str, str], session: ApiSession) -> bool:
     """Whether `session` was read from its second copy, because a late answer replaced or deleted the first."""
-    if _spare_name() not in cookies:
+    if not _spare_names(cookies):
         return False
     first = _open(_join_parts(cookies))
     return first is None or first.id != session.id
@@ -91,16 +90,20 @@ def write_cookies(
     for name in _part_names(presented):
         if name not in parts:
             _delete(response, name)
+    spare = _spare_name(session)
     is_young = time.time() - session.signed_in_at <= conf.leeway
-    if len(parts) == 1 and (replacing or (is_young and _spare_name() in presented)):
-        _set(response, _spare_name(), text, max_age)
-    elif _spare_name() in presented:
-        _delete(response, _spare_name())
+    if len(parts) == 1 and (replacing or (is_young and spare in presented)):
+        _set(response, spare, text, max_age)
+    elif spare in presented:
+        _delete(response, spare)
+    if replacing:
+        for name in _spare_names(presented):
+            _delete(response, name)
 
 
 def delete_cookies(response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
-    """Delete the session cookie with all its parts."""
-    for name in {conf.cookie_name, *_part_names(presented)} | ({_spare_name()} & presented.keys()):
+    """Delete the session cookie with all its parts and copies."""
+    for name in (conf.cookie_name, *_part_names(presented), *_spare_names(presented)):
         _delete(response, name)
 
 
@@ -141,8 +144,14 @@ def _part_names(cookies: Mapping[str, str]) -> list[str]:
     return [name for number in range(1, 10) if (name := f"{conf.cookie_name}-{number}") in cookies]
 
 
-def _spare_name() -> str:
-    return f"{conf.cookie_name}-new"
+def _spare_name(session: ApiSession) -> str:
+    return f"{conf.cookie_name}-new-{session.id.hex[:8]}"
+
+
+def _spare_names(cookies: Mapping[str, str]) -> list[str]:
+    """The second copies among the cookies, whichever sessions' they are."""
+    prefix = f"{conf.cookie_name}-new-"
+    return [name for name in cookies if name.startswith(prefix)]
 
 
 def _set(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:

@@ -7,6 +7,7 @@ from accounts.auth_api import request_revocation
 from accounts.exceptions import SessionEnded
 from accounts.judge import Presented
 from accounts.models import EndReason, SessionRecord
+from accounts.records import in_open_transaction
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 from accounts.signals import reuse_detected, session_ended
@@ -37,6 +38,9 @@ def over(record: SessionRecord | None, session: ApiSession, presented: Presented
 
 def reuse(record: SessionRecord, session: ApiSession, presented: Presented) -> SessionEnded:
     """End a session whose retired generation came back: its cookie was copied, and nobody can tell who is who."""
+    if in_open_transaction():
+        # A rollback would undo the end; the next request with this cookie finds the same out.
+        return SessionEnded(EndReason.REUSED, delete_cookie=False)
     if end_session(session.id, EndReason.REUSED):
         logger.warning(
             "session %s of %s: generation %s was used again from %s, so it was ended for everybody",
@@ -49,7 +53,8 @@ def reuse(record: SessionRecord, session: ApiSession, presented: Presented) -> S
             sender=SessionRecord, session_id=session.id, user_name=record.user_name, address=presented.address
         )
         try:
-            request_revocation(session.open_record(record.sealed).tokens, address=presented.address)
+            newest = record.newest(session)
         except CannotOpen:
-            request_revocation(session.tokens, address=presented.address)
+            newest = session
+        request_revocation(newest.tokens, address=presented.address)
     return SessionEnded(EndReason.REUSED, delete_cookie=True)

@@ -7,6 +7,7 @@ AccountsError
 ├── CredentialsRefused    back to the form, with the API's own words
 └── ApiError              the session is good: keep it, try again later
     ├── ApiUnavailable    no answer in time, or a 5xx: 503 and Retry-After
+    │   └── BodySpent     the same request, sent again, will do
     └── ApiMisbehaved     an answer we cannot use: 502
 """
 
@@ -58,6 +59,10 @@ class ApiUnavailable(ApiError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = RETRY_AFTER_SECONDS if retry_after is None else max(1, math.ceil(retry_after))
+
+
+class BodySpent(ApiUnavailable):
+    """The access token had expired, and the request's body cannot be sent a second time; the session is fresh now."""
 
 
 class ApiMisbehaved(ApiError):

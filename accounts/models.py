@@ -5,8 +5,8 @@ arbitrate, and the rows can be spread over several. Times are compared by the da
 """
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import models
@@ -36,10 +36,10 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
 
     def look(self, session_id: UUID) -> "SessionRecord | None":
         """The record as it is now, with the database's time in `db_now`; None where there is none."""
-        looked_at = time.monotonic()
         record = self.annotate(database_time=Now()).filter(pk=session_id).first()
         if record is not None:
-            record.db_now, record.looked_at = record.database_time, looked_at  # type: ignore[attr-defined]
+            # Taken afterwards: what the query took then dates a request's arrival too early, never too late.
+            record.db_now, record.looked_at = record.database_time, time.monotonic()  # type: ignore[attr-defined]
         return record
 
     def begin(self, session: ApiSession, *, address: str, user_agent: str) -> "SessionRecord":
@@ -83,7 +83,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             .update(lease_owner="", lease_until=None, retry_at=retry_at)
         )
 
-    def store(self, session: ApiSession, *, expires_at: datetime | None) -> bool:
+    def store(self, session: ApiSession) -> bool:
         """Keep a freshly minted generation, unless another one of that number or a newer one is there.
 
         By generation and not by lease: one that stalled beyond its lease still brings the only living pair.
@@ -95,29 +95,40 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
                 generation=session.generation,
                 sealed=session.seal_for_record(),
                 last_rotated_at=Now(),
-                expires_at=expires_at,
+                expires_at=session.tokens.refresh_expiry(),
                 lease_owner="",
                 lease_until=None,
                 retry_at=None,
             )
         )
 
-    def confirm(self, record: "SessionRecord", session: ApiSession, *, leeway: float) -> bool:
-        """Note that the browser was seen with the generation of `session`, which retires all older ones now.
+    def catch_up(self, session: ApiSession) -> bool:
+        """Keep a generation that could not be stored when it was minted, or that a restored backup does not know.
 
-        Only if the record still says what `record` says. A record that is behind its cookie catches up.
+        Leaves the lease alone: somebody may be rotating that very generation.
         """
-        catch_up: dict[str, Any] = {}
-        if session.generation > record.generation:
-            catch_up = {"generation": session.generation, "sealed": session.seal_for_record()}
         return bool(
             self.living(session.id)
+            .filter(generation__lt=session.generation)
+            .update(
+                generation=session.generation,
+                sealed=session.seal_for_record(),
+                expires_at=session.tokens.refresh_expiry(),
+            )
+        )
+
+    def confirm(self, record: "SessionRecord", generation: int, *, leeway: float) -> bool:
+        """Note that the browser was seen with `generation`, which retires all older ones now.
+
+        Only if the record still says what `record` says.
+        """
+        return bool(
+            self.living(record.pk)
             .filter(confirmed=record.confirmed, generation=record.generation)
             .update(
-                confirmed=session.generation,
+                confirmed=generation,
                 confirmed_at=Now(),
-                retired=record.retired_with(session.generation, leeway=leeway),
-                **catch_up,
+                retired=record.retired_with(generation, leeway=leeway),
             )
         )
 
@@ -169,10 +180,22 @@ class SessionRecord(models.Model):
 
     class Meta:
         verbose_name = "session"
+        default_permissions = ("view",)
+        permissions = (("end_sessionrecord", "Can end sessions"),)
         ordering = ("-signed_in_at",)
 
     def __str__(self) -> str:
         return f"session {self.id}"
+
+    def newest(self, session: ApiSession) -> ApiSession:
+        """The newest session, opened with the secret of `session`, or that where nothing newer is known.
+
+        Raises CannotOpen.
+        """
+        if self.generation <= session.generation:
+            return session
+        newest = session.open_record(self.sealed)
+        return replace(newest, confirmed=self.confirmed >= newest.generation)
 
     def retired_at(self, generation: int) -> float | None:
         """When `generation` was retired, in seconds since the epoch by the database's clock; None if it never was."""

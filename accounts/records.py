@@ -31,14 +31,22 @@ def drop_broken_connection() -> None:
 
 
 def refuse_open_transaction() -> None:
-    """A rollback after the API spent the token would lose the only living pair. A test case's own is fine."""
-    blocks = connections[_database()].atomic_blocks
-    if any(not getattr(block, "_from_testcase", False) for block in blocks):
+    """A rollback after the API spent the token would lose the only living pair."""
+    if in_open_transaction():
         raise transaction.TransactionManagementError(
             "A session cannot be rotated inside transaction.atomic() or ATOMIC_REQUESTS: a rollback would lose the "
             "tokens that the API has just handed out. Call the API, or request.api_session.ensure_fresh(), before the "
             "transaction begins."
         )
+
+
+def in_open_transaction() -> bool:
+    """Whether what is written now could be rolled back later. A test case's own transaction does not count."""
+    connection = connections[_database()]
+    blocks = connection.atomic_blocks
+    return any(not getattr(block, "_from_testcase", False) for block in blocks) or not (
+        blocks or connection.get_autocommit()
+    )
 
 
 def _database() -> str:

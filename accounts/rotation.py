@@ -23,7 +23,7 @@ from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.flights import Flights, NoResult
 from accounts.judge import Presented, Verdict, judge
 from accounts.models import EndReason, SessionRecord
-from accounts.records import drop_broken_connection, records_reachable, refuse_open_transaction
+from accounts.records import drop_broken_connection, in_open_transaction, records_reachable, refuse_open_transaction
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 
@@ -87,15 +87,18 @@ def check_in(session: ApiSession, presented: Presented) -> ApiSession:
             record = SessionRecord.objects.look(session.id)
             if record is None or record.ended_at is not None:
                 raise over(record, session, presented)
-            match judge(record, presented):
-                case Verdict.REUSE:
-                    raise reuse(record, session, presented)
-                case Verdict.LATE:
-                    return replace(session, confirmed=False)
-            if session.generation != presented.generation:
+            verdict = judge(record, presented)
+            if verdict is Verdict.REUSE:
+                raise reuse(record, session, presented)
+            if verdict is Verdict.LATE or in_open_transaction():
+                # What a rollback could undo must not be in the cookie.
+                return replace(session, confirmed=False)
+            if record.generation < session.generation:
+                SessionRecord.objects.catch_up(session)
+            elif session.generation != presented.generation:
                 return session
-            if record.confirmed == session.generation or SessionRecord.objects.confirm(
-                record, session, leeway=conf.leeway
+            elif record.confirmed == session.generation or SessionRecord.objects.confirm(
+                record, session.generation, leeway=conf.leeway
             ):
                 return replace(session, confirmed=True)
             # Another request confirmed or rotated in between: look again at what it is now.
@@ -108,15 +111,14 @@ def newest_to_write(session: ApiSession, presented: Presented) -> ApiSession | N
     """
     try:
         record = SessionRecord.objects.look(session.id)
+        if record is None or record.ended_at is not None or judge(record, presented) is Verdict.REUSE:
+            return None
+        if record.generation < session.generation:
+            SessionRecord.objects.catch_up(session)
+        return record.newest(session)
     except AnyDatabaseError:
         drop_broken_connection()
         return session if session.generation > presented.generation else None
-    if record is None or record.ended_at is not None or judge(record, presented) is Verdict.REUSE:
-        return None
-    if record.generation <= session.generation:
-        return session
-    try:
-        return _open_copy(record, session)
     except CannotOpen:
         return None
 
@@ -191,7 +193,7 @@ def _keep(minted: ApiSession, session: ApiSession, presented: Presented) -> Rota
     give_up_at = time.monotonic() + STORE_SECONDS
     while True:
         try:
-            if SessionRecord.objects.store(minted, expires_at=minted.tokens.refresh_expiry()):
+            if SessionRecord.objects.store(minted):
                 return Rotated(minted, Means.MINTED)
             record = SessionRecord.objects.look(minted.id)
             break
@@ -235,15 +237,10 @@ def _adopt(record: SessionRecord, session: ApiSession, presented: Presented) -> 
         with records_reachable():
             raise reuse(record, session, presented)
     try:
-        return Rotated(_open_copy(record, session), Means.ADOPTED, record)
+        return Rotated(record.newest(session), Means.ADOPTED, record)
     except CannotOpen as error:
         # Another host sealed it with a key that this one has not got yet: a matter of minutes, not of sessions.
         raise ApiUnavailable("the session's record cannot be opened with this host's keys") from error
-
-
-def _open_copy(record: SessionRecord, session: ApiSession) -> ApiSession:
-    newest = session.open_record(record.sealed)
-    return replace(newest, confirmed=record.confirmed >= newest.generation)
 
 
 def _share_failure(error: BaseException | None) -> ApiUnavailable | SessionEnded:

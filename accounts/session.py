@@ -37,8 +37,11 @@ class ApiSession:
     signed_in_at: float
 
     @classmethod
-    def begin(cls, user: User, tokens: TokenPair) -> "ApiSession":
-        """The session of a new sign-in: a new id, a new secret, generation 0."""
+    def begin(cls, user: User, tokens: TokenPair, *, after: "ApiSession | None" = None) -> "ApiSession":
+        """The session of a new sign-in: a new id, a new secret, generation 0.
+
+        It counts as younger than the one `after` which it comes, whatever the clock of the host that wrote that says.
+        """
         return cls(
             id=uuid4(),
             secret=os.urandom(16),
@@ -46,7 +49,7 @@ class ApiSession:
             tokens=tokens,
             generation=0,
             confirmed=True,
-            signed_in_at=time.time(),
+            signed_in_at=max(time.time(), after.signed_in_at + 1 if after else 0.0),
         )
 
     def rotated(self, tokens: TokenPair) -> "ApiSession":

@@ -7,11 +7,12 @@ from django.db import Error as AnyDatabaseError
 from accounts.api import ApiRequest
 from accounts.auth_api import request_revocation, request_sign_in
 from accounts.cookies import check_size
-from accounts.ending import end_session
+from accounts.ending import end_session, reuse
 from accounts.exceptions import AccountsError, SessionEnded
+from accounts.judge import Verdict, judge
 from accounts.models import EndReason, SessionRecord
 from accounts.records import drop_broken_connection, records_reachable
-from accounts.rotation import newest_to_write
+from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 from accounts.signals import session_started
 
@@ -25,7 +26,8 @@ def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
     """
     browser = request.api_session
     signed_in = request_sign_in(username, password, address=browser.address)
-    session = ApiSession.begin(signed_in.user, signed_in.tokens)
+    older = browser.opened()
+    session = ApiSession.begin(signed_in.user, signed_in.tokens, after=older)
     try:
         check_size(session)
         with records_reachable():
@@ -55,11 +57,19 @@ def _end_at_both_ends(request: ApiRequest, reason: EndReason) -> None:
     session = browser.opened()
     if session is None:
         return
-    # The pair to revoke is the newest, and ending the session forgets it.
-    newest = newest_to_write(session, browser.presented) or session
     try:
+        record = SessionRecord.objects.look(session.id)
+        if record is not None and judge(record, browser.presented) is Verdict.REUSE:
+            reuse(record, session, browser.presented)
+            return
+        # The pair to revoke is the newest, and ending the session forgets it.
+        newest = session if record is None or record.ended_at else record.newest(session)
+        end_session(session.id, reason)
+    except CannotOpen:
+        newest = session
         end_session(session.id, reason)
     except AnyDatabaseError:
+        newest = session
         drop_broken_connection()
         logger.error("session %s: its record could not be reached to end it (%s)", session.id, reason.value)
     request_revocation(newest.tokens, address=browser.address)

@@ -16,10 +16,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from requests import RequestException, Response
+from urllib3.exceptions import HTTPError
 
 from accounts.answers import sign_in_address
 from accounts.api import ApiRequest
-from accounts.exceptions import AccountsError, SignInRequired
+from accounts.exceptions import AccountsError, ApiUnavailable, SignInRequired
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +44,32 @@ class Event:
 
 
 class PassedThrough:
-    """The body of an API's answer on its way to the browser, piece by piece. Closing it gives the connection up."""
+    """The body of an API's answer on its way to the browser, as it comes. Closing it gives the connection up.
+
+    Servers send the headers with the first piece. It is read at once, so that a session cookie among them is decided
+    when they leave, and not long before. Raises ApiUnavailable where the API has stopped by then.
+    """
 
     def __init__(self, answer: Response, *, decoded: bool) -> None:
         self._answer = answer
-        self._pieces = answer.raw.stream(_PIECE_BYTES, decode_content=decoded)
+        self._decoded = decoded
+        try:
+            self._next = self._read()
+        except HTTPError as error:
+            answer.close()
+            raise ApiUnavailable("the answer breaks off") from error
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        return bytes(next(self._pieces))
+        piece, self._next = self._next or self._read(), b""
+        if not piece:
+            raise StopIteration
+        return piece
+
+    def _read(self) -> bytes:
+        return bytes(self._answer.raw.read1(_PIECE_BYTES, decode_content=self._decoded))
 
     def close(self) -> None:
         self._answer.close()

@@ -77,6 +77,7 @@ def update_session(request: ApiRequest) -> HttpResponse:
         request.api_session.take_over(ApiSession.open_hand_off(_posted_hand_off(request)))
     except (CannotOpen, SignInRequired) as error:
         logger.info("a hand-off was refused: %s", str(error) or "it does not open, or is too old")
+        request.api_session.leave_cookie()
         detail = "This is no hand-off for the session of this browser, or it is too old."
         return JsonResponse({"detail": detail}, status=400, headers={"Cache-Control": "private, no-store"})
     return HttpResponse(status=204)
@@ -84,9 +85,11 @@ def update_session(request: ApiRequest) -> HttpResponse:
 
 def _posted_hand_off(request: ApiRequest) -> str:
     """The hand-off in the body. Raises CannotOpen where there is none."""
-    if int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST_SESSION_BYTES * 2:
-        raise CannotOpen("the body is too large")
+    if request.content_type != "application/json":
+        raise CannotOpen("the body is not JSON")
     try:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST_SESSION_BYTES * 2:
+            raise CannotOpen("the body is too large")
         body = json.loads(request.body)
     except (ValueError, RecursionError) as error:
         raise CannotOpen("the body is not JSON") from error

@@ -36,7 +36,8 @@ def required_in_production(name: str, development: str) -> str:
 
 
 # --- Development or production ---------------------------------------------------------------------------------------
-DEBUG = env.bool("DEBUG", default=Path(sys.argv[0]).name == "manage.py" and "SECRET_KEY" not in env)
+ON_COMMAND_LINE = Path(sys.argv[0]).name == "manage.py"
+DEBUG = env.bool("DEBUG", default=ON_COMMAND_LINE and "SECRET_KEY" not in env)
 SECRET_KEY = required_in_production("SECRET_KEY", "development-only-" + "0" * 50)
 SECRET_KEY_FALLBACKS = secrets("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = [
@@ -129,7 +130,13 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         }
     )
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
+    options = DATABASES["default"].setdefault("OPTIONS", {})
+    options.setdefault("connect_timeout", 3)
+    # Milliseconds until a dead server is noticed. Without it, a thread with a new token pair in hand waits for minutes.
+    options.setdefault("tcp_user_timeout", 5000)
+    if not ON_COMMAND_LINE:
+        # Nor does one wait for whoever holds a lock. Migrations may take their time.
+        options.setdefault("options", "-c lock_timeout=3000 -c statement_timeout=5000")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -19,6 +19,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.api import ApiRequest
+from accounts.exceptions import BodySpent
 from accounts.streaming import PassedThrough
 
 PASSED_TO_THE_API = (
@@ -56,6 +57,7 @@ PASSED_TO_THE_BROWSER = (
 #: A larger body is streamed, so it cannot be repeated after a 401.
 REPEATED_UP_TO_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
+_AS_IT_IS = "%/:=&?~+!$,;'@()*[]"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 _RULE = re.compile(r"([A-Z]+) (/\S*)")
 
@@ -72,11 +74,15 @@ class Rule:
 
 
 class Upload:
-    """A request's body on its way through: read once, and sent with its length."""
+    """A request's body on its way through: read once, and sent with its length.
+
+    A browser that stops in the middle must not leave the API waiting for the rest: the next request on that connection
+    would be taken for it. So reading raises OSError, and the connection is dropped.
+    """
 
     def __init__(self, request: ApiRequest, length: int) -> None:
         self._request = request
-        self._length = length
+        self._length = self._missing = length
 
     def __len__(self) -> int:
         return self._length
@@ -86,7 +92,11 @@ class Upload:
             yield chunk
 
     def read(self, size: int = -1) -> bytes:
-        return self._request.read(size)
+        chunk = self._request.read(size)
+        self._missing -= len(chunk)
+        if self._missing > 0 and not chunk:
+            raise OSError("the browser sent less than it announced")
+        return chunk
 
 
 @functools.lru_cache(maxsize=8)
@@ -131,18 +141,23 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
         return _refuse(405, f"{method} is not allowed here.", Allow=", ".join(allowed))
     if "Transfer-Encoding" in request.headers:
         return _refuse(411, "Send the body with its Content-Length.")
-    body = _body(request)
-    if method not in _SAFE_METHODS and (refusal := _check_csrf(request)):
-        return refusal
-    query = request.META.get("QUERY_STRING", "")
-    answer = request.api.request(
-        method,
-        quote(path) + (f"?{query}" if query else ""),
-        data=body,
-        headers={"Accept-Encoding": "identity"} | _picked(request.headers, PASSED_TO_THE_API),
-        stream=True,
-        any_status=True,
-    )
+    try:
+        body = _body(request)
+    except ValueError as error:
+        return _refuse(400, str(error))
+    if method not in _SAFE_METHODS and not _has_csrf_token(request):
+        return _refuse(403, "The CSRF token is missing or wrong: send the csrftoken cookie's value as X-CSRFToken.")
+    try:
+        answer = request.api.request(
+            method,
+            quote(path) + _query(request),
+            data=body,
+            headers={"Accept-Encoding": "identity"} | _picked(request.headers, PASSED_TO_THE_API),
+            stream=True,
+            any_status=True,
+        )
+    except BodySpent:
+        return _refuse(401, "The access token had expired and was renewed. Send the same request again.")
     return _pass_on(answer)
 
 
@@ -153,6 +168,8 @@ def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
         response[name] = value
     # An API that says nothing of caching leaves it to the ETag.
     response.setdefault("Cache-Control", "private, no-cache")
+    # Whatever the API holds, it is data: opened as a page, it runs nothing and has no origin, least of all the admin's.
+    response["Content-Security-Policy"] = "sandbox; default-src 'none'"
     response["X-Accel-Buffering"] = "no"
     return response
 
@@ -162,23 +179,33 @@ def _picked(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str
 
 
 def _body(request: ApiRequest) -> bytes | Upload | None:
-    length = int(request.META.get("CONTENT_LENGTH") or 0)
-    if not length:
-        return None
-    if length <= REPEATED_UP_TO_BYTES:
-        return request.body
-    # The CSRF check looks for its token in a form, and would read it to the end: the header has to do.
+    """The request's body, to be passed on. Raises ValueError where its length is wrong."""
+    announced = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not (announced.isascii() and announced.isdigit()):
+        raise ValueError("Content-Length is no number.")
+    length = int(announced)
+    if length > REPEATED_UP_TO_BYTES:
+        return Upload(request, length)
+    body = request.body
+    if len(body) != length:
+        raise ValueError("The body is shorter than its Content-Length.")
+    return body or None
+
+
+def _has_csrf_token(request: ApiRequest) -> bool:
+    """By the header alone. Django looks for its token in a form too, and would read and parse it."""
     request.POST = QueryDict()
-    return Upload(request, length)
 
-
-def _check_csrf(request: ApiRequest) -> HttpResponseBase | None:
     def let_pass(_: HttpRequest) -> JsonResponse:
         return JsonResponse({})
 
-    if CsrfViewMiddleware(let_pass).process_view(request, let_pass, (), {}) is None:
-        return None
-    return _refuse(403, "The CSRF token is missing or wrong: send the csrftoken cookie's value as X-CSRFToken.")
+    return CsrfViewMiddleware(let_pass).process_view(request, let_pass, (), {}) is None
+
+
+def _query(request: ApiRequest) -> str:
+    """The query as it was sent: WSGI spells its bytes in Latin 1 (PEP 3333), and it may hold any."""
+    query = request.META.get("QUERY_STRING", "")
+    return f"?{quote(query.encode('latin-1'), safe=_AS_IT_IS)}" if query else ""
 
 
 def _raw_path(request: ApiRequest) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import render_to_string
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_GET
 
 from accounts.answers import answer_bad_request
 from accounts.api import ApiRequest
@@ -15,12 +15,13 @@ from protected.tables import Table, as_table
 
 MOST_ROWS = 1000
 LONGEST_DELAY_SECONDS = 60.0
+MOST_SECONDS = 600.0
 MOST_BYTES = 1024**3
 # Where the rows themselves should fit under one access token, so should what comes before and after them.
 _SPARE_SECONDS = 10.0
 
 
-@require_safe
+@require_GET
 def stream(request: ApiRequest) -> HttpResponseBase:
     """`?rows=N&delay=S`: a page with a call to the API for each row, and S seconds between them."""
     try:
@@ -31,7 +32,7 @@ def stream(request: ApiRequest) -> HttpResponseBase:
     return stream_html(request, _html_rows(request, rows, delay))
 
 
-@require_safe
+@require_GET
 def events(request: ApiRequest) -> HttpResponseBase:
     """The same as server-sent events. A browser that was cut off resumes behind the Last-Event-ID that it sends.
 
@@ -49,7 +50,7 @@ def events(request: ApiRequest) -> HttpResponseBase:
     return stream_events(request, _row_events(request, int(last) + 1, rows, delay))
 
 
-@require_safe
+@require_GET
 def download(request: ApiRequest) -> HttpResponseBase:
     """`?bytes=N`: a large answer of the API, passed through without being held in memory.
 
@@ -111,8 +112,12 @@ def _row(request: ApiRequest, number: int) -> list[tuple[str, str]]:
 
 
 def _rows_and_delay(request: ApiRequest) -> tuple[int, float]:
-    rows = _number(request.GET.get("rows", "10"), "rows", 1, MOST_ROWS, int)
-    return int(rows), _number(request.GET.get("delay", "0.5"), "delay", 0, LONGEST_DELAY_SECONDS, float)
+    rows = int(_number(request.GET.get("rows", "10"), "rows", 1, MOST_ROWS, int))
+    delay = _number(request.GET.get("delay", "0.5"), "delay", 0, LONGEST_DELAY_SECONDS, float)
+    if rows * delay > MOST_SECONDS:
+        # Each stream holds a thread of the server.
+        raise ValueError(f"rows times delay must be at most {MOST_SECONDS:g} seconds.")
+    return rows, delay
 
 
 def _number(text: str, name: str, lowest: float, highest: float, kind: type[int] | type[float]) -> float:

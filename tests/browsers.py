@@ -114,6 +114,11 @@ def thread_connection_closed() -> Iterator[None]:
             connection.close()
 
 
+def let_databases_clock_move_on() -> None:
+    """SQLite counts milliseconds: what follows within a few is not known to be later."""
+    time.sleep(0.05)
+
+
 def cookies_set(response: HttpResponse) -> dict[str, "Morsel[str]"]:
     """The session cookies that an answer sets or deletes."""
     return {

@@ -136,7 +136,7 @@ class TestEndingSessions:
 
     def test_one_that_has_ended_keeps_its_reason(self, rotated: Browser) -> None:
         rotated.sign_out()
-        browser = staff("view", "change")
+        browser = staff("view", "end")
 
         end(browser, SessionRecord.objects.get())
 

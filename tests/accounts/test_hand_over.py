@@ -21,7 +21,7 @@ from accounts.models import EndReason, SessionRecord
 from accounts.signals import reuse_detected, session_ended
 from accounts.tokens import TokenPair
 from tests.accounts.clocks import movable_clock
-from tests.browsers import Browser, cookies_set
+from tests.browsers import Browser, cookies_set, let_databases_clock_move_on
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 
@@ -328,6 +328,7 @@ class TestEnds:
             gate.release()
             assert page.result(30).status_code == 302
         assert not cookies_set(page.result())
+        let_databases_clock_move_on()
         response = signed_in.open_page()
         assert cookies_set(response)["session"].value == ""
 
@@ -356,6 +357,78 @@ class TestEveryRequest:
             assert signed_in.is_signed_in()
 
         assert len(queries) == 1
+
+
+class TestWhatAReviewFound:
+    """Schedules that nobody had thought of, each of which ended an honest session or kept a dishonest one."""
+
+    def test_a_rotation_that_could_not_be_stored_is_stored_by_whoever_holds_it_next(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        page = signed_in.get("/protected/stream/?rows=3&delay=0")
+        assert isinstance(page, StreamingHttpResponse)
+        pieces = iter(page)
+        assert next(pieces)
+        before = SessionRecord.objects.values().get()
+        api.expire_access_tokens()
+        assert next(pieces)
+        # As if the database had been away at the store, and is back.
+        SessionRecord.objects.filter(pk=before["id"]).update(**before)
+        assert b"".join(pieces)
+
+        assert signed_in.is_signed_in(), "with generation 0: a stream's hand-off was never posted"
+
+        assert api.reuses == 0
+
+    def test_a_record_that_catches_up_knows_how_long_the_session_lives_now(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        before = SessionRecord.objects.values().get()
+        api.expire_access_tokens()
+        signed_in.open_page()
+        SessionRecord.objects.filter(pk=before["id"]).update(**{**before, "expires_at": before["signed_in_at"]})
+
+        signed_in.open_page()
+
+        assert signed_in.record().expires_at == signed_in.session().tokens.refresh_expiry()
+
+    def test_a_confirmation_that_could_be_rolled_back_is_not_made(self, signed_in: Browser, api: DemoApi) -> None:
+        thief = signed_in.copy()
+        api.expire_access_tokens()
+        signed_in.open_page()
+        connection.settings_dict["ATOMIC_REQUESTS"] = True
+        try:
+            signed_in.get("/accounts/session/")
+        finally:
+            connection.settings_dict["ATOMIC_REQUESTS"] = False
+
+        assert signed_in.record().confirmed == 0
+        assert not signed_in.session().confirmed
+        signed_in.open_page()
+        move_back(signed_in, 31)
+        assert not thief.is_signed_in()
+
+    def test_a_retired_cookie_that_signs_out_is_found_out(self, signed_in: Browser, api: DemoApi) -> None:
+        thief = signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+        move_back(signed_in, 31)
+        api.forget_calls()
+
+        thief.sign_out()
+
+        assert SessionRecord.objects.get().end_reason == EndReason.REUSED
+        assert api.count("POST", "/auth/logout", 204) == 1
+
+    def test_catching_up_leaves_the_lease_to_whoever_has_it(self, signed_in: Browser, api: DemoApi) -> None:
+        api.expire_access_tokens()
+        signed_in.open_page()
+        session = signed_in.session()
+        SessionRecord.objects.update(generation=0)
+        assert SessionRecord.objects.claim(session.id, generation=1, owner="somebody", lease_seconds=60)
+
+        assert SessionRecord.objects.catch_up(session)
+
+        assert not SessionRecord.objects.claim(session.id, generation=1, owner="another", lease_seconds=60)
 
 
 class TestDamagedRecords:

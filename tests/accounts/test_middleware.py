@@ -17,7 +17,7 @@ from accounts.api import ApiRequest
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, NotSignedIn
 from accounts.models import EndReason, SessionRecord
 from config.urls import urlpatterns as site
-from tests.browsers import Browser, cookies_set, records_away
+from tests.browsers import Browser, cookies_set, let_databases_clock_move_on, records_away
 from tests.demo_api.server import DemoApi, Fault
 
 SECRET = "/protected-route"
@@ -293,6 +293,7 @@ def every_request(settings: Settings) -> None:
 class TestACheckOfEveryRequest:
     def test_an_end_acts_at_once(self, signed_in: Browser, api: DemoApi) -> None:
         SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
+        let_databases_clock_move_on()
         api.forget_calls()
 
         response = signed_in.open_page()

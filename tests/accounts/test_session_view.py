@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.models import EndReason, SessionRecord
-from tests.browsers import ADA, Browser, cookies_set, records_away
+from tests.browsers import ADA, Browser, cookies_set, let_databases_clock_move_on, records_away
 from tests.demo_api.server import DemoApi
 
 NOBODY = {
@@ -95,6 +95,7 @@ def test_an_ended_session_that_has_to_look_at_its_record_is_nobody(signed_in: Br
     api.expire_access_tokens()
     signed_in.open_page()
     SessionRecord.objects.end(signed_in.session().id, EndReason.SIGNED_OUT)
+    let_databases_clock_move_on()
 
     response = signed_in.get("/accounts/session/")
 

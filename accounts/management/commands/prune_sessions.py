@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.ending import end_session
@@ -24,16 +23,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, keep_days: int, batch: int, **options: Any) -> None:
         expired = 0
         living = SessionRecord.objects.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
-        while ids := _some_ids(living, batch):
-            expired += sum(end_session(session_id, EndReason.EXPIRED) for session_id in ids)
+        while rows := list(living.order_by().values_list("pk", "generation")[:batch]):
+            # One that rotates at this moment has a new refresh token.
+            expired += sum(
+                end_session(session_id, EndReason.EXPIRED, up_to_generation=generation)
+                for session_id, generation in rows
+            )
         removed = 0
         long_ended = SessionRecord.objects.filter(ended_at__lt=Now() - timedelta(days=keep_days))
-        while ids := _some_ids(long_ended, batch):
+        while ids := list(long_ended.order_by().values_list("pk", flat=True)[:batch]):
             removed += SessionRecord.objects.filter(pk__in=ids).delete()[0]
         self.stdout.write(
             f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed."
         )
-
-
-def _some_ids(records: QuerySet[SessionRecord], most: int) -> list[Any]:
-    return list(records.order_by().values_list("pk", flat=True)[:most])
