@@ -43,10 +43,10 @@ def refuse_open_transaction() -> None:
 def in_open_transaction() -> bool:
     """Whether what is written now could be rolled back later. A test case's own transaction does not count."""
     connection = connections[_database()]
+    if connection.connection is None:
+        return False
     blocks = connection.atomic_blocks
-    return any(not getattr(block, "_from_testcase", False) for block in blocks) or not (
-        blocks or connection.get_autocommit()
-    )
+    return any(not getattr(block, "_from_testcase", False) for block in blocks) or not (blocks or connection.autocommit)
 
 
 def _database() -> str:

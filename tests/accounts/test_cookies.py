@@ -381,6 +381,25 @@ class TestSignInOverAnOlderSession:
 
         assert read_cookies(jar.send()) == newer
 
+    def test_a_late_answer_of_the_second_sign_in_does_not_undo_the_third(
+        self, older: ApiSession, newer: ApiSession
+    ) -> None:
+        """It had a second copy itself, and its answer rewrites that, or takes it away."""
+        jar = written(newer, written(older).kept, replacing=True)
+        presented = jar.send()
+        newest = dataclasses.replace(a_session(seed=3), signed_in_at=newer.signed_in_at + 1)
+        jar = written(newest, jar.kept, replacing=True)
+
+        for signed_in_at in (time.time(), time.time() - 60):
+            late = HttpResponse()
+            write_cookies(late, dataclasses.replace(newer, signed_in_at=signed_in_at - 60), presented=presented)
+            jar.receive(late)
+        late = HttpResponse()
+        delete_cookies(late, presented=presented)
+        jar.receive(late)
+
+        assert read_cookies(jar.send()) == newest
+
     def test_its_next_generation_counts_though_the_second_copy_is_of_the_first(
         self, older: ApiSession, newer: ApiSession
     ) -> None:
