@@ -138,7 +138,7 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
     if not allowed:
         return _refuse(404, "There is no such address, or API_PROXY_ALLOW does not list it.")
     if method not in allowed:
-        return _refuse(405, f"{method} is not allowed here.", Allow=", ".join(allowed))
+        return _refuse(405, f"{method} is not allowed here.", Allow=", ".join(dict.fromkeys(allowed)))
     if "Transfer-Encoding" in request.headers:
         return _refuse(411, "Send the body with its Content-Length.")
     try:
@@ -157,7 +157,8 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
             any_status=True,
         )
     except BodySpent:
-        return _refuse(401, "The access token had expired and was renewed. Send the same request again.")
+        detail = "The access token had expired and was renewed. Send the same request again."
+        return _refuse(401, detail, **{"Retry-After": "1"})
     return _pass_on(answer)
 
 
@@ -166,6 +167,9 @@ def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
     del response["Content-Type"]
     for name, value in _picked(answer.headers, PASSED_TO_THE_BROWSER).items():
         response[name] = value
+    if "Transfer-Encoding" in answer.headers:
+        # Chunks overrule a length (RFC 9112 section 6.3), and leave with another one: whoever believed it would wait.
+        del response["Content-Length"]
     # An API that says nothing of caching leaves it to the ETag.
     response.setdefault("Cache-Control", "private, no-cache")
     # Whatever the API holds, it is data: opened as a page, it runs nothing and has no origin, least of all the admin's.

@@ -32,6 +32,7 @@ customElements.define("session-update", class SessionUpdate extends HTMLElement 
       } catch {
         continue; // the network failed, not the site
       }
+      if (response.status >= 500) continue; // a server that is being restarted, or a proxy that misses it
       if (response.ok) document.dispatchEvent(new CustomEvent("session-updated"));
       break;
     }
