@@ -1,6 +1,7 @@
 """Signing in and out, here and at the API."""
 
 import logging
+from contextlib import suppress
 
 from django.db import Error as AnyDatabaseError
 
@@ -57,19 +58,18 @@ def _end_at_both_ends(request: ApiRequest, reason: EndReason) -> None:
     session = browser.opened()
     if session is None:
         return
+    newest = session
     try:
-        record = SessionRecord.objects.look(session.id)
-        if record is not None and judge(record, browser.presented) is Verdict.REUSE:
-            reuse(record, session, browser.presented)
-            return
-        # The pair to revoke is the newest, and ending the session forgets it.
-        newest = session if record is None or record.ended_at else record.newest(session)
-        end_session(session.id, reason)
-    except CannotOpen:
-        newest = session
-        end_session(session.id, reason)
+        while (record := SessionRecord.objects.look(session.id)) is not None and record.ended_at is None:
+            if judge(record, browser.presented) is Verdict.REUSE:
+                reuse(record, session, browser.presented)
+                return
+            # The pair to revoke is the newest, and ending the session forgets it: end it as it was seen, or look again.
+            with suppress(CannotOpen):
+                newest = record.newest(session)
+            if end_session(session.id, reason, up_to_generation=record.generation):
+                break
     except AnyDatabaseError:
-        newest = session
         drop_broken_connection()
         logger.error("session %s: its record could not be reached to end it (%s)", session.id, reason.value)
     request_revocation(newest.tokens, address=browser.address)

@@ -3,9 +3,11 @@
 Many processes and sites do the same in tests/load; random schedules of everything in test_hand_over_model.py.
 """
 
+import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -306,6 +308,29 @@ class TestEnds:
         assert SessionRecord.objects.get().end_reason == EndReason.SIGNED_OUT
         assert api.count("POST", "/auth/logout", 204) == 1
         assert not rotating.is_signed_in()
+
+    def test_signing_out_just_as_a_rotation_is_stored_revokes_the_new_pair(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        rotating = signed_in.copy()
+        api.expire_access_tokens()
+        pages: list[int] = []
+
+        def rotate_first(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if sql.startswith("UPDATE") and "end_reason" in sql and not pages:
+                with ThreadPoolExecutor() as threads:
+                    pages.append(threads.submit(rotating.open_page).result(30).status_code)
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(rotate_first):
+            signed_in.sign_out()
+
+        assert pages == [200]
+        newest = rotating.session().tokens.refresh
+        revoked = [json.loads(call.body)["refreshToken"] for call in api.calls if call.path == "/auth/logout"]
+        only_the_newest = revoked == [newest]
+        assert only_the_newest
+        assert SessionRecord.objects.get().end_reason == EndReason.SIGNED_OUT
 
     def test_staff_end_a_session_and_its_pair_dies_when_the_browser_shows_up(
         self, signed_in: Browser, api: DemoApi
