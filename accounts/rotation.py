@@ -176,7 +176,7 @@ def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float
         _release(session.id, owner)
         raise
     if isinstance(outcome, Refreshed):
-        return _keep(session.rotated(outcome.tokens), session, presented)
+        return _keep(session.rotated(outcome.tokens), session, presented, owner)
     if isinstance(outcome, StillValid):
         _release(session.id, owner)
         return Rotated(session, Means.STILL_VALID)
@@ -188,7 +188,7 @@ def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float
     raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
 
 
-def _keep(minted: ApiSession, session: ApiSession, presented: Presented) -> Rotated:
+def _keep(minted: ApiSession, session: ApiSession, presented: Presented, owner: str) -> Rotated:
     """Store the new pair before anything else happens to it: from here on a worker that dies loses nothing."""
     give_up_at = time.monotonic() + STORE_SECONDS
     while True:
@@ -206,6 +206,7 @@ def _keep(minted: ApiSession, session: ApiSession, presented: Presented) -> Rota
                     minted.generation,
                     type(error).__name__,
                 )
+                _release(session.id, owner)
                 return Rotated(minted, Means.MINTED)
             time.sleep(LONGEST_PAUSE_SECONDS)
     if record is None or record.ended_at is not None:
