@@ -157,3 +157,13 @@ class TestEndingSessions:
         assert (response.status_code, response["Location"]) == (302, "/accounts/login/?next=%2Fprotected%2F&ended=1")
         assert not rotated.take().get("session")
         assert [(call.path, call.status) for call in api.calls] == [("/protected-route", 401), ("/auth/logout", 204)]
+
+
+def test_nothing_can_be_saved_not_even_unchanged(rotated: Browser) -> None:
+    """Django's form writes every column as it was loaded: a rotation in between would be undone."""
+    record = SessionRecord.objects.get()
+
+    answer = staff().post(f"/admin/accounts/sessionrecord/{record.pk}/change/", {"_save": "Save"})
+
+    assert answer.status_code == 403
+    assert SessionRecord.objects.get().generation == record.generation

@@ -790,3 +790,9 @@ def test_users_do_not_become_each_other(signed_in: Browser, api: DemoApi) -> Non
     bearers = [call.headers["authorization"] for call in api.calls]
     assert bearers == [f"Bearer {each.session().tokens.access}" for each in (signed_in, grace)] * 3
     assert ADA in signed_in.open_page().text
+
+
+def test_a_method_that_two_rules_allow_is_named_once(signed_in: Browser, settings: Settings) -> None:
+    settings.API_PROXY_ALLOW = "GET /protected-route, GET /protected-route/rows"
+
+    assert signed_in.client.delete("/protected/api/protected-route/rows/1")["Allow"] == "GET, HEAD"

@@ -129,3 +129,20 @@ def test_without_a_session_a_stream_is_no_stream(browser: Browser, page: str) ->
     response = browser.get(f"/protected/{page}/")
 
     assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next=%2Fprotected%2F{page}%2F")
+
+
+@pytest.mark.parametrize("page", ["stream", "events", "download"])
+def test_a_head_request_starts_no_stream(signed_in: Browser, api: DemoApi, page: str) -> None:
+    """Nothing is written to it, so a browser that has left would never be noticed."""
+    api.forget_calls()
+
+    assert signed_in.client.head(f"/protected/{page}/").status_code == 405
+
+    assert api.calls == []
+
+
+def test_a_stream_that_would_hold_a_thread_for_too_long_gets_a_clear_400(signed_in: Browser) -> None:
+    response = signed_in.get("/protected/stream/?rows=1000&delay=60")
+
+    assert response.status_code == 400
+    assert "600 seconds" in response.content.decode()
