@@ -219,7 +219,10 @@ def test_the_hand_off_is_posted_as_designed(page: Page, api: DemoApi) -> None:
     expect(page.get_by_text("That was all.")).to_be_visible()
 
 
-def test_a_network_that_fails_once_is_tried_again(page: Page, person: BrowserContext, api: DemoApi) -> None:
+@pytest.mark.parametrize("gateway", [False, True], ids=["no connection", "502 of a gateway"])
+def test_a_hand_off_that_fails_on_the_way_once_is_posted_again(
+    page: Page, person: BrowserContext, api: DemoApi, gateway: bool
+) -> None:
     failed: list[str] = []
 
     def fail_once(route: Route) -> None:
@@ -227,7 +230,10 @@ def test_a_network_that_fails_once_is_tried_again(page: Page, person: BrowserCon
             route.continue_()
         else:
             failed.append(route.request.url)
-            route.abort("connectionfailed")
+            if gateway:
+                route.fulfill(status=502, body="<h1>Bad gateway</h1>")
+            else:
+                route.abort("connectionfailed")
 
     person.route(UPDATE, fail_once)
     before = cookie(person)
@@ -236,7 +242,9 @@ def test_a_network_that_fails_once_is_tried_again(page: Page, person: BrowserCon
         page.goto(STREAM, wait_until="commit")
         expect(page.locator("main li")).to_have_count(1)
         api.expire_access_tokens()
-        with page.expect_response(UPDATE) as update:
+        with page.expect_response(
+            lambda response: "/session/update/" in response.url and response.status != 502
+        ) as update:
             two.release()
 
     assert len(failed) == 1
