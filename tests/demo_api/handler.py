@@ -144,6 +144,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         self.close_connection = headers.get("Connection", "").lower() == "close"
         lines = [f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"Set-Cookie: {cookie}" for cookie in answer.cookies]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def _write(self, content: bytes, interval: float | None) -> None:

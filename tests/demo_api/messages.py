@@ -23,13 +23,14 @@ class Answer:
     One answer. `stream`, where given, is sent in chunks in place of `body`.
 
     `headers` win over those the server writes by itself (a `Content-Length` that lies, for one); `Connection: close`
-    among them closes the connection too.
+    among them closes the connection too. `cookies` are the values of as many `Set-Cookie` headers.
     """
 
     status: int
     body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     stream: Iterator[bytes] | None = field(default=None, repr=False)
+    cookies: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def json(cls, status: int, payload: Any, **headers: str) -> "Answer":

@@ -1,0 +1,30 @@
+"""What a test can have this API do."""
+
+import secrets
+
+from django.apps import apps
+from rest_framework_simplejwt import state
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+
+from tests.real_apis import serving
+from tests.real_apis.simplejwt import tokens
+
+
+def prepare() -> None:
+    serving.make_users()
+
+
+def expire_access_tokens() -> None:
+    tokens.expired |= tokens.issued
+
+
+def revoke_all() -> None:
+    """Put every refresh token on the blacklist; without one, all that the library leaves is a new signing key."""
+    expire_access_tokens()
+    if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
+        for token in OutstandingToken._default_manager.filter(blacklistedtoken=None):
+            BlacklistedToken._default_manager.get_or_create(token=token)
+    else:
+        state.token_backend = TokenBackend(api_settings.ALGORITHM, secrets.token_urlsafe(64))
