@@ -64,6 +64,11 @@ def is_own_url(request: HttpRequest, url: str) -> bool:
     return url_has_allowed_host_and_scheme(url, allowed_hosts={request.get_host()}, require_https=request.is_secure())
 
 
+def next_page(request: HttpRequest, url: str) -> str:
+    """Where a visitor goes after signing in: to `url`, if it is one of ours."""
+    return url if url and is_own_url(request, url) else reverse("protected:dashboard")
+
+
 def _is_htmx(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 

@@ -8,7 +8,7 @@ from accounts.address import client_address
 from accounts.conf import conf
 from accounts.cookies import is_overwritten, read_cookies
 from accounts.dialects import current_dialect
-from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded
+from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded, SignInRequired
 from accounts.judge import Presented
 from accounts.rotation import Means, check_in, newest_to_write, rotate
 from accounts.session import ApiSession
@@ -90,6 +90,19 @@ class BrowserSession:
     def require_living(self) -> ApiSession:
         """The session, after a look at its record. Raises SignInRequired if it is over, or ApiUnavailable."""
         return self._check_in(self.require())
+
+    def is_living(self) -> bool:
+        """Whether somebody is signed in, by the record too: one whose session was ended elsewhere is not.
+
+        Where the records cannot be reached, the cookie counts.
+        """
+        try:
+            self.require_living()
+        except SignInRequired:
+            return False
+        except ApiUnavailable:
+            return True
+        return True
 
     def ensure_fresh(self, for_seconds: float = 0.0) -> float | None:
         """Make the access token last `for_seconds` from now, if it can be done; returns the seconds that it does last.

@@ -12,7 +12,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from accounts.conf import conf
 from accounts.dialects import BUILT_IN, current_dialect
-from accounts.dialects.base import Dialect
+from accounts.dialects.base import PasswordDialect
+from accounts.dialects.oauth2 import OAuth2Dialect, OAuth2PasswordDialect
 
 _SHORTEST_KEY = 32
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -34,14 +35,15 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
 @register()
 def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     try:
-        problem = "" if isinstance(current_dialect(), Dialect) else "it is no Dialect"
+        known = isinstance(current_dialect(), PasswordDialect | OAuth2Dialect)
+        problem = "" if known else "it is neither a PasswordDialect nor an OAuth2Dialect"
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         problem = str(error)
     if problem:
         return [
             Error(
                 f"API_DIALECT is {conf.dialect!r}, which cannot be used: {problem}",
-                hint=f"Use one of {', '.join(BUILT_IN)}, or the dotted path of a subclass of Dialect.",
+                hint=f"Use one of {', '.join(BUILT_IN)}, or the dotted path of a subclass of PasswordDialect.",
                 id="accounts.E002",
             )
         ]
@@ -50,7 +52,7 @@ def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 @register()
 def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if _base_url() is None:
+    if _address(conf.base_url) is None:
         return [
             Error(
                 "API_BASE_URL is not the address of an API.",
@@ -61,10 +63,95 @@ def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return []
 
 
+@register()
+def check_oauth(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not isinstance(_dialect(), OAuth2Dialect):
+        return []
+    messages: list[CheckMessage] = []
+    if not conf.oauth_client_id:
+        messages.append(
+            Error(
+                "OAUTH_CLIENT_ID is not set.",
+                hint="It is what the provider gave you when you registered this site there.",
+                id="accounts.E012",
+            )
+        )
+    if (conf.oauth_issuer or _needs_issuer()) and _address(conf.oauth_issuer) is None:
+        messages.append(
+            Error(
+                f"OAUTH_ISSUER is {conf.oauth_issuer!r}, which is no issuer.",
+                hint=(
+                    "It looks like https://login.example.com/realms/main: no query, no fragment. Only with "
+                    "OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT set, and no openid in OAUTH_SCOPE, it may "
+                    "be left out."
+                ),
+                id="accounts.E013",
+            )
+        )
+    for name, url in conf.oauth_endpoints.items():
+        if _address(url, may_have_query=True) is None:
+            messages.append(
+                Error(
+                    f"The provider's {name} is {url!r}, which is no address.",
+                    hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it to the discovery document.",
+                    id="accounts.E014",
+                )
+            )
+    if conf.oauth_client_auth not in ("", "client_secret_basic", "client_secret_post"):
+        messages.append(
+            Error(
+                f"OAUTH_CLIENT_AUTH is {conf.oauth_client_auth!r}.",
+                hint="Use client_secret_basic or client_secret_post, or leave it empty for what the provider offers.",
+                id="accounts.E015",
+            )
+        )
+    if conf.cookie_samesite == "Strict":
+        messages.append(
+            Error(
+                "API_SESSION_COOKIE_SAMESITE is Strict, and people come back from the provider, which is another site.",
+                hint="Use Lax: with Strict, a browser does not send the session that it has just been given.",
+                id="accounts.E016",
+            )
+        )
+    return messages
+
+
+@register(Tags.security, deploy=True)
+def check_oauth_security(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not isinstance(_dialect(), OAuth2Dialect):
+        return []
+    messages: list[CheckMessage] = []
+    addresses = [_address(url, may_have_query=True) for url in (conf.oauth_issuer, *conf.oauth_endpoints.values())]
+    if any(_is_in_the_clear(url) for url in addresses):
+        messages.append(
+            Warning(
+                "The provider is not https: codes, tokens and the client's secret cross the network in the clear.",
+                hint="Use https for OAUTH_ISSUER and every endpoint.",
+                id="accounts.W002",
+            )
+        )
+    if not conf.oauth_client_secret:
+        messages.append(
+            Warning(
+                "OAUTH_CLIENT_SECRET is not set, so whoever gets hold of a refresh token can use it.",
+                hint="Register this site as a confidential client: its secret stays on the server.",
+                id="accounts.W003",
+            )
+        )
+    if isinstance(_dialect(), OAuth2PasswordDialect):
+        messages.append(
+            Warning(
+                "API_DIALECT is oauth2-password: the provider's passwords pass through this site.",
+                hint="Use oauth2. RFC 9700 section 2.4 forbids the password grant.",
+                id="accounts.W004",
+            )
+        )
+    return messages
+
+
 @register(Tags.security, deploy=True)
 def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    url = _base_url()
-    if url is not None and url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if _is_in_the_clear(_address(conf.base_url)):
         return [
             Warning(
                 "API_BASE_URL is not https: passwords and tokens cross the network in the clear.",
@@ -159,11 +246,31 @@ def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any
     ]
 
 
-def _base_url() -> SplitResult | None:
-    """API_BASE_URL in its pieces; None where it is no address of an API."""
+def _address(text: str, *, may_have_query: bool = False) -> SplitResult | None:
+    """An address in its pieces; None for what is none."""
     try:
-        url = urlsplit(conf.base_url)
+        url = urlsplit(text)
         usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
     except ValueError:
         return None
-    return url if usable and not (url.query or url.fragment or "@" in url.netloc) else None
+    plain = not (url.fragment or "@" in url.netloc or (url.query and not may_have_query))
+    return url if usable and plain else None
+
+
+def _is_in_the_clear(url: SplitResult | None) -> bool:
+    """Whether what goes there leaves this machine without TLS."""
+    return url is not None and url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1")
+
+
+def _needs_issuer() -> bool:
+    return len(conf.oauth_endpoints.keys() & {"authorization_endpoint", "token_endpoint"}) < 2 or (
+        "openid" in conf.oauth_scope.split()
+    )
+
+
+def _dialect() -> object:
+    """The dialect; None for one that check_dialect complains about."""
+    try:
+        return current_dialect()
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None

@@ -1,5 +1,7 @@
 """The package's settings, typed, and read from Django's when asked for, so that `override_settings` works."""
 
+from urllib.parse import parse_qsl
+
 from django.conf import settings
 
 
@@ -19,6 +21,45 @@ class Conf:
     def username_field(self) -> str:
         """What the API calls the user's name at login; empty means the dialect's own default."""
         return str(settings.API_USERNAME_FIELD)
+
+    @property
+    def oauth_issuer(self) -> str:
+        """The provider's issuer identifier, to the letter: a slash at the end is part of it."""
+        return str(settings.OAUTH_ISSUER)
+
+    @property
+    def oauth_client_id(self) -> str:
+        return str(settings.OAUTH_CLIENT_ID)
+
+    @property
+    def oauth_client_secret(self) -> str:
+        """Empty for a public client."""
+        return str(settings.OAUTH_CLIENT_SECRET)
+
+    @property
+    def oauth_client_auth(self) -> str:
+        """client_secret_basic or client_secret_post; empty for what the provider offers."""
+        return str(settings.OAUTH_CLIENT_AUTH)
+
+    @property
+    def oauth_scope(self) -> str:
+        return str(settings.OAUTH_SCOPE)
+
+    @property
+    def oauth_authorization_parameters(self) -> dict[str, str]:
+        """What the provider wants to be told besides, such as an audience."""
+        return dict(parse_qsl(settings.OAUTH_AUTHORIZATION_PARAMETERS))
+
+    @property
+    def oauth_endpoints(self) -> dict[str, str]:
+        """The provider's endpoints that are set here, by their names in a discovery document."""
+        endpoints = {
+            "authorization_endpoint": settings.OAUTH_AUTHORIZATION_ENDPOINT,
+            "token_endpoint": settings.OAUTH_TOKEN_ENDPOINT,
+            "revocation_endpoint": settings.OAUTH_REVOCATION_ENDPOINT,
+            "jwks_uri": settings.OAUTH_JWKS_URI,
+        }
+        return {name: str(url) for name, url in endpoints.items() if url}
 
     @property
     def connect_timeout(self) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 
 from accounts.dialects import current_dialect
+from accounts.dialects.base import PasswordDialect
 
 
 class SignInForm(forms.Form):
@@ -24,8 +25,9 @@ class SignInForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        username = self.fields["username"]
-        username.label = "Email" if current_dialect().name_field() == "email" else "User name"
+        username, dialect = self.fields["username"], current_dialect()
+        by_email = isinstance(dialect, PasswordDialect) and dialect.name_field() == "email"
+        username.label = "Email" if by_email else "User name"
         if username.label == "Email":
             username.widget.attrs["inputmode"] = "email"
         for field in self.visible_fields():

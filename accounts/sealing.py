@@ -35,6 +35,8 @@ class Purpose(StrEnum):
     COOKIE = "session cookie"
     RECORD = "session record"
     HAND_OFF = "hand-off"
+    AUTHORIZATION = "authorization request"
+    SIGN_OUT_HINT = "sign-out hint"
 
 
 class CannotOpen(Exception):

@@ -1,13 +1,19 @@
-"""Signing in and out, here and at the API."""
+"""Signing in and out, here and at the API or its provider."""
 
 import logging
 from contextlib import suppress
 
 from django.db import Error as AnyDatabaseError
+from django.http import HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from accounts.api import ApiRequest
-from accounts.auth_api import request_revocation, request_sign_in
+from accounts.auth_api import request_revocation, request_sign_in, request_tokens
+from accounts.authorization import AuthorizationRequest
 from accounts.cookies import check_size
+from accounts.dialects import current_dialect
+from accounts.dialects.base import SignedIn
+from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.ending import end_session, reuse
 from accounts.exceptions import AccountsError, SessionEnded
 from accounts.judge import Verdict, judge
@@ -21,12 +27,48 @@ logger = logging.getLogger(__name__)
 
 
 def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
-    """Sign in at the API, and begin a new session in this browser; one that it had before is over.
+    """Sign in at the API with name and password, and begin a new session in this browser; the one before is over.
 
     Raises CredentialsRefused with the API's words, ApiUnavailable or ApiMisbehaved.
     """
+    return _begin(request, request_sign_in(username, password, address=request.api_session.address))
+
+
+def begin_sign_in_at_provider(request: ApiRequest, dialect: OAuth2Dialect, next_page: str) -> HttpResponse:
+    """Send the browser to the provider, with what it has to bring back. Raises ApiUnavailable or ApiMisbehaved."""
+    redirect_uri = request.build_absolute_uri(reverse("accounts:callback"))
+    asked = AuthorizationRequest.begin(redirect_uri=redirect_uri, next=next_page)
+    url = dialect.authorization_url(
+        redirect_uri=redirect_uri, state=asked.state, nonce=asked.nonce, code_verifier=asked.code_verifier
+    )
+    response = HttpResponseRedirect(url, headers={"Cache-Control": "private, no-store"})
+    asked.remember(response, presented=request.COOKIES)
+    return response
+
+
+def finish_sign_in_at_provider(
+    request: ApiRequest, dialect: OAuth2Dialect, asked: AuthorizationRequest, *, code: str, issuer: str | None
+) -> SignedIn:
+    """Trade the code with which the browser came back from the provider, and begin a new session.
+
+    Raises CredentialsRefused for a code that is of no use any more, ApiUnavailable or ApiMisbehaved.
+    """
+    dialect.check_issuer(issuer)
+    signed_in = request_tokens(
+        dialect,
+        code,
+        redirect_uri=asked.redirect_uri,
+        code_verifier=asked.code_verifier,
+        nonce=asked.nonce,
+        address=request.api_session.address,
+    )
+    _begin(request, signed_in)
+    return signed_in
+
+
+def _begin(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
+    """Remember a new session, end the one that this browser had, and hold the new one."""
     browser = request.api_session
-    signed_in = request_sign_in(username, password, address=browser.address)
     older = browser.opened()
     session = ApiSession.begin(signed_in.user, signed_in.tokens, after=older)
     try:
@@ -42,7 +84,9 @@ def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
         sender=SessionRecord, session_id=session.id, user_id=str(session.user.id), user_name=session.user.name
     )
     logger.info("session %s started", session.id)
-    _end_at_both_ends(request, EndReason.REPLACED)
+    same_user = older is not None and older.user.id == session.user.id
+    # At a provider that ties a user's sign-ins together, revoking the old one would end the new one too.
+    _end_at_both_ends(request, EndReason.REPLACED, revoke=not (same_user and current_dialect().sign_ins_are_tied))
     browser.begin(session)
     return session
 
@@ -53,7 +97,7 @@ def sign_out(request: ApiRequest) -> None:
     request.api_session.finish(SessionEnded(EndReason.SIGNED_OUT, delete_cookie=True))
 
 
-def _end_at_both_ends(request: ApiRequest, reason: EndReason) -> None:
+def _end_at_both_ends(request: ApiRequest, reason: EndReason, *, revoke: bool = True) -> None:
     browser = request.api_session
     session = browser.opened()
     if session is None:
@@ -72,4 +116,5 @@ def _end_at_both_ends(request: ApiRequest, reason: EndReason) -> None:
     except AnyDatabaseError:
         drop_broken_connection()
         logger.error("session %s: its record could not be reached to end it (%s)", session.id, reason.value)
-    request_revocation(newest.tokens, address=browser.address)
+    if revoke:
+        request_revocation(newest.tokens, address=browser.address)

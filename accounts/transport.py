@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Self
 from urllib.parse import unquote
@@ -18,8 +19,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
-from accounts.dialects.base import ApiAnswer, ApiCall
 
 _POOL_CONNECTIONS = 100
 _LARGEST_AUTH_ANSWER_BYTES = 1024 * 1024
@@ -62,12 +63,25 @@ def prepare(
     """
     if not path.startswith("/") or {".", ".."} & set(unquote(path.split("?")[0]).split("/")):
         raise ValueError(f"the path of an API call starts with a slash, and has no dot segments: {path!r}")
+    return _prepare(method, conf.base_url + path, headers=headers, address=address, params=params, data=data, json=json)
+
+
+def _prepare(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    address: str,
+    params: Any = None,
+    data: Any = None,
+    json: Any = None,
+) -> requests.PreparedRequest:
     forwarded = {"X-Forwarded-For": address} if address else {}
     request = requests.PreparedRequest()
     try:
         request.prepare(
             method=method,
-            url=conf.base_url + path,
+            url=url,
             headers={**_HEADERS, **forwarded, **headers},
             params=params,
             data=data,
@@ -84,7 +98,8 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
 
     Raises NotSent or AnswerLost.
     """
-    request = prepare(call.method, call.path, headers={}, address=address, json=call.json)
+    url = call.path if "://" in call.path else conf.base_url + call.path
+    request = _prepare(call.method, url, headers=call.headers, address=address, data=call.form, json=call.json)
     adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1)
     with Deadline(ends_at) as deadline:
         try:

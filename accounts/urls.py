@@ -1,11 +1,13 @@
 from django.urls import path
 
-from accounts import views
+from accounts import provider_views, views
 
 app_name = "accounts"
 urlpatterns = [
     path("login/", views.login, name="login"),
+    path("callback/", provider_views.callback, name="callback"),
     path("logout/", views.logout, name="logout"),
+    path("logout/provider/", provider_views.logout_at_provider, name="logout-at-provider"),
     path("session/", views.session, name="session"),
     path("session/update/", views.update_session, name="session-update"),
 ]

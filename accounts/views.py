@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.answers import is_own_url, is_script
+from accounts.answers import is_script, next_page
 from accounts.api import ApiRequest
 from accounts.conf import conf
 from accounts.cookies import LARGEST_SESSION_BYTES
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, SignInRequired
 from accounts.forms import SignInForm
+from accounts.provider_views import login_at_provider, signed_out_page, signs_in_at_provider
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 from accounts.sign_in import sign_in, sign_out
@@ -33,20 +33,24 @@ _PROBE_SECONDS = 0.5
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def login(request: ApiRequest) -> HttpResponse:
-    """The sign-in page. A visitor who is signed in already is sent on."""
+    """The sign-in page: a form, or a button that leads to the provider. A visitor who is signed in is sent on."""
+    if signs_in_at_provider():
+        return login_at_provider(request)
     if request.method == "POST":
         return _try_to_sign_in(request, SignInForm(request.POST))
-    if _is_signed_in(request):
-        return HttpResponseRedirect(_next_page(request, request.GET.get("next", "")))
+    if request.api_session.is_living():
+        return HttpResponseRedirect(next_page(request, request.GET.get("next", "")))
     form = SignInForm(initial={"next": request.GET.get("next", "")})
     return _sign_in_page(request, form, api_is_away=_is_local_api_away())
 
 
 @require_POST
 def logout(request: ApiRequest) -> HttpResponse:
-    """End the session here and at the API."""
+    """End the session here and at the API; a provider may have one more, and the browser goes there to end it."""
     sign_out(request)
-    return HttpResponse(status=204) if is_script(request) else HttpResponseRedirect("/")
+    if is_script(request):
+        return HttpResponse(status=204)
+    return signed_out_page(request) if signs_in_at_provider() else HttpResponseRedirect("/")
 
 
 @require_safe
@@ -114,7 +118,7 @@ def _try_to_sign_in(request: ApiRequest, form: SignInForm) -> HttpResponse:
     except ApiError:
         form.add_error(None, "The service that checks your password gave an answer that this site cannot use.")
         return _sign_in_page(request, form, status=502)
-    return HttpResponseRedirect(_next_page(request, form.cleaned_data["next"]))
+    return HttpResponseRedirect(next_page(request, form.cleaned_data["next"]))
 
 
 def _sign_in_page(
@@ -127,21 +131,6 @@ def _sign_in_page(
         "missing_api_port": urlsplit(conf.base_url).port or 80,
     }
     return render(request, "accounts/login.html", context, status=status)
-
-
-def _is_signed_in(request: ApiRequest) -> bool:
-    """By the record too: one whose session was ended elsewhere would be sent to and fro for ever."""
-    try:
-        request.api_session.require_living()
-    except SignInRequired:
-        return False
-    except ApiUnavailable:
-        return True
-    return True
-
-
-def _next_page(request: ApiRequest, url: str) -> str:
-    return url if url and is_own_url(request, url) else reverse("protected:dashboard")
 
 
 def _whole_seconds(seconds: float | None) -> int | None:

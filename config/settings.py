@@ -55,6 +55,18 @@ API_CONNECT_TIMEOUT = env.float("API_CONNECT_TIMEOUT", default=3.0)
 API_READ_TIMEOUT = env.float("API_READ_TIMEOUT", default=10.0)
 API_REFRESH_AHEAD = env.float("API_REFRESH_AHEAD", default=30.0)
 
+# For API_DIALECT=oauth2. The endpoints come from the issuer's discovery document; what is set here replaces them.
+OAUTH_ISSUER = env.str("OAUTH_ISSUER", default="")
+OAUTH_CLIENT_ID = as_it_stands("OAUTH_CLIENT_ID")
+OAUTH_CLIENT_SECRET = as_it_stands("OAUTH_CLIENT_SECRET")
+OAUTH_CLIENT_AUTH = env.str("OAUTH_CLIENT_AUTH", default="")
+OAUTH_SCOPE = env.str("OAUTH_SCOPE", default="openid profile email")
+OAUTH_AUTHORIZATION_PARAMETERS = env.str("OAUTH_AUTHORIZATION_PARAMETERS", default="")
+OAUTH_AUTHORIZATION_ENDPOINT = env.str("OAUTH_AUTHORIZATION_ENDPOINT", default="")
+OAUTH_TOKEN_ENDPOINT = env.str("OAUTH_TOKEN_ENDPOINT", default="")
+OAUTH_REVOCATION_ENDPOINT = env.str("OAUTH_REVOCATION_ENDPOINT", default="")
+OAUTH_JWKS_URI = env.str("OAUTH_JWKS_URI", default="")
+
 API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------

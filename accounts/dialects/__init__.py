@@ -9,6 +9,9 @@ from accounts.dialects.base import Dialect
 
 BUILT_IN = {
     "token-pair": "accounts.dialects.token_pair.TokenPairDialect",
+    "simplejwt": "accounts.dialects.simplejwt.SimpleJwtDialect",
+    "oauth2": "accounts.dialects.oauth2.OAuth2Dialect",
+    "oauth2-password": "accounts.dialects.oauth2.OAuth2PasswordDialect",
 }
 
 

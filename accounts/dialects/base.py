@@ -1,57 +1,29 @@
-"""A dialect: how one kind of API spells sign-in, refresh and revocation. It spells and reads; it sends nothing."""
+"""A dialect: how one kind of API spells sign-in, refresh and revocation.
 
-import json
+It spells and reads, and holds nothing of any user. `accounts.auth_api` sends what it spells.
+"""
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, CredentialsRefused
 from accounts.retry_after import parse_retry_after
 from accounts.text import clean_text
 from accounts.tokens import TokenPair, User
 
-_LONGEST_MESSAGE = 300
 _LONGEST_NAME = 255
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiCall:
-    """A call to the API's own sign-in machinery. `path` is relative to API_BASE_URL; `json` becomes the body."""
-
-    method: str
-    path: str
-    json: Mapping[str, object] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiAnswer:
-    """What came back, read to its end. Header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    def json_object(self) -> dict[str, Any]:
-        """The JSON object in the body; {} where the body is anything else, such as a gateway's HTML page."""
-        try:
-            value = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return {}
-        return value if isinstance(value, dict) else {}
-
-    def message(self) -> str:
-        """The API's own words, for a person to read; empty where it has none."""
-        return clean_text(self.json_object().get("message"), _LONGEST_MESSAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a successful sign-in yields."""
+    """What a successful sign-in yields. `id_token` is OpenID Connect's, empty where there is none."""
 
     user: User
     tokens: TokenPair
+    id_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +56,21 @@ RefreshOutcome = Refreshed | Refused | StillValid | Unknown
 
 
 class Dialect(ABC):
-    """One kind of API. Subclass it, and name the subclass in API_DIALECT."""
+    """What all kinds of API have in common: token pairs that are refreshed, and perhaps revoked.
+
+    Name a subclass in API_DIALECT. How one signs in is for PasswordDialect and OAuth2Dialect to add. A method that has
+    to look up something at the provider first may raise ApiUnavailable or ApiMisbehaved: then nothing was sent, and the
+    session stays.
+    """
 
     #: May the pair be refreshed while the access token still lives?
     refreshes_early: bool
     #: Does the API accept the same refresh token a second time, within a grace period or because it never rotates it?
     #: Only then is a refresh whose answer got lost sent again at once.
     replay_is_safe: bool
-    #: What the API calls the user's name at login, unless API_USERNAME_FIELD says otherwise.
-    username_field: str
-
-    @abstractmethod
-    def sign_in(self, username: str, password: str) -> ApiCall: ...
-
-    @abstractmethod
-    def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
-        """Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
+    #: Do a user's sign-ins share something at the provider, so that to revoke one may end the next one too?
+    #: Then a sign-in that the same user replaces in the same browser is not revoked.
+    sign_ins_are_tied: bool = False
 
     @abstractmethod
     def refresh(self, tokens: TokenPair) -> ApiCall: ...
@@ -112,6 +83,20 @@ class Dialect(ABC):
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
         """The call that ends the sign-in at the API; None where the API has none. Its answer does not matter."""
 
+
+class PasswordDialect(Dialect):
+    """An API that takes name and password from our sign-in form."""
+
+    #: What the API calls the user's name at login, unless API_USERNAME_FIELD says otherwise.
+    username_field: str
+
+    @abstractmethod
+    def sign_in(self, username: str, password: str) -> ApiCall: ...
+
+    @abstractmethod
+    def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
+        """Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
+
     def name_field(self) -> str:
         return conf.username_field or self.username_field
 
@@ -121,26 +106,31 @@ def unknown(answer: ApiAnswer) -> Unknown:
     return Unknown(f"status {answer.status}", retry_after=parse_retry_after(answer.headers.get("retry-after")))
 
 
-def raise_for_sign_in(answer: ApiAnswer) -> None:
+def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
     """Raise what an answer to a sign-in other than success means: the API's words go to the form, the rest to us.
 
-    A 4xx with a message of the API is meant for the user, whatever its number; one without is a gateway's.
+    `message` is the API's own, where it is not `message` in its JSON. A 4xx with one is meant for the user, whatever
+    its number; one without is a gateway's.
     """
     if answer.status >= 500 or answer.status in (408, 425, 429):
         retry_after = parse_retry_after(answer.headers.get("retry-after"))
         raise ApiUnavailable(f"sign-in: status {answer.status}", retry_after=retry_after)
-    if 400 <= answer.status < 500 and answer.message():
-        raise CredentialsRefused(answer.message())
+    message = answer.message() if message is None else message
+    if 400 <= answer.status < 500 and message:
+        raise CredentialsRefused(message)
     if answer.status != 200:
         raise ApiMisbehaved(f"sign-in: status {answer.status}")
 
 
-def user_from(claims: object, username: str) -> User:
-    """The user that an object with `id`, `email` and perhaps `name` describes; else one that is named as typed."""
+def user_from(claims: object, username: str = "") -> User:
+    """The user that an object with `id`, `email` and perhaps `name` describes; else one that is named as typed.
+
+    One without any name is called by their id.
+    """
     known = claims if isinstance(claims, Mapping) else {}
     email = clean_text(known.get("email"), _LONGEST_NAME)
     name = clean_text(known.get("name"), _LONGEST_NAME) or email or clean_text(username, _LONGEST_NAME)
     id_ = known.get("id")
     if isinstance(id_, bool) or not isinstance(id_, int):
         id_ = clean_text(id_, _LONGEST_NAME) or name
-    return User(id=id_, name=name, email=email)
+    return User(id=id_, name=name or str(id_), email=email)

@@ -1,9 +1,8 @@
 """The default dialect: POST /auth/login, /auth/refresh and /auth/logout with a pair of JWTs (or opaque tokens)."""
 
+from accounts.calls import ApiAnswer, ApiCall
 from accounts.dialects.base import (
-    ApiAnswer,
-    ApiCall,
-    Dialect,
+    PasswordDialect,
     Refreshed,
     RefreshOutcome,
     Refused,
@@ -18,7 +17,7 @@ from accounts.exceptions import ApiMisbehaved
 from accounts.tokens import TokenPair, receive_pair, unverified_claims
 
 
-class TokenPairDialect(Dialect):
+class TokenPairDialect(PasswordDialect):
     """An API that wants both tokens to refresh, and only once the access token has run out."""
 
     refreshes_early = False

@@ -1,0 +1,178 @@
+"""Signing in at the provider, for `oauth2`: the button, the way back, and the way out."""
+
+import logging
+from urllib.parse import urlencode, urlsplit
+
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from accounts.answers import next_page
+from accounts.api import ApiRequest
+from accounts.authorization import AuthorizationRequest
+from accounts.conf import conf
+from accounts.dialects import current_dialect
+from accounts.dialects.base import PasswordDialect
+from accounts.dialects.oauth2 import OAuth2Dialect
+from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused
+from accounts.sign_in import begin_sign_in_at_provider, finish_sign_in_at_provider
+from accounts.sign_out_hint import forget_id_token, read_id_token, remember_id_token
+from accounts.text import clean_text
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_SIGN_IN = (
+    "This browser has not begun such a sign-in, or more than 15 minutes ago, or it was completed already. That happens "
+    "when an old page is opened again, or when cookies are switched off."
+)
+PROVIDER_AWAY = "The service that signs you in is not answering. Please try again in a moment."
+PROVIDER_UNUSABLE = (
+    "The service that signs you in gave an answer that this site cannot use. If it happens again, tell whoever runs "
+    "this site: the log says more."
+)
+_NEEDS_A_PERSON = "The service that signs you in wants to ask you something first. Please try again."
+#: What the provider may send a browser back with (RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6).
+PROVIDER_ERRORS = {
+    "access_denied": ("The sign-in was declined, by you or by the service that signs you in.", 403),
+    "temporarily_unavailable": (PROVIDER_AWAY, 503),
+    "server_error": (PROVIDER_AWAY, 503),
+    "login_required": (_NEEDS_A_PERSON, 403),
+    "consent_required": (_NEEDS_A_PERSON, 403),
+    "interaction_required": (_NEEDS_A_PERSON, 403),
+    "account_selection_required": (_NEEDS_A_PERSON, 403),
+}
+
+
+def login_at_provider(request: ApiRequest) -> HttpResponse:
+    """The sign-in page of `oauth2`: a button, and what it does."""
+    if request.method != "POST":
+        wanted = request.GET.get("next", "")
+        if request.api_session.is_living():
+            return HttpResponseRedirect(next_page(request, wanted))
+        return _provider_page(request, wanted)
+    wanted = request.POST.get("next", "")
+    try:
+        return begin_sign_in_at_provider(request, _dialect(), wanted)
+    except ApiUnavailable as error:
+        response = _provider_page(request, wanted, error=PROVIDER_AWAY, status=503)
+        response["Retry-After"] = str(error.retry_after)
+    except ApiError as error:
+        logger.error("sign-in: %s", error)
+        response = _provider_page(request, wanted, error=PROVIDER_UNUSABLE, status=502)
+    return response
+
+
+@never_cache
+@require_GET
+def callback(request: ApiRequest) -> HttpResponse:
+    """The redirect URI of `oauth2`: back from the provider, with a code or with an error (RFC 6749 section 4.1.2)."""
+    dialect = _dialect()
+    asked = AuthorizationRequest.read(request.COOKIES, request.GET.get("state", ""))
+    if asked is None:
+        # Nothing that the address says counts: anybody can have made it up.
+        return _sign_in_failed(request, UNKNOWN_SIGN_IN, status=400)
+    response = _finish_sign_in(request, dialect, asked)
+    asked.forget(response)
+    return response
+
+
+def signed_out_page(request: ApiRequest) -> HttpResponse:
+    """The answer to a sign-out here: on to the provider's own, where it has one.
+
+    A page, and no redirect: the policy of the page with the form (form-action) would stop the browser on its way.
+    """
+    url = _sign_out_url(request, id_token="")
+    if url is None:
+        return HttpResponseRedirect("/")
+    return render(request, "accounts/signed_out.html", {"provider": urlsplit(url).hostname})
+
+
+@never_cache
+@require_GET
+def logout_at_provider(request: ApiRequest) -> HttpResponse:
+    """Send a browser that is signed out here to the provider's sign-out, from where it comes back to the home page."""
+    if request.api_session.is_living():
+        # No link from elsewhere signs anybody out.
+        return HttpResponseRedirect("/")
+    response = HttpResponseRedirect(_sign_out_url(request, read_id_token(request.COOKIES)) or "/")
+    forget_id_token(response)
+    return response
+
+
+def signs_in_at_provider() -> bool:
+    """Whether the dialect takes no passwords."""
+    return not isinstance(current_dialect(), PasswordDialect)
+
+
+def _provider_page(request: ApiRequest, wanted: str, *, error: str = "", status: int = 200) -> HttpResponse:
+    provider = urlsplit(conf.oauth_issuer or conf.oauth_endpoints.get("authorization_endpoint", ""))
+    context = {"next": wanted, "ended": "ended" in request.GET, "provider": provider.hostname, "error": error}
+    response = render(request, "accounts/login_at_provider.html", context, status=status)
+    # The button's answer leads to the provider, and from there perhaps to others: a browser that follows them checks
+    # each against the policy of the page that holds the form.
+    schemes = ["https:", f"{provider.scheme}://{provider.netloc}"] if provider.scheme == "http" else ["https:"]
+    response._csp_update = {"form-action": schemes}  # type: ignore[attr-defined]  # what django-csp's decorator sets
+    return response
+
+
+def _finish_sign_in(request: ApiRequest, dialect: OAuth2Dialect, asked: AuthorizationRequest) -> HttpResponse:
+    """On to where the visitor wanted to go; or a page that says what went wrong, and how to try again."""
+    code = request.GET.get("code", "")
+    try:
+        if "error" in request.GET or not code:
+            return _refused_by_provider(request, asked)
+        signed_in = finish_sign_in_at_provider(request, dialect, asked, code=code, issuer=request.GET.get("iss"))
+    except CredentialsRefused as refused:
+        return _sign_in_failed(request, refused.message, status=400, wanted=asked.next)
+    except ApiUnavailable as error:
+        response = _sign_in_failed(request, PROVIDER_AWAY, status=503, wanted=asked.next)
+        response["Retry-After"] = str(error.retry_after)
+        return response
+    except ApiError as error:
+        logger.error("sign-in: %s", error)
+        return _sign_in_failed(request, PROVIDER_UNUSABLE, status=502, wanted=asked.next)
+    response = HttpResponseRedirect(next_page(request, asked.next))
+    left = signed_in.tokens.refresh_seconds_left()
+    remember_id_token(response, signed_in.id_token, max_age=None if left is None else max(int(left), 1))
+    return response
+
+
+def _refused_by_provider(request: ApiRequest, asked: AuthorizationRequest) -> HttpResponse:
+    """The page for an error that the provider sent back with the browser (RFC 6749 section 4.1.2.1)."""
+    error = clean_text(request.GET.get("error"), 100)
+    detail, status = PROVIDER_ERRORS.get(error, (PROVIDER_UNUSABLE, 502))
+    logger.log(
+        logging.ERROR if status == 502 else logging.INFO, "the provider refused a sign-in: %r", error or "no code"
+    )
+    words = clean_text(request.GET.get("error_description"), 300)
+    return _sign_in_failed(request, detail, status=status, wanted=asked.next, words=words)
+
+
+def _sign_in_failed(
+    request: ApiRequest, detail: str, *, status: int, wanted: str = "", words: str = ""
+) -> HttpResponse:
+    """What went wrong, with a way to try again. `words` are the provider's own."""
+    if status == 400 and request.api_session.is_living():
+        # Another tab was quicker, or the way back led here once more.
+        return HttpResponseRedirect(next_page(request, wanted))
+    login = reverse("accounts:login") + (f"?{urlencode({'next': wanted})}" if wanted else "")
+    context = {"detail": detail, "words": words, "login": login}
+    return render(request, "accounts/sign_in_failed.html", context, status=status)
+
+
+def _sign_out_url(request: ApiRequest, id_token: str) -> str | None:
+    """Where the provider ends its own session; None where there is no such place, or it is not known now."""
+    try:
+        return _dialect().sign_out_url(id_token=id_token, return_to=request.build_absolute_uri("/"))
+    except ApiError:
+        return None
+
+
+def _dialect() -> OAuth2Dialect:
+    """Raises Http404 where nobody signs in at a provider."""
+    dialect = current_dialect()
+    if not isinstance(dialect, OAuth2Dialect) or not signs_in_at_provider():
+        raise Http404
+    return dialect

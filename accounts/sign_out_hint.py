@@ -1,0 +1,53 @@
+"""The ID token, kept for one use: to tell the provider who signs out (`id_token_hint`, RP-Initiated Logout section 2).
+
+It lives in a sealed cookie that the browser sends to the addresses of the sign-out alone, so no other request pays for
+it, and no server remembers it.
+"""
+
+from collections.abc import Mapping
+
+from django.http import HttpResponseBase
+from django.urls import reverse
+
+from accounts.conf import conf
+from accounts.sealing import CannotOpen, Purpose, open_sealed, seal
+
+_LARGEST_COOKIE_BYTES = 4096 - 200
+
+
+def remember_id_token(response: HttpResponseBase, id_token: str, *, max_age: int | None) -> None:
+    """Set the cookie for `max_age` seconds, None for as long as the browser runs. One that is too large is left out."""
+    text = seal(Purpose.SIGN_OUT_HINT, id_token.encode())
+    if id_token and len(text) <= _LARGEST_COOKIE_BYTES:
+        _set(response, text, max_age)
+    else:
+        forget_id_token(response)
+
+
+def read_id_token(cookies: Mapping[str, str]) -> str:
+    """The ID token; empty where there is none."""
+    try:
+        return open_sealed(Purpose.SIGN_OUT_HINT, cookies.get(_name(), "")).decode()
+    except (CannotOpen, UnicodeDecodeError):
+        return ""
+
+
+def forget_id_token(response: HttpResponseBase) -> None:
+    _set(response, "", 0)
+
+
+def _name() -> str:
+    # A cookie with a path must not have the prefix __Host- (RFC 6265bis section 4.1.3.2).
+    return f"{conf.cookie_name.removeprefix('__Host-').removeprefix('__Secure-')}-id-token"
+
+
+def _set(response: HttpResponseBase, value: str, max_age: int | None) -> None:
+    response.set_cookie(
+        _name(),
+        value,
+        max_age=max_age,
+        path=reverse("accounts:logout"),
+        secure=conf.cookie_secure,
+        httponly=True,
+        samesite="Strict",
+    )
