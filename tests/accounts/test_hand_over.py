@@ -16,7 +16,7 @@ from django.http import StreamingHttpResponse
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from accounts.dialects.base import ApiCall
+from accounts.calls import ApiCall
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.ending import end_session
 from accounts.models import EndReason, SessionRecord

@@ -20,8 +20,9 @@ from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
 from accounts.api import ApiRequest
+from accounts.calls import ApiAnswer, ApiCall
 from accounts.cookies import read_cookies
-from accounts.dialects.base import ApiAnswer, ApiCall, RefreshOutcome, SignedIn
+from accounts.dialects.base import RefreshOutcome, SignedIn
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.signals import session_ended, session_started
 from accounts.tokens import TokenPair

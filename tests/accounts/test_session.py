@@ -13,7 +13,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from accounts.dialects.base import ApiAnswer, ApiCall, Refreshed, SignedIn
+from accounts.calls import ApiAnswer, ApiCall
+from accounts.dialects.base import Refreshed, SignedIn
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.models import SessionRecord
 from accounts.rotation import Means, Rotated

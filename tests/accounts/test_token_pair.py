@@ -10,8 +10,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pytest_django import Settings
 
+from accounts.calls import ApiAnswer
 from accounts.dialects import current_dialect
-from accounts.dialects.base import ApiAnswer, Refreshed, Refused, StillValid, Unknown, user_from
+from accounts.dialects.base import Refreshed, Refused, StillValid, Unknown, user_from
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable, CredentialsRefused
 from accounts.tokens import TokenPair, User

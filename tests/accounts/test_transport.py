@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from accounts.api import ApiClient
 from accounts.browser import BrowserSession
-from accounts.dialects.base import ApiAnswer, ApiCall
+from accounts.calls import ApiAnswer, ApiCall
 from accounts.session import ApiSession
 from accounts.tokens import TokenPair, User
 from accounts.transport import AnswerLost, NotSent, call_once, pooled_adapter, prepare

@@ -27,7 +27,8 @@ PRODUCTION = {
 READ_BY_SETTINGS = sorted(
     set(
         re.findall(
-            r'(?:env\.\w+|secrets|required_in_production)\(\s*"(\w+)"', (ROOT / "config/settings.py").read_text()
+            r'(?:env\.\w+|secrets|required_in_production|as_it_stands)\(\s*"(\w+)"',
+            (ROOT / "config/settings.py").read_text(),
         )
     )
 )
