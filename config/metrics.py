@@ -1,0 +1,49 @@
+"""For Prometheus: /metrics, for those who know the token or come from an allowed network."""
+
+import hmac
+import os
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotFound
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from accounts.address import client_address
+
+
+class MetricsMiddleware:
+    """Answers /metrics, whatever host is asked for; 404 to everybody who may not know, as where there is none."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return metrics(request) if request.path_info == "/metrics" else self.get_response(request)
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """All counts, of all worker processes of this host."""
+    if not (_knows_token(request) or _is_allowed(request)):
+        return HttpResponseNotFound("Not found.\n", content_type="text/plain")
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
+    return HttpResponse(
+        generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
+    )
+
+
+def _knows_token(request: HttpRequest) -> bool:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    known = settings.METRICS_TOKEN
+    return bool(known) and scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), known.encode())
+
+
+def _is_allowed(request: HttpRequest) -> bool:
+    address = client_address(request)
+    return bool(address) and any(
+        ip_address(address) in ip_network(network, strict=False) for network in settings.METRICS_ALLOW
+    )
