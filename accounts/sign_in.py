@@ -9,9 +9,10 @@ from accounts.api import ApiRequest
 from accounts.auth_api import request_revocation, request_sign_in
 from accounts.cookies import check_size
 from accounts.ending import end_session, reuse
+from accounts.events import tell
 from accounts.exceptions import AccountsError, SessionEnded
 from accounts.judge import Verdict, judge
-from accounts.models import EndReason, SessionRecord
+from accounts.models import EndReason, Kind, SessionRecord
 from accounts.records import drop_broken_connection, records_reachable
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
@@ -41,7 +42,7 @@ def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
     session_started.send_robust(
         sender=SessionRecord, session_id=session.id, user_id=str(session.user.id), user_name=session.user.name
     )
-    logger.info("session %s started", session.id)
+    tell(Kind.SIGNED_IN, session.id, user_id=session.user.id, generation=0, address=browser.address)
     _end_at_both_ends(request, EndReason.REPLACED)
     browser.begin(session)
     return session
@@ -67,7 +68,13 @@ def _end_at_both_ends(request: ApiRequest, reason: EndReason) -> None:
             # The pair to revoke is the newest, and ending the session forgets it: end it as it was seen, or look again.
             with suppress(CannotOpen):
                 newest = record.newest(session)
-            if end_session(session.id, reason, up_to_generation=record.generation):
+            if end_session(
+                session.id,
+                reason,
+                up_to_generation=record.generation,
+                user_id=session.user.id,
+                address=browser.address,
+            ):
                 break
     except AnyDatabaseError:
         drop_broken_connection()

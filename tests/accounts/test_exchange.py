@@ -55,7 +55,7 @@ class TestRequestIds:
         api.forget_calls()
 
         page = signed_in.get("/protected/stream/?rows=3&delay=0")
-        b"".join(page)  # type: ignore[arg-type]
+        b"".join(page)
 
         assert [named for named, _ in told(api)] == [page["X-Request-ID"]] * 3
 
