@@ -11,6 +11,7 @@ from urllib3.exceptions import ReadTimeoutError
 from accounts.browser import BrowserSession
 from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, BodySpent
+from accounts.models import Trigger
 from accounts.retry_after import parse_retry_after
 from accounts.rotation import Means
 from accounts.tokens import TokenPair
@@ -75,7 +76,7 @@ class ApiClient:
         started_at = time.time()
         still_valid = False
         for _ in range(_MOST_CALLS):
-            self._browser.ensure_fresh(conf.refresh_ahead)
+            self._browser.ensure_fresh(conf.refresh_ahead, trigger=Trigger.EARLY)
             tokens = self._browser.require().tokens
             request = prepare(
                 method,
@@ -96,7 +97,7 @@ class ApiClient:
             just_minted = self._browser.minted and tokens.received_at >= started_at
             if still_valid or (just_minted and _lives(tokens)):
                 raise ApiMisbehaved("the API refuses an access token that it has just handed out or called valid")
-            still_valid = self._browser.rotate() is Means.STILL_VALID
+            still_valid = self._browser.rotate(Trigger.UNAUTHORIZED) is Means.STILL_VALID
             if not isinstance(data, _SENT_TWICE):
                 raise BodySpent("the access token had expired, and this body cannot be sent twice", retry_after=1)
         raise ApiUnavailable("the API's access tokens expire faster than it answers")

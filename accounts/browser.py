@@ -8,8 +8,10 @@ from accounts.address import client_address
 from accounts.conf import conf
 from accounts.cookies import is_overwritten, read_cookies
 from accounts.dialects import current_dialect
+from accounts.events import tell
 from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded, SignInRequired
 from accounts.judge import Presented
+from accounts.models import Kind, Trigger
 from accounts.rotation import Means, check_in, newest_to_write, rotate
 from accounts.session import ApiSession
 from accounts.tokens import TokenPair, User
@@ -104,31 +106,32 @@ class BrowserSession:
             return True
         return True
 
-    def ensure_fresh(self, for_seconds: float = 0.0) -> float | None:
+    def ensure_fresh(self, for_seconds: float = 0.0, *, trigger: Trigger = Trigger.STREAM) -> float | None:
         """Make the access token last `for_seconds` from now, if it can be done; returns the seconds that it does last.
 
         An API that refreshes only expired tokens is not asked early. Where the token is still good, a refresh that
         fails does not matter. None where the API does not tell how long its tokens live. Raises SignInRequired, or
-        ApiError where the token has expired and cannot be refreshed now.
+        ApiError where the token has expired and cannot be refreshed now. `trigger` says why one would be refreshed that
+        has not expired.
         """
         tokens = self.require().tokens
         left = tokens.access_seconds_left()
         if left is None or not _is_due(tokens, left, for_seconds):
             return left
         if left <= 0:
-            self.rotate()
+            self.rotate(Trigger.EXPIRED)
         else:
             try:
-                self.rotate(patient=False)
+                self.rotate(trigger, patient=False)
             except ApiUnavailable:
                 return tokens.access_seconds_left()
         return self.require().tokens.access_seconds_left()
 
-    def rotate(self, *, patient: bool = True) -> Means:
+    def rotate(self, trigger: Trigger, *, patient: bool = True) -> Means:
         """Get a newer pair. Raises SessionEnded or ApiUnavailable."""
         session = self.require()
         try:
-            rotated = rotate(session, self.presented, patient=patient)
+            rotated = rotate(session, self.presented, trigger=trigger, patient=patient)
         except SessionEnded as ended:
             raise self._end(ended) from ended
         if rotated.means is not Means.STILL_VALID:
@@ -169,6 +172,15 @@ class BrowserSession:
         if newest is None:
             raise NotSignedIn("the session of this hand-off is over")
         self._held, self.changed = newest, True
+        self._tell(Kind.HANDED_OVER, newest)
+
+    def hand_off(self) -> str:
+        """What a body has to carry to the deferred-update endpoint, sealed; "" where the browser knows all there is."""
+        session = self.outgoing()
+        if session is None:
+            return ""
+        self._tell(Kind.HANDED_OFF, session)
+        return session.seal_for_hand_off()
 
     def leave_cookie(self) -> None:
         """Whatever this request found out, its answer does not touch the cookie."""
@@ -197,6 +209,9 @@ class BrowserSession:
     def _hold(self, session: ApiSession) -> None:
         self._held = session
         self._presented = Presented(generation=session.generation, arrived=self._arrived, address=self.address)
+
+    def _tell(self, kind: Kind, session: ApiSession) -> None:
+        tell(kind, session.id, user_id=session.user.id, generation=session.generation, address=self.address)
 
     def _check_in(self, session: ApiSession) -> ApiSession:
         try:

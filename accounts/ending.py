@@ -1,25 +1,35 @@
 """The end of a session: why, for whom, and who may delete the cookie."""
 
-import logging
 from uuid import UUID
 
 from accounts.auth_api import request_revocation
+from accounts.events import tell
 from accounts.exceptions import SessionEnded
 from accounts.judge import Presented
-from accounts.models import EndReason, SessionRecord
+from accounts.models import EndReason, Kind, SessionRecord
 from accounts.records import in_open_transaction
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 from accounts.signals import reuse_detected, session_ended
 
-logger = logging.getLogger(__name__)
 
+def end_session(
+    session_id: UUID,
+    reason: EndReason,
+    *,
+    up_to_generation: int | None = None,
+    user_id: int | str = "",
+    generation: int | None = None,
+    address: str = "",
+) -> bool:
+    """End a session for every holder. Tells it once, and says whether this call was the one that did.
 
-def end_session(session_id: UUID, reason: EndReason, *, up_to_generation: int | None = None) -> bool:
-    """End a session for every holder. Logs and signals it once, and says whether this call was the one that did."""
+    With `up_to_generation`, only if no newer one was stored in the meantime. `user_id`, `generation` and `address` are
+    for those who read of it: whose session it was, and what came from where that ended it.
+    """
     ended = SessionRecord.objects.end(session_id, reason, up_to_generation=up_to_generation)
     if ended:
-        logger.info("session %s ended: %s", session_id, reason.value)
+        tell(Kind(reason.value), session_id, user_id=user_id, generation=generation, address=address)
         session_ended.send_robust(sender=SessionRecord, session_id=session_id, reason=reason)
     return ended
 
@@ -41,14 +51,13 @@ def reuse(record: SessionRecord, session: ApiSession, presented: Presented) -> S
     if in_open_transaction():
         # A rollback would undo the end; the next request with this cookie finds the same out.
         return SessionEnded(EndReason.REUSED, delete_cookie=False)
-    if end_session(session.id, EndReason.REUSED):
-        logger.warning(
-            "session %s of %s: generation %s was used again from %s, so it was ended for everybody",
-            session.id,
-            record.user_name,
-            presented.generation,
-            presented.address or "an unknown address",
-        )
+    if end_session(
+        session.id,
+        EndReason.REUSED,
+        user_id=session.user.id,
+        generation=presented.generation,
+        address=presented.address,
+    ):
         reuse_detected.send_robust(
             sender=SessionRecord, session_id=session.id, user_name=record.user_name, address=presented.address
         )

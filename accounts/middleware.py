@@ -12,8 +12,22 @@ from accounts.api import ApiClient, ApiRequest
 from accounts.browser import BrowserSession
 from accounts.cookies import delete_cookies, write_cookies
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
+from accounts.exchange import begin_exchange
 
 logger = logging.getLogger(__name__)
+
+
+class ExchangeMiddleware:
+    """Gives every request an id, or takes its own, and tells it to whoever asked."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        exchange = begin_exchange(request.META.get("HTTP_X_REQUEST_ID", ""), request.META.get("HTTP_TRACEPARENT", ""))
+        response = self.get_response(request)
+        response["X-Request-ID"] = exchange.request_id
+        return response
 
 
 class ApiSessionMiddleware:

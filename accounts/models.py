@@ -28,6 +28,34 @@ class EndReason(models.TextChoices):
     REUSED = "reused", "a copied cookie was used"
 
 
+class Kind(models.TextChoices):
+    """What can happen to a session. The last six are the reasons for its end."""
+
+    SIGNED_IN = "signed-in", "signed in"
+    ROTATED = "rotated", "rotated"
+    UNSTORED = "unstored", "rotated, but it could not be stored: the cookie alone carries it on"
+    ADOPTED = "adopted", "adopted: the answer with the newest session had not reached the browser"
+    HANDED_OFF = "handed-off", "sent to the browser in the body of a stream"
+    HANDED_OVER = "handed-over", "handed over: taken from the body of a stream into the cookie"
+    CONFIRMED = "confirmed", "confirmed: the browser has the newest session"
+    API_AWAY = "api-away", "the API gave no usable answer to the refresh"
+    REFUSED = EndReason.REFUSED.value, "ended: the API refused the refresh token"
+    EXPIRED = EndReason.EXPIRED.value, "ended: the refresh token expired"
+    SIGNED_OUT = EndReason.SIGNED_OUT.value, "ended: the user signed out"
+    REPLACED = EndReason.REPLACED.value, "ended: the user signed in again"
+    REVOKED = EndReason.REVOKED.value, "ended: by staff"
+    REUSED = EndReason.REUSED.value, "ended for everybody: an old cookie was used again"
+
+
+class Trigger(models.TextChoices):
+    """What a rotation was for."""
+
+    UNAUTHORIZED = "401", "the API answered 401"
+    EARLY = "early", "ahead of expiry"
+    EXPIRED = "expired", "the access token had expired"
+    STREAM = "stream", "before a stream"
+
+
 class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     """The verbs of the hand-over. Each says whether it changed the row."""
 
@@ -48,6 +76,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             id=session.id,
             user_id=str(session.user.id)[:255],
             user_name=session.user.name[:255],
+            user_name_lower=session.user.name.lower()[:255],
             expires_at=session.tokens.refresh_expiry(),
             address=address or None,
             user_agent=clean_text(user_agent, 255),
@@ -145,6 +174,9 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         )
 
 
+_ENDED, _LIVING = Q(ended_at__isnull=False), Q(ended_at__isnull=True)
+
+
 class SessionRecord(models.Model):
     """One sign-in. Holds no readable token: `sealed` opens only with the secret in the session's own cookie."""
 
@@ -161,14 +193,16 @@ class SessionRecord(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     retry_at = models.DateTimeField(null=True, blank=True)
 
-    ended_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=16, blank=True, default="", choices=EndReason)
 
-    user_id = models.CharField("user id at the API", max_length=255, db_index=True)
+    user_id = models.CharField("user id at the API", max_length=255)
     user_name = models.CharField("user", max_length=255)
+    # To be searched: SQLite and PostgreSQL have no index in common that ignores case.
+    user_name_lower = models.CharField(max_length=255, db_default="", editable=False)
     signed_in_at = models.DateTimeField(db_default=Now())
     last_rotated_at = models.DateTimeField(null=True, blank=True)
-    expires_at = models.DateTimeField("refresh token expires at", null=True, blank=True, db_index=True)
+    expires_at = models.DateTimeField("refresh token expires at", null=True, blank=True)
     address = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=255, blank=True, default="")
 
@@ -183,6 +217,17 @@ class SessionRecord(models.Model):
         default_permissions = ("view",)
         permissions = (("end_sessionrecord", "Can end sessions"),)
         ordering = ("-signed_in_at",)
+        # A rotation has to keep those up to date that do not leave out what lives.
+        indexes = (
+            models.Index(fields=["-signed_in_at", "-id"], name="accounts_session_newest"),
+            models.Index(fields=["end_reason", "-signed_in_at", "-id"], name="accounts_session_reason"),
+            models.Index(fields=["-signed_in_at", "-id"], name="accounts_session_ended", condition=_ENDED),
+            models.Index(fields=["ended_at"], name="accounts_session_end", condition=_ENDED),
+            models.Index(fields=["expires_at"], name="accounts_session_expiry", condition=_LIVING),
+            # Searched by how they begin; PostgreSQL needs to be told.
+            models.Index(fields=["user_id"], name="accounts_session_user", opclasses=["varchar_pattern_ops"]),
+            models.Index(fields=["user_name_lower"], name="accounts_session_name", opclasses=["varchar_pattern_ops"]),
+        )
 
     def __str__(self) -> str:
         return f"session {self.id}"
@@ -223,6 +268,10 @@ class SessionRecord(models.Model):
         """Whether the session was over when a request came in that arrived at `arrived` (time.monotonic())."""
         return self.ended_at is not None and self.ended_at.timestamp() <= self.at_database(arrived)
 
+    def was_rotated_before(self, arrived: float) -> bool:
+        """Whether the newest generation was stored when a request came in that arrived at `arrived`."""
+        return self.last_rotated_at is not None and self.last_rotated_at.timestamp() <= self.at_database(arrived)
+
     def at_database(self, moment: float) -> float:
         """A moment of this process (time.monotonic()) in seconds since the epoch by the database's clock."""
         return self.db_now.timestamp() - (self.looked_at - moment)
@@ -234,3 +283,32 @@ class SessionRecord(models.Model):
     def retry_in(self) -> float:
         """Seconds until the pause after a failure is over; 0 if none runs."""
         return max(0.0, (self.retry_at - self.db_now).total_seconds()) if self.retry_at else 0.0
+
+
+class SessionEvent(models.Model):
+    """Something that happened to a session, for people to read. Nothing is decided by it, and nothing in it is secret.
+
+    Events are written late and in batches (`accounts.journal`), and may outlive their record, or miss.
+    """
+
+    # No foreign key: the record may be gone when the event is written.
+    session_id = models.UUIDField()
+    kind = models.CharField(max_length=16, choices=Kind)
+    trigger = models.CharField(max_length=8, blank=True, default="", choices=Trigger)
+    at = models.DateTimeField("when, by the clock of the host")
+    generation = models.PositiveBigIntegerField(null=True, blank=True)
+    duration_ms = models.PositiveIntegerField("duration of the refresh in milliseconds", null=True, blank=True)
+    request_id = models.CharField(max_length=64, blank=True, default="")
+    address = models.GenericIPAddressField(null=True, blank=True)
+
+    class Meta:
+        # Shown with its session, to whoever may see that.
+        default_permissions = ()
+        indexes = (
+            models.Index(fields=["session_id", "at"], name="accounts_event_timeline"),
+            # For the counts of each hour, and for what is too old to be kept.
+            models.Index(fields=["at", "kind"], name="accounts_event_counts"),
+        )
+
+    def __str__(self) -> str:
+        return f"session {self.session_id}: {self.kind}"

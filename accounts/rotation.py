@@ -19,10 +19,11 @@ from accounts.auth_api import request_refresh, request_revocation
 from accounts.conf import conf
 from accounts.dialects.base import Refreshed, Refused, StillValid
 from accounts.ending import end_session, over, reuse
+from accounts.events import tell
 from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.flights import Flights, NoResult
 from accounts.judge import Presented, Verdict, judge
-from accounts.models import EndReason, SessionRecord
+from accounts.models import EndReason, Kind, SessionRecord, Trigger
 from accounts.records import drop_broken_connection, in_open_transaction, records_reachable, refuse_open_transaction
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
@@ -56,8 +57,10 @@ class Rotated:
 _flights: Flights[Rotated] = Flights()
 
 
-def rotate(session: ApiSession, presented: Presented, *, patient: bool = True) -> Rotated:
+def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool = True) -> Rotated:
     """Get a newer pair than the one that `session` holds. An impatient caller does not wait for others who are at it.
+
+    `trigger` is what for, to be told where this request is the one that spends the refresh token.
 
     Raises SessionEnded; or ApiUnavailable, and then the session is as good as before.
     """
@@ -65,7 +68,7 @@ def rotate(session: ApiSession, presented: Presented, *, patient: bool = True) -
     try:
         rotated, mine = _flights.share(
             (session.id, session.generation, patient),
-            lambda: _rotate(session, presented, patient=patient),
+            lambda: _rotate(session, presented, trigger=trigger, patient=patient),
             wait_seconds=conf.lease_seconds + LEASE_MARGIN_SECONDS + conf.attempt_seconds if patient else 0.0,
         )
     except NoResult as no_result:
@@ -97,9 +100,10 @@ def check_in(session: ApiSession, presented: Presented) -> ApiSession:
                 SessionRecord.objects.catch_up(session)
             elif session.generation != presented.generation:
                 return session
-            elif record.confirmed == session.generation or SessionRecord.objects.confirm(
-                record, session.generation, leeway=conf.leeway
-            ):
+            elif record.confirmed == session.generation:
+                return replace(session, confirmed=True)
+            elif SessionRecord.objects.confirm(record, session.generation, leeway=conf.leeway):
+                _tell(Kind.CONFIRMED, session, presented)
                 return replace(session, confirmed=True)
             # Another request confirmed or rotated in between: look again at what it is now.
 
@@ -123,7 +127,7 @@ def newest_to_write(session: ApiSession, presented: Presented) -> ApiSession | N
         return None
 
 
-def _rotate(session: ApiSession, presented: Presented, *, patient: bool) -> Rotated:
+def _rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool) -> Rotated:
     owner = uuid4().hex
     # A lease that somebody took just now and died with may be claimed when it has run out, and who does not get it then
     # waits for the one who did. So nobody waits longer than one lease and one attempt.
@@ -137,7 +141,7 @@ def _rotate(session: ApiSession, presented: Presented, *, patient: bool) -> Rota
             claimed = time.monotonic() < claim_until and SessionRecord.objects.claim(
                 session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds
             )
-        rotated = _spend(session, presented, owner, ends_at) if claimed else _join(session, presented)
+        rotated = _spend(session, presented, owner, ends_at, trigger) if claimed else _join(session, presented)
         if rotated is not None:
             return rotated
         if time.monotonic() >= give_up_at:
@@ -153,18 +157,23 @@ def _join(session: ApiSession, presented: Presented) -> Rotated | None:
         if record is None or record.ended_at is not None:
             raise over(record, session, presented)
         if record.generation > session.generation:
-            return _adopt(record, session, presented)
+            adopted = _adopt(record, session, presented)
+            if record.was_rotated_before(presented.arrived):
+                # One that came earlier has waited for the rotation, as others in the winner's own process have.
+                _tell(Kind.ADOPTED, adopted.session, presented)
+            return adopted
     if record.retry_in():
         # Those who wait on a failing API fail together, and at once.
         raise ApiUnavailable("the last refresh got no usable answer", retry_after=record.retry_in())
     return None
 
 
-def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float) -> Rotated | None:
+def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float, trigger: Trigger) -> Rotated | None:
     """Spend the refresh token under the lease of `owner`; None where the lease was lost to somebody still rotating.
 
     The attempt ends at `ends_at` (time.monotonic()), well before the lease.
     """
+    started = time.monotonic()
     try:
         outcome = request_refresh(
             session.tokens,
@@ -175,8 +184,10 @@ def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float
     except BaseException:
         _release(session.id, owner)
         raise
+    seconds = time.monotonic() - started
     if isinstance(outcome, Refreshed):
-        return _keep(session.rotated(outcome.tokens), session, presented, owner)
+        minted = session.rotated(outcome.tokens)
+        return _keep(minted, session, presented, owner, trigger=trigger, seconds=seconds)
     if isinstance(outcome, StillValid):
         _release(session.id, owner)
         return Rotated(session, Means.STILL_VALID)
@@ -184,28 +195,30 @@ def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float
         return _refused(session, presented, owner)
     pause = RETRY_SECONDS if outcome.retry_after is None else outcome.retry_after
     _release(session.id, owner, retry_in=pause)
-    logger.warning("session %s: refresh without a usable answer: %s", session.id, outcome.why)
+    _tell(Kind.API_AWAY, session, presented, trigger=trigger, seconds=seconds, why=outcome.why)
     raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
 
 
-def _keep(minted: ApiSession, session: ApiSession, presented: Presented, owner: str) -> Rotated:
-    """Store the new pair before anything else happens to it: from here on a worker that dies loses nothing."""
+def _keep(
+    minted: ApiSession, session: ApiSession, presented: Presented, owner: str, *, trigger: Trigger, seconds: float
+) -> Rotated:
+    """Store the new pair before anything else happens to it: from here on a worker that dies loses nothing.
+
+    `seconds` is what the refresh took.
+    """
     give_up_at = time.monotonic() + STORE_SECONDS
     while True:
         try:
             if SessionRecord.objects.store(minted):
+                _tell(Kind.ROTATED, minted, presented, trigger=trigger, seconds=seconds)
                 return Rotated(minted, Means.MINTED)
             record = SessionRecord.objects.look(minted.id)
             break
         except AnyDatabaseError as error:
             drop_broken_connection()
             if time.monotonic() >= give_up_at:
-                logger.error(
-                    "session %s: generation %s could not be stored (%s); the cookie alone carries it on",
-                    minted.id,
-                    minted.generation,
-                    type(error).__name__,
-                )
+                why = type(error).__name__
+                _tell(Kind.UNSTORED, minted, presented, trigger=trigger, seconds=seconds, why=why)
                 _release(session.id, owner)
                 return Rotated(minted, Means.MINTED)
             time.sleep(LONGEST_PAUSE_SECONDS)
@@ -227,7 +240,13 @@ def _refused(session: ApiSession, presented: Presented, owner: str) -> Rotated |
             return None
         left = session.tokens.refresh_seconds_left()
         reason = EndReason.EXPIRED if left is not None and left <= 0 else EndReason.REFUSED
-        if end_session(session.id, reason, up_to_generation=session.generation):
+        if end_session(
+            session.id,
+            reason,
+            up_to_generation=session.generation,
+            user_id=session.user.id,
+            address=presented.address,
+        ):
             raise SessionEnded(reason, delete_cookie=True)
     return None
 
@@ -242,6 +261,27 @@ def _adopt(record: SessionRecord, session: ApiSession, presented: Presented) -> 
     except CannotOpen as error:
         # Another host sealed it with a key that this one has not got yet: a matter of minutes, not of sessions.
         raise ApiUnavailable("the session's record cannot be opened with this host's keys") from error
+
+
+def _tell(
+    kind: Kind,
+    session: ApiSession,
+    presented: Presented,
+    *,
+    trigger: Trigger | None = None,
+    seconds: float | None = None,
+    why: str = "",
+) -> None:
+    tell(
+        kind,
+        session.id,
+        user_id=session.user.id,
+        generation=session.generation,
+        trigger=trigger,
+        seconds=seconds,
+        address=presented.address,
+        why=why,
+    )
 
 
 def _share_failure(error: BaseException | None) -> ApiUnavailable | SessionEnded:

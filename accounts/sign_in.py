@@ -15,9 +15,10 @@ from accounts.dialects import current_dialect
 from accounts.dialects.base import SignedIn
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.ending import end_session, reuse
+from accounts.events import tell
 from accounts.exceptions import AccountsError, SessionEnded
 from accounts.judge import Verdict, judge
-from accounts.models import EndReason, SessionRecord
+from accounts.models import EndReason, Kind, SessionRecord
 from accounts.records import drop_broken_connection, records_reachable
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
@@ -83,7 +84,7 @@ def _begin(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
     session_started.send_robust(
         sender=SessionRecord, session_id=session.id, user_id=str(session.user.id), user_name=session.user.name
     )
-    logger.info("session %s started", session.id)
+    tell(Kind.SIGNED_IN, session.id, user_id=session.user.id, generation=0, address=browser.address)
     same_user = older is not None and older.user.id == session.user.id
     # At a provider that ties a user's sign-ins together, revoking the old one would end the new one too.
     _end_at_both_ends(request, EndReason.REPLACED, revoke=not (same_user and current_dialect().sign_ins_are_tied))
@@ -111,7 +112,13 @@ def _end_at_both_ends(request: ApiRequest, reason: EndReason, *, revoke: bool = 
             # The pair to revoke is the newest, and ending the session forgets it: end it as it was seen, or look again.
             with suppress(CannotOpen):
                 newest = record.newest(session)
-            if end_session(session.id, reason, up_to_generation=record.generation):
+            if end_session(
+                session.id,
+                reason,
+                up_to_generation=record.generation,
+                user_id=session.user.id,
+                address=browser.address,
+            ):
                 break
     except AnyDatabaseError:
         drop_broken_connection()

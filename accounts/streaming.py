@@ -99,12 +99,12 @@ def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> Streami
 
 def session_update(request: ApiRequest) -> SafeString:
     """`<session-update>` with the hand-off, where the session has rotated since the browser was last told; else ""."""
-    session = request.api_session.outgoing()
-    if session is None:
+    hand_off = request.api_session.hand_off()
+    if not hand_off:
         return mark_safe("")
     return format_html(
         '<session-update session="{}" action="{}" csrf="{}"></session-update>',
-        session.seal_for_hand_off(),
+        hand_off,
         reverse("accounts:session-update"),
         get_token(request),
     )
@@ -142,8 +142,8 @@ def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]
 
 
 def _session_update_event(request: ApiRequest) -> str:
-    session = request.api_session.outgoing()
-    return str(Event(name="session-update", data={"session": session.seal_for_hand_off()})) if session else ""
+    hand_off = request.api_session.hand_off()
+    return str(Event(name="session-update", data={"session": hand_off})) if hand_off else ""
 
 
 def _log(request: ApiRequest, error: Exception) -> None:

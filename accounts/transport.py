@@ -21,6 +21,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
+from accounts.exchange import current_exchange
 
 _POOL_CONNECTIONS = 100
 _LARGEST_AUTH_ANSWER_BYTES = 1024 * 1024
@@ -58,6 +59,8 @@ def prepare(
 ) -> requests.PreparedRequest:
     """A request to `path` under API_BASE_URL. `address` is the browser's, told to the API in X-Forwarded-For.
 
+    It carries the id and the trace of the browser's request that this thread works on.
+
     Raises ValueError for what cannot be sent, and for a path that could lead elsewhere: to another host, or up and out
     of API_BASE_URL.
     """
@@ -82,7 +85,7 @@ def _prepare(
         request.prepare(
             method=method,
             url=url,
-            headers={**_HEADERS, **forwarded, **headers},
+            headers={**_HEADERS, **forwarded, **current_exchange().headers(), **headers},
             params=params,
             data=data,
             json=json,

@@ -5,8 +5,34 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from tests.browsers import Browser
+from accounts import events
+from accounts.journal import Journal
+from accounts.models import SessionEvent
+from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
+
+
+class Unwritten(Journal):
+    """For tests that do not look at the journal: what is written late must not turn up in the next one's database."""
+
+    def add(self, event: SessionEvent) -> None:
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unwritten() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "journal", Unwritten())
+        yield
+
+
+@pytest.fixture
+def journal(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
+    """The site's journal, as in production. When the test is over it has let go of the database."""
+    journal = Journal()
+    monkeypatch.setattr(events, "journal", journal)
+    yield journal
+    assert journal.finish(PATIENCE_SECONDS)
 
 
 @pytest.fixture

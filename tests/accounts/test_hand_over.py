@@ -115,7 +115,7 @@ class TestCopiedCookies:
         assert [event["session_id"] for event in seen] == [record.id]
         [line] = [entry for entry in caplog.records if "used again" in entry.getMessage()]
         assert line.levelno == logging.WARNING
-        for word in (str(record.id), record.user_name, "127.0.0.1"):
+        for word in (str(record.id), f"user_id={record.user_id} ", "address=127.0.0.1", "generation=0"):
             assert word in line.getMessage()
         assert api.count("POST", "/auth/logout", 204) == 1
         assert not signed_in.is_signed_in()

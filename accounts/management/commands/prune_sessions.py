@@ -23,11 +23,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, keep_days: int, batch: int, **options: Any) -> None:
         expired = 0
         living = SessionRecord.objects.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
-        while rows := list(living.order_by().values_list("pk", "generation")[:batch]):
+        while rows := list(living.order_by().values_list("pk", "generation", "user_id")[:batch]):
             # One that rotates at this moment has a new refresh token.
             expired += sum(
-                end_session(session_id, EndReason.EXPIRED, up_to_generation=generation)
-                for session_id, generation in rows
+                end_session(session_id, EndReason.EXPIRED, up_to_generation=generation, user_id=user_id)
+                for session_id, generation, user_id in rows
             )
         removed = 0
         long_ended = SessionRecord.objects.filter(ended_at__lt=Now() - timedelta(days=keep_days))

@@ -1,0 +1,73 @@
+"""Session events of many processes: all of them arrive, and no request waits for the table that they go to."""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.demo_api.server import DemoApi
+from tests.load.browser import PATIENCE_SECONDS, Browser
+from tests.load.postgres import PostgresServer
+from tests.load.processes import wait_until
+from tests.load.site import Site
+
+WORKERS = 3
+
+
+@pytest.fixture
+def api() -> Iterator[DemoApi]:
+    with DemoApi(access_ttl=3600) as api:
+        yield api
+
+
+def test_the_events_of_all_workers_arrive_also_those_told_just_before_the_end(api: DemoApi, tmp_path: Path) -> None:
+    """The workers are forks of a process that has loaded the site (`--preload`)."""
+    database = tmp_path / "site.sqlite3"
+    site = Site(database_url=f"sqlite:///{database}", api_url=api.url, workers=WORKERS)
+    site.migrate()
+    with site:
+        rotated: Counter[int] = Counter()
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while len(rotated) < WORKERS:
+            assert time.monotonic() < give_up_at, f"only these workers have told anything: {rotated}"
+            browser = Browser(site.port)
+            browser.sign_in()
+            api.expire_access_tokens()
+            tab = browser.open_tab("/protected/stream/?rows=2&delay=0.05")
+            rotated[site.worker_serving(tab.port)] += 1
+            tab.answer()
+            browser.sign_out()
+        sessions = sum(rotated.values())
+        site.stop()
+
+        with closing(sqlite3.connect(database)) as reader:
+            kinds = Counter(
+                kind for (kind,) in reader.execute("SELECT kind FROM accounts_sessionevent ORDER BY at, id")
+            )
+        assert kinds == dict.fromkeys(("signed-in", "rotated", "handed-off", "signed-out"), sessions)
+
+
+@pytest.mark.postgres
+def test_no_request_waits_for_a_lock_on_the_table_of_events(api: DemoApi, postgres: PostgresServer) -> None:
+    url = postgres.create_database("locked_events")
+    site = Site(database_url=url, api_url=api.url, workers=1)
+    site.migrate()
+    with site, postgres.connect("locked_events") as reader:
+
+        def kinds() -> list[str]:
+            return [row[0] for row in reader.execute("SELECT kind FROM accounts_sessionevent ORDER BY at")]
+
+        with postgres.connect("locked_events") as other, other.transaction():
+            other.execute("LOCK TABLE accounts_sessionevent IN ACCESS EXCLUSIVE MODE")
+            browser = Browser(site.port)
+            browser.sign_in()
+            api.expire_access_tokens()
+            assert browser.open().status == 200
+            assert browser.open().status == 200
+            browser.sign_out()
+        told = ["signed-in", "rotated", "confirmed", "signed-out"]
+        wait_until(lambda: kinds() == told, "what was told meanwhile is written")
