@@ -27,6 +27,8 @@ from accounts.conf import conf
 _VERSION = b"\x01"
 _ID_BYTES, _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 4, 16, 12, 16
 _HEADER_BYTES = len(_VERSION) + _ID_BYTES + _SALT_BYTES + _NONCE_BYTES
+#: How the key begins that config/settings.py uses on a developer's machine where none is set.
+DEVELOPMENT_KEY = "development-only-"
 #: So many characters from the beginning of a sealed text tell which key sealed it.
 KEY_ID_CHARACTERS = 7
 
