@@ -4,11 +4,11 @@ import json
 import secrets
 import time
 
-from accounts.auth_api import request_revocation, request_sign_in
+from accounts.auth_api import request_sign_in
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import Dialect, Refreshed, Refused, StillValid
-from accounts.doctor.api_calls import ITS_WORDS, JSON, call, refresh_once, takes_passwords
+from accounts.doctor.api_calls import ITS_WORDS, JSON, call, refresh_once, revoke, takes_passwords
 from accounts.doctor.clocks import describe_difference, difference_from_date
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, unknown, warning, worst
 from accounts.doctor.network import TROUBLE, ask, examine_server, origin_of, trust_of_the_api
@@ -97,7 +97,7 @@ def _refused_sign_in(dialect: Dialect) -> Finding:
     except ApiError as error:
         found = f"A sign-in with a made-up name and password should be refused in the words of {conf.dialect!r}, "
         return problem(name, f"{found}and it is not: {error}.", ITS_WORDS)
-    request_revocation(signed_in.tokens, address="")
+    revoke(signed_in.tokens)
     return problem(name, "The API signs in a made-up name with a made-up password.", "Do not go live with this API.")
 
 

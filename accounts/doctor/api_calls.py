@@ -1,11 +1,13 @@
 """What the examinations of the API ask of it."""
 
 import time
+from contextlib import suppress
 
-from accounts.auth_api import request_refresh
+from accounts.auth_api import request_refresh, request_revocation
 from accounts.conf import conf
-from accounts.dialects.base import Dialect, RefreshOutcome
+from accounts.dialects.base import Dialect, RefreshOutcome, Unknown
 from accounts.doctor.network import TROUBLE, ask
+from accounts.exceptions import ApiError
 from accounts.tokens import TokenPair
 
 JSON = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -17,9 +19,18 @@ def takes_passwords(dialect: Dialect) -> bool:
 
 
 def refresh_once(tokens: TokenPair) -> RefreshOutcome:
-    return request_refresh(
-        tokens, address="", ends_at=time.monotonic() + conf.attempt_seconds, renew_lease=lambda: None
-    )
+    """A dialect that has to look something up first may fail before anything is sent: nothing is known then either."""
+    ends_at = time.monotonic() + conf.attempt_seconds
+    try:
+        return request_refresh(tokens, address="", ends_at=ends_at, renew_lease=lambda: None)
+    except ApiError as error:
+        return Unknown(str(error))
+
+
+def revoke(tokens: TokenPair) -> None:
+    """Best effort, as when somebody signs out."""
+    with suppress(ApiError):
+        request_revocation(tokens, address="")
 
 
 def call(path: str, token: str) -> tuple[int | None, str]:

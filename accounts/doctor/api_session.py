@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from accounts.auth_api import request_revocation, request_sign_in
+from accounts.auth_api import request_sign_in
 from accounts.conf import conf
 from accounts.cookies import LARGEST_SESSION_BYTES, WARN_FROM_BYTES, cut
 from accounts.dialects import current_dialect
 from accounts.dialects.base import Dialect, Refreshed, RefreshOutcome, Refused, SignedIn, StillValid, Unknown
-from accounts.doctor.api_calls import ITS_WORDS, call, refresh_once, takes_passwords
+from accounts.doctor.api_calls import ITS_WORDS, call, refresh_once, revoke, takes_passwords
 from accounts.doctor.findings import Finding, Findings, ok, problem, unknown, warning
 from accounts.exceptions import ApiError, CredentialsRefused
 from accounts.session import ApiSession
@@ -97,12 +97,12 @@ def _first_refresh(outcome: RefreshOutcome) -> Finding:
 
 def _revocation(tokens: TokenPair) -> Finding:
     name = "api.revocation"
-    request_revocation(tokens, address="")
+    revoke(tokens)
     outcome = refresh_once(tokens)
     if isinstance(outcome, Refused):
         return ok(name, "The sign-in is over at the API too: its refresh token is refused now.")
     if isinstance(outcome, Refreshed):
-        request_revocation(outcome.tokens, address="")
+        revoke(outcome.tokens)
         found = "The refresh token still works after its revocation: signing out here does not end the sign-in there."
         return warning(name, found, "Give the API a call that revokes, if it can have one.")
     why = outcome.why if isinstance(outcome, Unknown) else "the access token is still valid"
