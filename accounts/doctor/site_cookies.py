@@ -69,7 +69,7 @@ def _cookies_survive(visit: Visit, size: int) -> str:
 
 def _lost(visit: Visit, reply: Reply, size: int) -> str:
     """What became of the cookies that an answer should have set; "" where all of them arrived whole."""
-    expected, arrived = trial_cookies(size, visit.cookie_name), _cookies_in(reply)
+    expected, arrived = trial_cookies(size, visit.cookie_name), _cookies_in(visit, reply)
     whole = [name for name, value in expected.items() if name in arrived and arrived[name].value == value]
     return _missing(len(whole), len(expected))
 
@@ -81,10 +81,12 @@ def _missing(arrived: int, expected: int) -> str:
 def _set_cookie(visit: Visit, out: _Limit) -> Finding:
     """Several cookies in one answer: a session in parts needs them, and one that comes beside Django's own."""
     name, debug = "site.set-cookie", visit.debug
-    reply, size = send(visit.url, Order.SET_COOKIES, size=LARGEST_SESSION_BYTES), LARGEST_SESSION_BYTES
-    if not reply.seen and out.size:
-        reply, size = send(visit.url, Order.SET_COOKIES, size=out.size), out.size
-    if not reply.seen:
+    size = LARGEST_SESSION_BYTES
+    reply = _answer_that_sets(visit, size)
+    if reply is None and out.size:
+        size = out.size
+        reply = _answer_that_sets(visit, size)
+    if reply is None:
         advice = "Look at what the proxies do to Set-Cookie, and how large a header of an answer they let through."
         return problem_in_production(name, f"No answer that sets cookies arrives: {out.refusal}.", advice, debug=debug)
     number = len(trial_cookies(size, visit.cookie_name))
@@ -93,15 +95,23 @@ def _set_cookie(visit: Visit, out: _Limit) -> Finding:
         found = f"Set-Cookie is lost on the way: {lost}. Whoever has a session in so many parts is signed out."
         advice = "Each Set-Cookie has to arrive as a header of its own: look for a proxy that folds, cuts or keeps one."
         return problem_in_production(name, found, advice, debug=debug)
-    changed = sorted({change for morsel in _cookies_in(reply).values() for change in _changes(visit, morsel)})
+    changed = sorted({change for morsel in _cookies_in(visit, reply).values() for change in _changes(visit, morsel)})
     if changed:
         found = f"The attributes of cookies are changed on the way: {', '.join(changed)}."
         return problem_in_production(name, found, "Have the proxy leave Set-Cookie as it is.", debug=debug)
-    deleted = _cookies_in(send(visit.url, Order.DELETE_COOKIES, size=size))
+    deleted = _cookies_in(visit, send(visit.url, Order.DELETE_COOKIES, size=size))
     if sum(morsel["max-age"] == "0" for morsel in deleted.values()) < number:
         found = "Cookies can be set and not deleted: signing out leaves them there."
         return problem_in_production(name, found, "Have the proxy leave Set-Cookie as it is.", debug=debug)
-    return ok(name, f"{count(number, 'cookie')} in one answer arrive, with their attributes, and can be deleted.")
+    return ok(name, f"{count(number, 'cookie')} in one answer: all arrive, with their attributes, and can be deleted.")
+
+
+def _answer_that_sets(visit: Visit, size: int) -> Reply | None:
+    try:
+        reply = send(visit.url, Order.SET_COOKIES, size=size)
+    except TROUBLE:
+        return None
+    return reply if reply.seen else None
 
 
 def _changes(visit: Visit, morsel: "Morsel[str]") -> list[str]:
@@ -115,15 +125,15 @@ def _changes(visit: Visit, morsel: "Morsel[str]") -> list[str]:
     ]
 
 
-def _cookies_in(reply: Reply) -> "dict[str, Morsel[str]]":
-    """By name. A header that holds several, or half of one, holds none."""
+def _cookies_in(visit: Visit, reply: Reply) -> "dict[str, Morsel[str]]":
+    """Ours, by name: proxies add some of their own. A header that holds several, or half of one, holds none."""
     cookies: dict[str, Morsel[str]] = {}
     for line in reply.set_cookies:
         parsed: SimpleCookie = SimpleCookie()
         with suppress(CookieError):
             parsed.load(line)
         if len(parsed) == 1:
-            cookies.update(parsed)
+            cookies.update((name, morsel) for name, morsel in parsed.items() if name.startswith(visit.cookie_name))
     return cookies
 
 
