@@ -6,4 +6,4 @@ class AccountsConfig(AppConfig):
     verbose_name = "API sessions"
 
     def ready(self) -> None:
-        from accounts import checks  # noqa: F401  # registers them; imports settings, so not before now
+        from accounts import checks, deployment_checks  # noqa: F401  # registers them; imports settings: not before now

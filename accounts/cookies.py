@@ -84,16 +84,16 @@ def write_cookies(
     left = session.tokens.refresh_seconds_left()
     # Never zero: that would delete the cookie, and a clock may be off. Whether the token is dead is the API's to say.
     max_age = None if left is None else max(math.ceil(left), _SHORTEST_LIFE_SECONDS)
-    parts = _cut(text)
+    parts = cut(text, conf.cookie_name)
     for name, value in parts.items():
-        _set(response, name, value, max_age)
+        set_cookie(response, name, value, max_age)
     for name in _part_names(presented):
         if name not in parts:
             _delete(response, name)
     spare = _spare_name(session)
     is_young = time.time() - session.signed_in_at <= conf.leeway
     if len(parts) == 1 and (replacing or (is_young and spare in presented)):
-        _set(response, spare, text, max_age)
+        set_cookie(response, spare, text, max_age)
     elif spare in presented:
         _delete(response, spare)
     if replacing:
@@ -128,8 +128,8 @@ def _join_parts(cookies: Mapping[str, str]) -> str | None:
     return counted[2] + "".join(rest) if all(rest) else None
 
 
-def _cut(text: str) -> dict[str, str]:
-    name = conf.cookie_name
+def cut(text: str, name: str) -> dict[str, str]:
+    """The cookies that hold `text`: one called `name` where it fits, else numbered parts."""
     room = LARGEST_COOKIE_BYTES - _ATTRIBUTES_BYTES - len(f"{name}-0=0.")
     if len(text) <= room:
         return {name: text}
@@ -154,7 +154,10 @@ def _spare_names(cookies: Mapping[str, str]) -> list[str]:
     return [name for name in cookies if name.startswith(prefix)]
 
 
-def _set(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:
+def set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:
+    """Set a cookie with the attributes of the session's. `max_age` is in seconds: None for as long as the browser runs,
+    0 to delete it.
+    """
     response.set_cookie(
         name,
         value,
@@ -168,4 +171,4 @@ def _set(response: HttpResponseBase, name: str, value: str, max_age: int | None)
 
 def _delete(response: HttpResponseBase, name: str) -> None:
     """As it was set: browsers ignore a `__Host-` cookie without Secure, also one that deletes."""
-    _set(response, name, "", 0)
+    set_cookie(response, name, "", 0)

@@ -27,11 +27,16 @@ from accounts.conf import conf
 _VERSION = b"\x01"
 _ID_BYTES, _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 4, 16, 12, 16
 _HEADER_BYTES = len(_VERSION) + _ID_BYTES + _SALT_BYTES + _NONCE_BYTES
+#: How the key begins that config/settings.py uses on a developer's machine where none is set.
+DEVELOPMENT_KEY = "development-only-"
+#: So many characters from the beginning of a sealed text tell which key sealed it.
+KEY_ID_CHARACTERS = 7
 
 
 class Purpose(StrEnum):
     """What a text is sealed for. Each has a key of its own."""
 
+    DOCTOR = "doctor's ticket"
     COOKIE = "session cookie"
     RECORD = "session record"
     HAND_OFF = "hand-off"
@@ -66,6 +71,26 @@ def open_sealed(purpose: Purpose, text: str, *, context: bytes = b"") -> bytes:
             except InvalidTag:
                 continue
     raise CannotOpen
+
+
+def key_ids() -> list[str]:
+    """The ids of the ring's keys, newest first, in hex. They are public: every sealed text carries one."""
+    return [_key_id(master).hex() for master in conf.keys]
+
+
+def sealing_key_id(beginning: str) -> str:
+    """The id, in hex, of the key that sealed a text with this `beginning`, of KEY_ID_CHARACTERS or more.
+
+    Raises CannotOpen for what does not begin as a sealed text does.
+    """
+    try:
+        # Seven characters are 42 bits: the 40 of version and key id, and two of the salt.
+        raw = base64.b64decode(beginning[:KEY_ID_CHARACTERS] + "=", altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise CannotOpen from error
+    if raw[:1] != _VERSION or len(raw) != len(_VERSION) + _ID_BYTES:
+        raise CannotOpen
+    return raw[1:].hex()
 
 
 def _cipher(master: str, purpose: Purpose, salt: bytes, context: bytes) -> AESGCM:

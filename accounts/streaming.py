@@ -85,7 +85,7 @@ def stream_html(request: ApiRequest, parts: Iterable[str]) -> StreamingHttpRespo
     """
     # The script that posts the hand-off needs the cookie that belongs to its token, and cookies leave with the headers.
     get_token(request)
-    return _stream(_html(request, parts), "text/html; charset=utf-8")
+    return stream(_html(request, parts), "text/html; charset=utf-8")
 
 
 def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> StreamingHttpResponse:
@@ -94,7 +94,7 @@ def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> Streami
     Where the session ends or the API fails on the way, the last event is named `error`, and the log has the cause.
     """
     get_token(request)
-    return _stream(_events(request, events), "text/event-stream")
+    return stream(_events(request, events), "text/event-stream")
 
 
 def session_update(request: ApiRequest) -> SafeString:
@@ -110,7 +110,8 @@ def session_update(request: ApiRequest) -> SafeString:
     )
 
 
-def _stream(body: Iterator[str], content_type: str) -> StreamingHttpResponse:
+def stream(body: Iterator[str], content_type: str) -> StreamingHttpResponse:
+    """Send what `body` yields as it comes, past the buffers of proxies that can be asked to stand aside."""
     # Nginx and its like would hold the pieces back until they have a bufferful.
     headers = {"X-Accel-Buffering": "no", "Cache-Control": "private, no-store, no-transform"}
     return StreamingHttpResponse(body, content_type=content_type, headers=headers)

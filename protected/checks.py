@@ -5,7 +5,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from protected.proxy import parse_rules
 
@@ -20,6 +20,23 @@ def check_proxy_rules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
                 f"API_PROXY_ALLOW cannot be read: {error}.",
                 hint="It looks like: GET /protected-route, POST /orders",
                 id="protected.E001",
+            )
+        ]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def check_proxy_width(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        opened = sorted({rule.method for rule in parse_rules(settings.API_PROXY_ALLOW) if rule.prefix == "/"})
+    except ValueError:
+        return []
+    if opened:
+        return [
+            Warning(
+                f"API_PROXY_ALLOW lets scripts {', '.join(opened)} everything at the API, its sign-in and tokens too.",
+                hint="List the paths that your pages need.",
+                id="protected.W001",
             )
         ]
     return []

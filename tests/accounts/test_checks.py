@@ -24,6 +24,12 @@ def no_class() -> None:
     """A function where a class is wanted."""
 
 
+@pytest.fixture(autouse=True)
+def _developers_machine(settings: Settings) -> None:
+    """Whose settings these are. What production needs besides is in test_deployment_checks.py."""
+    settings.DEBUG = True
+
+
 def messages(*, deploy: bool = False) -> list[CheckMessage]:
     """Ours, as `manage.py check` finds them."""
     return [

@@ -112,15 +112,20 @@ class Site:
 
     def migrate(self) -> None:
         """Give the database its tables."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+        done = self.manage("migrate", "--verbosity", "0")
+        if done.returncode:
+            raise RuntimeError(f"migrate: {done.stderr}")
+
+    def manage(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of manage.py on this host, with more in its environment."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
             cwd=PROJECT,
-            env=self._environment,
+            env={**self._environment, **environment},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
-        if done.returncode:
-            raise RuntimeError(f"migrate: {done.stderr}")
 
     def is_ready(self) -> bool:
         """What a load balancer asks."""

@@ -1,0 +1,181 @@
+"""A proxy in front of the site: one that does what it should, or one that does what proxies do to people."""
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from socketserver import TCPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+_HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length")
+_PIECE_BYTES = 64 * 1024
+
+
+def as_they_come(set_cookies: list[str]) -> list[str]:
+    return set_cookies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manners:
+    """What a gateway does; as it comes, what it should."""
+
+    #: What it tells the site in X-Forwarded-Proto; None: it says nothing of its own.
+    says_proto: str | None = "https"
+    #: Whether it adds the visitor's address to X-Forwarded-For.
+    adds_address: bool = True
+    #: The Host that it asks the site for; None passes the visitor's on.
+    host: str | None = None
+    #: What it makes of an answer's Set-Cookie headers.
+    set_cookies: Callable[[list[str]], list[str]] = as_they_come
+    #: The largest header line of a request, and the largest head of an answer, in bytes.
+    largest_request_line: int = 1_000_000
+    largest_answer_head: int = 1_000_000
+    #: Whether it reads an answer to its end before it sends the first byte.
+    buffers: bool = False
+    #: Headers of answers that it replaces or, with None, removes.
+    replaces: Mapping[str, str | None] = field(default_factory=dict)
+
+
+class Gateway:
+    """Listens on a free port in front of the site at `upstream`, as a context manager; over TLS with a certificate."""
+
+    def __init__(self, upstream: str, manners: Manners | None = None, *, certificate: Path | None = None) -> None:
+        self._server = _Server(urlsplit(upstream).netloc, manners or Manners(), certificate)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        scheme = "https" if certificate else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "Gateway":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+
+    def __init__(self, upstream: str, manners: Manners, certificate: Path | None) -> None:
+        self.upstream = upstream
+        self.manners = manners
+        super().__init__(("127.0.0.1", 0), _Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # The handshake is the thread's of the connection: here it would keep all others waiting.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def server_bind(self) -> None:
+        """Without asking the name service who we are."""
+        TCPServer.server_bind(self)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A visitor that hangs up is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 30.0
+    server: _Server
+
+    def do_GET(self) -> None:
+        manners = self.server.manners
+        if any(len(f"{name}: {value}") > manners.largest_request_line for name, value in self.headers.items()):
+            self._refuse(400)
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        upstream = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self._request_headers():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            self._pass_on(upstream.getresponse())
+        finally:
+            upstream.close()
+
+    do_POST = do_GET
+
+    def _request_headers(self) -> list[tuple[str, str]]:
+        manners = self.server.manners
+        own = {"host"}
+        headers = [("Host", manners.host or self.headers["Host"])]
+        if manners.says_proto:
+            own.add("x-forwarded-proto")
+            headers.append(("X-Forwarded-Proto", manners.says_proto))
+        if manners.adds_address:
+            own.add("x-forwarded-for")
+            seen = [*self.headers.get_all("X-Forwarded-For", []), self.client_address[0]]
+            headers.append(("X-Forwarded-For", ", ".join(seen)))
+        return headers + [(name, value) for name, value in self.headers.items() if name.lower() not in own]
+
+    def _pass_on(self, answer: http.client.HTTPResponse) -> None:
+        manners = self.server.manners
+        replaced = {name.lower() for name in manners.replaces}
+        headers = [
+            (name, value)
+            for name, value in answer.getheaders()
+            if name.lower() not in (*_HOP_BY_HOP, "set-cookie", *replaced)
+        ]
+        headers += [("Set-Cookie", line) for line in manners.set_cookies(answer.headers.get_all("Set-Cookie", []))]
+        headers += [(name, value) for name, value in manners.replaces.items() if value is not None]
+        if sum(len(f"{name}: {value}\r\n") for name, value in headers) > manners.largest_answer_head:
+            self._refuse(502)
+            return
+        pieces = [answer.read()] if manners.buffers else iter(lambda: answer.read1(_PIECE_BYTES), b"")
+        self.send_response_only(answer.status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(piece)
+
+    def _refuse(self, status: int) -> None:
+        """With a page of its own."""
+        self.send_response_only(status)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<h1>The gateway's own words</h1>")
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent."""
+
+
+def make_certificate(path: Path, *, days: float = 90) -> Path:
+    """A certificate for 127.0.0.1 that vouches for itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path

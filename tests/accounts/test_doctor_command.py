@@ -1,0 +1,205 @@
+"""`manage.py doctor` as an operator runs it: a process of its own, with the settings of the site."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from accounts.doctor.findings import Status
+from tests.demo_api.server import DEMO_USERS, DemoApi
+from tests.load.postgres import PostgresServer, postgres
+from tests.load.processes import free_port
+from tests.load.site import KEY, Site
+
+__all__ = ["postgres"]
+
+ADA = "ada@example.com"
+PASSWORD = "hunter2-of-the-database"
+GROUPS = {"keys", "database", "api", "settings", "cookies", "proxies", "checks"}
+
+
+@pytest.fixture(scope="module")
+def strict_api() -> Iterator[DemoApi]:
+    with DemoApi() as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def deployed(strict_api: DemoApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with everything that it needs."""
+    database = f"sqlite:///{tmp_path_factory.mktemp('site') / 'db.sqlite3'}"
+    site = Site(database_url=database, api_url=strict_api.url, workers=1)
+    site.migrate()
+    with site:
+        yield site
+
+
+def read(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    """The findings by name, of a run with --json."""
+    report = json.loads(done.stdout)
+    assert (done.returncode == 1) == (report["status"] == Status.PROBLEM), done.stderr
+    for finding in report["findings"]:
+        assert {*finding} == {"name", "status", "found", "advice"}
+        assert finding["found"]
+        # Django's own checks say what to do in the same breath.
+        is_djangos = finding["name"].startswith("checks.") and "accounts" not in finding["name"]
+        assert finding["advice"] or finding["status"] in (Status.OK, Status.UNKNOWN) or is_djangos, finding
+    return {finding["name"]: finding for finding in report["findings"]}
+
+
+def test_a_site_in_good_order_is_told_so(deployed: Site) -> None:
+    done = deployed.manage("doctor", "--url", deployed.url)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\n0 problems, " in done.stdout
+    for heading in ("Keys", "Database", "API", "Settings", "Cookies", "Proxies", "System checks", "The deployed site"):
+        assert f"\n{heading}\n" in done.stdout
+    # This site goes without TLS.
+    assert "accounts.W010" in done.stdout
+
+
+def test_as_json_it_is_the_same(deployed: Site) -> None:
+    plain = deployed.manage("doctor", "--url", deployed.url)
+    as_json = deployed.manage("doctor", "--url", deployed.url, "--json")
+
+    findings = read(as_json)
+    assert as_json.returncode == 0
+    assert {name.partition(".")[0] for name in findings} == {*GROUPS, "site"}
+    for finding in findings.values():
+        assert finding["name"].partition(".")[2] + ":" in plain.stdout
+
+
+def test_with_a_name_somebody_signs_in_at_the_api(deployed: Site, strict_api: DemoApi) -> None:
+    done = deployed.manage("doctor", "--json", "--username", ADA, DOCTOR_PASSWORD=DEMO_USERS[ADA])
+
+    findings = read(done)
+    assert findings["api.session"]["status"] == Status.OK
+    assert findings["api.revocation"]["status"] == Status.OK
+    assert strict_api.count("POST", "/auth/logout", 204) == 1
+    assert DEMO_USERS[ADA] not in done.stdout + done.stderr
+    assert "eyJ" not in done.stdout + done.stderr
+
+
+def test_a_password_is_asked_for_at_a_terminal_only(deployed: Site) -> None:
+    done = deployed.manage("doctor", "--username", ADA)
+
+    assert done.returncode == 1
+    assert "DOCTOR_PASSWORD" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--url", "www.example.com"], ["--url", "https://ada:tide@example.com"], ["--path", "orders"]],
+    ids=["no address", "a password in it", "no path"],
+)
+def test_what_cannot_be_asked_is_said_before_anything_is(deployed: Site, arguments: list[str]) -> None:
+    done = deployed.manage("doctor", *arguments)
+
+    assert done.returncode not in (0, 1)
+    assert arguments[0] in done.stderr
+    assert not done.stdout
+
+
+def test_everything_that_is_wrong_is_found_in_one_run(deployed: Site, tmp_path: Path) -> None:
+    database, nobody = tmp_path / "empty.sqlite3", free_port()
+    database.touch()
+
+    done = deployed.manage(
+        "doctor",
+        *("--json", "--url", deployed.url),
+        DATABASE_URL=f"sqlite:///{database}",
+        API_BASE_URL=f"http://127.0.0.1:{nobody}",
+        API_SESSION_KEYS="short",
+        API_SESSION_LEEWAY="0",
+    )
+
+    findings = read(done)
+    assert done.returncode == 1
+    for name in ("database.migrations", "api.connection", "checks.accounts.E001", "site.answer"):
+        assert findings[name]["status"] == Status.PROBLEM, name
+    assert "accounts.0001_initial" in findings["database.migrations"]["found"]
+    assert findings["checks.accounts.W014"]["status"] == Status.WARNING
+    # The records cannot be read, so who uses the keys is unknown; their number is not.
+    assert findings["keys.use"]["status"] == Status.UNKNOWN
+    assert findings["keys.ring"]["status"] == Status.OK
+
+
+def test_a_database_that_is_away(deployed: Site) -> None:
+    port = free_port()
+    url = f"postgres://ada:{PASSWORD}@127.0.0.1:{port}/site"
+
+    done = deployed.manage("doctor", "--json", DATABASE_URL=url)
+
+    finding = read(done)["database.connection"]
+    assert finding["status"] == Status.PROBLEM
+    assert f"site on 127.0.0.1:{port}" in finding["found"]
+    assert "Connection refused" in finding["found"]
+    assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_no_run_shows_a_key(deployed: Site) -> None:
+    other = "another-key-of-the-ring-" + "1234567890" * 3
+
+    for arguments in ([], ["--json"]):
+        done = deployed.manage("doctor", *arguments, "--url", deployed.url, API_SESSION_KEYS=f"{other},{KEY}")
+
+        assert other not in done.stdout + done.stderr
+        assert KEY not in done.stdout + done.stderr
+
+
+def test_a_part_that_breaks_off_does_not_take_the_others_with_it(
+    settings: Settings, api: DemoApi, capsys: pytest.CaptureFixture[str], db: None
+) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    settings.ALLOWED_HOSTS = None
+
+    with pytest.raises(SystemExit) as exit_:
+        call_command("doctor", as_json=True)
+
+    findings = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert exit_.value.code == 1
+    assert findings["settings.examination"]["found"] == "The examination broke off: TypeError."
+    assert findings["api.sign-in"]["status"] == Status.OK
+
+
+def test_it_is_called_from_code_as_from_the_command_line() -> None:
+    with pytest.raises(CommandError, match="--path"):
+        call_command("doctor", "--path", "orders")
+
+
+@pytest.mark.postgres
+class TestPostgres:
+    def test_one_in_good_order(self, deployed: Site, postgres: PostgresServer) -> None:
+        url = postgres.create_database(f"doctor{free_port()}")
+        deployed.manage("migrate", "--verbosity", "0", DATABASE_URL=url)
+
+        findings = read(deployed.manage("doctor", "--json", DATABASE_URL=url))
+
+        assert "PostgreSQL" in findings["database.connection"]["found"]
+        assert findings["database.clock"]["status"] == Status.OK
+        assert {f["status"] for name, f in findings.items() if name.startswith(("database.", "keys."))} == {Status.OK}
+
+    def test_one_that_takes_no_changes(self, deployed: Site, postgres: PostgresServer) -> None:
+        url = postgres.create_database(f"doctor{free_port()}")
+        deployed.manage("migrate", "--verbosity", "0", DATABASE_URL=url)
+        options = "?options=-c%20default_transaction_read_only%3Don%20-c%20synchronous_commit%3Doff"
+
+        findings = read(deployed.manage("doctor", "--json", DATABASE_URL=url + options))
+
+        assert findings["database.writable"]["status"] == Status.PROBLEM
+        assert findings["database.durability"]["status"] == Status.WARNING
+
+    def test_one_that_does_not_know_this_site(self, deployed: Site, postgres: PostgresServer) -> None:
+        url = postgres.url("nowhere").replace("@", f":{PASSWORD}@")
+
+        done = deployed.manage("doctor", "--json", DATABASE_URL=url)
+
+        finding = read(done)["database.connection"]
+        assert finding["status"] == Status.PROBLEM
+        assert "lets this site not in" in finding["found"]
+        assert PASSWORD not in done.stdout + done.stderr
