@@ -11,6 +11,7 @@ from urllib3.exceptions import ReadTimeoutError
 from accounts.browser import BrowserSession
 from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, BodySpent
+from accounts.metrics import time_call
 from accounts.models import Trigger
 from accounts.retry_after import parse_retry_after
 from accounts.rotation import Means
@@ -115,6 +116,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
     `again` says that a request whose connection broke may be repeated once.
     """
     deadline = Deadline(ends_at)
+    started = time.monotonic()
     try:
         with deadline:
             response = pooled_adapter().send(
@@ -124,6 +126,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
                 # Reads the body, which gives the connection back to the pool.
                 _ = response.content
     except requests.RequestException as error:
+        time_call(None, time.monotonic() - started)
         # A body that stalls comes as a ConnectionError.
         stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
         if isinstance(error, requests.Timeout) or stalled or deadline.has_passed():
@@ -132,6 +135,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
             # Typically a kept-alive connection that the API closed at the moment of sending.
             return _send(request, stream=stream, again=False, ends_at=ends_at)
         raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
+    time_call(response.status_code, time.monotonic() - started)
     if deadline.has_passed() and not stream:
         # Without a Content-Length, a body that the deadline cut short looks whole.
         raise ApiUnavailable("no answer in time")

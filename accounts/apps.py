@@ -7,3 +7,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import checks, deployment_checks  # noqa: F401  # registers them; imports settings: not before now
+        from accounts.metrics import count_event
+        from accounts.signals import session_event
+
+        session_event.connect(count_event, dispatch_uid="accounts.metrics")

@@ -110,6 +110,11 @@ class Conf:
         return bool(settings.API_SESSION_CHECK == "every-request")
 
     @property
+    def metrics(self) -> bool:
+        """Whether anybody may read what is counted."""
+        return bool(settings.METRICS_TOKEN or settings.METRICS_ALLOW)
+
+    @property
     def trusted_proxy_count(self) -> int:
         return int(settings.TRUSTED_PROXY_COUNT)
 

@@ -19,6 +19,7 @@ from django.http import HttpResponseBase
 
 from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved
+from accounts.metrics import count_opened_cookie, measure_cookie
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 
@@ -84,6 +85,7 @@ def write_cookies(
     left = session.tokens.refresh_seconds_left()
     # Never zero: that would delete the cookie, and a clock may be off. Whether the token is dead is the API's to say.
     max_age = None if left is None else max(math.ceil(left), _SHORTEST_LIFE_SECONDS)
+    measure_cookie(len(text))
     parts = cut(text, conf.cookie_name)
     for name, value in parts.items():
         set_cookie(response, name, value, max_age)
@@ -111,11 +113,13 @@ def _open(text: str | None) -> ApiSession | None:
     if not text:
         return None
     try:
-        return ApiSession.open_cookie(text)
+        session = ApiSession.open_cookie(text)
     except CannotOpen:
         # Left alone: another host may hold the key, and this one must not sign its users out.
         logger.debug("a session cookie that no key opens")
         return None
+    count_opened_cookie(text)
+    return session
 
 
 def _join_parts(cookies: Mapping[str, str]) -> str | None:

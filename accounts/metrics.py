@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import Counter, Histogram
 
 from accounts.conf import conf
+from accounts.sealing import sealing_key_id
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BYTES = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
@@ -41,7 +42,7 @@ CALLS = Histogram(
 
 # An event's kind, and what it is here. Whatever else an event's kind is, it is the reason for a session's end.
 _ROTATION_OUTCOMES = {"rotated": "rotated", "unstored": "unstored", "adopted": "adopted", "api-away": "api-away"}
-_HAND_OFF_OUTCOMES = {"handed-off": "sent", "handed-over": "taken", "hand-off-refused": "refused"}
+_HAND_OFF_OUTCOMES = {"handed-off": "sent", "handed-over": "taken"}
 _UNCOUNTED = {"confirmed"}
 
 
@@ -63,6 +64,7 @@ def count_event(sender: Any, event: Any, **_: Any) -> None:
 
 
 def count_refused_hand_off() -> None:
+    """The deferred-update endpoint did not take one."""
     if conf.metrics:
         HAND_OFFS.labels("refused").inc()
 
@@ -85,6 +87,7 @@ def measure_cookie(size: int) -> None:
         COOKIE_BYTES.observe(size)
 
 
-def count_opened_cookie(key_id: str) -> None:
+def count_opened_cookie(text: str) -> None:
+    """A cookie with this sealed `text` was opened."""
     if conf.metrics:
-        COOKIES_OPENED.labels(key_id).inc()
+        COOKIES_OPENED.labels(sealing_key_id(text)).inc()

@@ -23,6 +23,7 @@ from accounts.events import tell
 from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.flights import Flights, NoResult
 from accounts.judge import Presented, Verdict, judge
+from accounts.metrics import time_follower
 from accounts.models import EndReason, Kind, SessionRecord, Trigger
 from accounts.records import drop_broken_connection, in_open_transaction, records_reachable, refuse_open_transaction
 from accounts.sealing import CannotOpen
@@ -65,6 +66,7 @@ def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patie
     Raises SessionEnded; or ApiUnavailable, and then the session is as good as before.
     """
     refuse_open_transaction()
+    started = time.monotonic()
     try:
         rotated, mine = _flights.share(
             (session.id, session.generation, patient),
@@ -72,7 +74,10 @@ def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patie
             wait_seconds=conf.lease_seconds + LEASE_MARGIN_SECONDS + conf.attempt_seconds if patient else 0.0,
         )
     except NoResult as no_result:
+        time_follower(time.monotonic() - started, where="process")
         raise _share_failure(no_result.error) from no_result
+    if not mine:
+        time_follower(time.monotonic() - started, where="process")
     if mine or rotated.record is None:
         return rotated
     # The other thread adopted by what its own browser presented; this one is judged by its own.
@@ -134,6 +139,7 @@ def _rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, pati
     claim_until = time.monotonic() + conf.lease_seconds + LEASE_MARGIN_SECONDS
     give_up_at = claim_until + conf.attempt_seconds if patient else 0.0
     pause = FIRST_PAUSE_SECONDS
+    started = time.monotonic()
     while True:
         # From before the claim: a thread that is suspended right after it must not take the lease for a fresh one.
         ends_at = time.monotonic() + conf.attempt_seconds
@@ -143,6 +149,8 @@ def _rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, pati
             )
         rotated = _spend(session, presented, owner, ends_at, trigger) if claimed else _join(session, presented)
         if rotated is not None:
+            if pause > FIRST_PAUSE_SECONDS:
+                time_follower(time.monotonic() - started, where="elsewhere")
             return rotated
         if time.monotonic() >= give_up_at:
             raise ApiUnavailable("another request is still rotating this session")

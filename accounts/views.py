@@ -19,6 +19,7 @@ from accounts.conf import conf
 from accounts.cookies import LARGEST_SESSION_BYTES
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, SignInRequired
 from accounts.forms import SignInForm
+from accounts.metrics import count_refused_hand_off
 from accounts.provider_views import login_at_provider, signed_out_page, signs_in_at_provider
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
@@ -81,6 +82,7 @@ def update_session(request: ApiRequest) -> HttpResponse:
         request.api_session.take_over(ApiSession.open_hand_off(_posted_hand_off(request)))
     except (CannotOpen, SignInRequired) as error:
         logger.info("a hand-off was refused: %s", str(error) or "it does not open, or is too old")
+        count_refused_hand_off()
         request.api_session.leave_cookie()
         detail = "This is no hand-off for the session of this browser, or it is too old."
         return JsonResponse({"detail": detail}, status=400, headers={"Cache-Control": "private, no-store"})

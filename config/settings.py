@@ -93,6 +93,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
     "config.health.HealthMiddleware",
+    "config.metrics.MetricsMiddleware",
     # Whatever answers, and whatever is logged on the way: it has the id of the request.
     "accounts.middleware.ExchangeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -195,11 +196,32 @@ CONTENT_SECURITY_POLICY = {
 }
 DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.reporting.SecretsFilter"
 
+# --- Metrics ---------------------------------------------------------------------------------------------------------
+METRICS_TOKEN = as_it_stands("METRICS_TOKEN")
+METRICS_ALLOW = env.list("METRICS_ALLOW", default=[])
+
 # --- Logs ------------------------------------------------------------------------------------------------------------
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"exchange": {"()": "config.logs.ExchangeFilter"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+        # What is logged with `extra` becomes a field of its own.
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "{asctime}{levelname}{name}{message}{request_id}",
+            "style": "{",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+        },
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": env.str("LOG_FORMAT", default="line" if DEBUG else "json"),
+            "filters": ["exchange"],
+        }
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

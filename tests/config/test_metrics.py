@@ -1,0 +1,240 @@
+"""/metrics: who may read it, that it tells what happened, and that it tells it of all workers."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
+
+from accounts.sealing import key_ids
+from tests.browsers import Answer, Browser
+from tests.demo_api.server import DemoApi, Fault
+from tests.load.browser import Browser as RemoteBrowser
+from tests.load.site import Site
+
+TOKEN = "read-the-metrics"
+KNOWS_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
+MONITORING = Path(__file__).resolve().parents[2] / "config/monitoring"
+
+Counts = dict[tuple[str, ...], float]
+
+
+def read(text: str) -> Counts:
+    """Each sample by its name and its labels' values."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def metered(settings: Settings) -> None:
+    settings.METRICS_TOKEN = TOKEN
+
+
+class Meter:
+    """What was counted since it was made."""
+
+    def __init__(self) -> None:
+        self._before = read(scrape().text)
+
+    def counted(self, *sample: str) -> float:
+        return read(scrape().text).get(sample, 0.0) - self._before.get(sample, 0.0)
+
+
+def scrape(**headers: str) -> Answer:
+    return Browser().get("/metrics", headers=headers or KNOWS_TOKEN)
+
+
+class TestWhoMayRead:
+    def test_nobody_unless_it_is_switched_on(self) -> None:
+        assert scrape().status_code == 404
+        assert scrape(Authorization="Bearer ").status_code == 404
+
+    @pytest.mark.parametrize("given", ["", "Bearer", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"])
+    def test_nobody_without_the_token(self, given: str, metered: None) -> None:
+        assert scrape(Authorization=given).status_code == 404
+
+    def test_whoever_knows_the_token(self, metered: None) -> None:
+        answer = scrape()
+
+        assert answer.status_code == 200
+        assert answer["Content-Type"].startswith("text/plain")
+        assert answer["Cache-Control"] == "no-store"
+
+    def test_whoever_comes_from_an_allowed_network(self, settings: Settings) -> None:
+        settings.METRICS_ALLOW = ["10.0.0.0/8", "::1"]
+
+        for address, status in (("10.1.2.3", 200), ("::1", 200), ("11.1.2.3", 404), ("", 404)):
+            assert Browser().get("/metrics", REMOTE_ADDR=address).status_code == status, address
+
+    def test_nobody_who_only_says_so(self, settings: Settings) -> None:
+        settings.METRICS_ALLOW = ["10.0.0.0/8"]
+
+        assert Browser().get("/metrics", headers={"X-Forwarded-For": "10.1.2.3"}).status_code == 404
+
+    def test_whatever_host_it_asks_for(self, metered: None) -> None:
+        assert scrape(**KNOWS_TOKEN, Host="10.0.0.7:8000").status_code == 200
+
+
+@pytest.mark.usefixtures("metered")
+class TestWhatIsCounted:
+    def test_nothing_while_it_is_switched_off(self, signed_in: Browser, settings: Settings) -> None:
+        meter = Meter()
+        settings.METRICS_TOKEN = ""
+        signed_in.open_page()
+        settings.METRICS_TOKEN = TOKEN
+
+        assert meter.counted("api_call_seconds_count", "2xx") == 0
+
+    def test_a_sign_in_its_cookie_a_call_and_a_sign_out(self, browser: Browser) -> None:
+        meter = Meter()
+
+        browser.sign_in()
+        browser.open_page()
+        browser.sign_out()
+
+        assert meter.counted("api_session_started_total") == 1
+        assert meter.counted("api_session_cookie_bytes_count") == 1
+        assert meter.counted("api_session_cookie_bytes_sum") > 500
+        assert meter.counted("api_session_cookies_opened_total", key_ids()[0]) == 2
+        assert meter.counted("api_call_seconds_count", "2xx") == 1
+        assert meter.counted("api_session_ended_total", "signed-out") == 1
+
+    def test_a_rotation_and_a_lost_answer(self, signed_in: Browser, api: DemoApi) -> None:
+        meter, before = Meter(), signed_in.take()
+        api.expire_access_tokens()
+
+        signed_in.open_page()
+        signed_in.put(before)
+        signed_in.open_page()
+
+        assert meter.counted("api_session_rotations_total", "rotated", "401") == 1
+        assert meter.counted("api_session_refresh_seconds_count", "rotated") == 1
+        assert meter.counted("api_session_rotations_total", "adopted", "none") == 1
+        assert meter.counted("api_call_seconds_count", "4xx") == 2
+
+    def test_a_sick_api(self, signed_in: Browser, api: DemoApi) -> None:
+        meter = Meter()
+        api.fail("GET", "/protected-route", Fault.answer(500))
+        signed_in.open_page()
+        api.fail("GET", "/protected-route", Fault.reset(), times=2)
+        signed_in.open_page()
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", Fault.answer(503))
+        signed_in.open_page()
+
+        assert meter.counted("api_call_seconds_count", "5xx") == 1
+        assert meter.counted("api_call_seconds_count", "none") == 2
+        assert meter.counted("api_session_rotations_total", "api-away", "401") == 1
+
+    def test_a_refusal(self, signed_in: Browser, api: DemoApi) -> None:
+        meter = Meter()
+        api.revoke_all()
+        signed_in.open_page()
+
+        assert meter.counted("api_session_ended_total", "refused") == 1
+
+    def test_a_hand_off(self, signed_in: Browser, api: DemoApi) -> None:
+        meter = Meter()
+        api.expire_access_tokens()
+        body = signed_in.get("/protected/events/?rows=1").getvalue().decode()
+        [hand_off] = re.findall(r'^data: (\{"session".*\})$', body, re.MULTILINE)
+        signed_in.post("/accounts/session/update/", json.loads(hand_off), content_type="application/json")
+        signed_in.post("/accounts/session/update/", {"session": "made up"}, content_type="application/json")
+
+        assert meter.counted("api_session_hand_offs_total", "sent") == 1
+        assert meter.counted("api_session_hand_offs_total", "taken") == 1
+        assert meter.counted("api_session_hand_offs_total", "refused") == 1
+
+    def test_no_label_tells_of_a_user_a_session_or_a_path(self, signed_in: Browser) -> None:
+        signed_in.open_page()
+        session, families = signed_in.session(), text_string_to_metric_families(scrape().text)
+        labels = [
+            label
+            for family in families
+            for sample in family.samples
+            for label in sample.labels.items()
+            if family.name.startswith("api_")
+        ]
+
+        assert {name for name, _ in labels} <= {"outcome", "trigger", "where", "reason", "key_id", "status", "le"}
+        values = {value for name, value in labels if name != "le"}
+        assert values
+        for told in (str(session.id), session.id.hex, str(session.user.id), session.user.name, "/protected"):
+            assert told not in values
+
+
+@pytest.fixture
+def busy_site(tmp_path: Path) -> Iterator[tuple[Site, DemoApi]]:
+    """Four workers, which count what they do."""
+    with DemoApi(access_ttl=3600) as api:
+        site = Site(
+            database_url=f"sqlite:///{tmp_path}/db.sqlite3",
+            api_url=api.url,
+            environment={"METRICS_TOKEN": TOKEN, "LOG_FORMAT": "json"},
+        )
+        site.migrate()
+        with site:
+            yield site, api
+
+
+def test_it_tells_of_all_workers_whichever_answers(busy_site: tuple[Site, DemoApi]) -> None:
+    site, api = busy_site
+    browser = RemoteBrowser(site.port)
+    browser.sign_in()
+    api.expire_access_tokens()
+    for tab in browser.open_tabs(20):
+        assert tab.answer().status == 200
+
+    seen = [read(scrape_site(site)) for _ in range(8)]
+
+    for counts in seen:
+        assert counts["api_session_started_total",] == 1
+        assert counts["api_session_rotations_total", "rotated", "401"] == 1
+        assert counts["api_call_seconds_count", "2xx"] == 20
+        waits = [value for (name, *_), value in counts.items() if name == "api_session_follower_wait_seconds_count"]
+        assert sum(waits) <= 19
+
+
+def scrape_site(site: Site) -> str:
+    # A connection of its own each time, which any of the workers may take.
+    answer = requests.get(f"{site.url}/metrics", headers={**KNOWS_TOKEN, "Connection": "close"}, timeout=30)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_rules_and_dashboard_ask_for_what_there_is(metered: None) -> None:
+    known = set(re.findall(r"^# TYPE (\w+) ", scrape().text, re.MULTILINE))
+    asked = set()
+    for name in ("alerts.yml", "grafana-dashboard.json"):
+        asked |= set(re.findall(r"\bapi_(?:session|call)\w+", (MONITORING / name).read_text()))
+
+    assert asked
+    for name in asked:
+        assert re.sub(r"_(bucket|count|sum)$", "", name) in known, name
+
+
+def test_the_log_of_a_production_server_is_json_a_line_for_each_event(busy_site: tuple[Site, DemoApi]) -> None:
+    site, api = busy_site
+    browser = RemoteBrowser(site.port)
+    browser.sign_in()
+    api.expire_access_tokens()
+    request_id = browser.open().header("X-Request-ID")
+
+    lines = [json.loads(line) for line in site.log.splitlines() if line.startswith("{")]
+    events = {line["event"]: line for line in lines if "event" in line}
+
+    assert events.keys() == {"signed-in", "rotated"}
+    rotated = events["rotated"]
+    assert rotated["request_id"] == request_id
+    assert rotated["level"] == "INFO"
+    assert rotated["generation"] == 1
+    assert rotated["trigger"] == "401"
+    assert rotated["session_id"] == events["signed-in"]["session_id"]
+    assert rotated["user_id"]
