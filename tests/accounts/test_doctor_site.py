@@ -156,6 +156,13 @@ class TestAnswer:
         assert findings["site.answer"].status is Status.PROBLEM
         assert "ALLOWED_HOSTS" in findings["site.answer"].advice
 
+    @pytest.mark.parametrize("status", [200, 401, 403, 503])
+    def test_something_else_that_answers(self, direct: Site, status: int) -> None:
+        with Gateway(direct.url, Manners(answers=status)) as gateway:
+            findings = by_name(examine_site(gateway.url))
+
+        assert statuses(findings) == {"connection": Status.OK, "answer": Status.PROBLEM}
+
     def test_a_gateway_that_cannot_reach_the_site(self) -> None:
         with Gateway(f"http://127.0.0.1:{NOBODY_PORT}") as gateway:
             findings = by_name(examine_site(gateway.url))
@@ -180,6 +187,26 @@ class TestAnswer:
 
         assert findings["site.answer"].status is Status.WARNING
         assert "127.0.0.1:1234" in findings["site.answer"].found
+
+    def test_a_site_that_goes_away_meanwhile(self, direct: Site) -> None:
+        answers = []
+
+        def go_away(lines: list[str]) -> list[str]:
+            answers.append(lines)
+            if len(answers) > 1:
+                raise ConnectionError
+            return lines
+
+        with Gateway(direct.url, Manners(says_proto=None, set_cookies=go_away)) as gateway:
+            findings = statuses(by_name(examine_site(gateway.url)))
+
+        assert findings.pop("connection") is findings.pop("answer") is Status.OK
+        # Which this site has for good reasons, see above.
+        del findings["settings"]
+        assert findings == {
+            "scheme": Status.WARNING,
+            **dict.fromkeys(["address", "set-cookie", "cookie-size", "streams", "caching"], Status.PROBLEM),
+        }
 
 
 class TestScheme:
