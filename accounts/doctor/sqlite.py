@@ -7,9 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from accounts.doctor.findings import Finding, Findings, ok, problem, warning
 
-_NETWORK_FILE_SYSTEMS = frozenset(
-    ["9p", "afs", "ceph", "cifs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4", "smb3"]
-)
+_NETWORK_FILE_SYSTEMS = ("9p", "ceph", "cifs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4", "smb3")
 
 
 def examine_sqlite(connection: BaseDatabaseWrapper) -> Findings:

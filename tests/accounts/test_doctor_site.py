@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,13 @@ def test_on_a_developers_machine_plain_http_is_a_note(developers: Site, settings
     assert set(statuses(findings).values()) == {Status.OK}
     assert "plain HTTP" in findings["site.scheme"].found
     assert findings["site.scheme"].advice
+
+
+def test_debug_on_a_public_site_makes_nothing_a_note(developers: Site) -> None:
+    seen = send(developers.url, Order.LOOK)
+
+    assert Visit(developers.url, seen).debug
+    assert not Visit("https://www.example.com", seen).debug
 
 
 class TestAnswer:
@@ -261,6 +269,16 @@ class TestAddress:
         assert finding.status is Status.PROBLEM
         assert "choose" in finding.found
         assert "TRUSTED_PROXY_COUNT=0" in finding.advice
+
+    @pytest.mark.parametrize(("address", "what"), [("", "cannot tell"), ("10.255.255.254", "one of a private network")])
+    def test_one_that_can_hardly_be_a_visitors(self, direct: Site, address: str, what: str) -> None:
+        first = send(direct.url, Order.LOOK)
+        seen = {**first.seen, "address": address}
+
+        (finding,) = examine_address(Visit(direct.url, replace(first, seen=seen)))
+
+        assert finding.status is Status.WARNING
+        assert what in finding.found
 
 
 class TestCookies:
