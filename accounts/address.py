@@ -1,10 +1,12 @@
-"""The browser's address, from behind a known number of proxies."""
+"""The browser's address, from behind a known number of proxies; and which addresses strangers cannot reach."""
 
 from ipaddress import ip_address
 
 from django.http import HttpRequest
 
 from accounts.conf import conf
+
+_PRIVATE_NAMES = (".localhost", ".local", ".test", ".internal")
 
 
 def client_address(request: HttpRequest) -> str:
@@ -20,3 +22,12 @@ def client_address(request: HttpRequest) -> str:
         return str(ip_address(candidate.partition("%")[0]))
     except ValueError:
         return ""
+
+
+def is_private(host: str) -> bool:
+    """Whether a name or an address leads to this machine, or to one of a network that is not open to everybody."""
+    name = host.strip("[]").lower()
+    try:
+        return ip_address(name).is_private
+    except ValueError:
+        return "*" not in name and ("." not in name or name.endswith(_PRIVATE_NAMES))

@@ -5,7 +5,6 @@ where DEBUG is on.
 """
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.utils.module_loading import import_string
 
+from accounts.address import is_private
 from accounts.conf import conf
 from accounts.reporting import SecretsFilter
 from accounts.sealing import DEVELOPMENT_KEY
@@ -26,7 +26,6 @@ _WORKER_SECONDS = 30.0
 _TESTED_ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
 _MIDDLEWARE = "accounts.middleware.ApiSessionMiddleware"
 _MAKE_A_KEY = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(64))'"
-_OWN_NAMES = (".localhost", ".local", ".test", ".internal")
 
 
 @register(Tags.security)
@@ -142,7 +141,7 @@ def check_hosts(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 
 @register(Tags.security)
 def check_debug(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    public = [host for host in settings.ALLOWED_HOSTS if not _is_own_machine(host)]
+    public = [host for host in settings.ALLOWED_HOSTS if not is_private(host)]
     if settings.DEBUG and public:
         return [
             Warning(
@@ -230,12 +229,3 @@ def check_what_sessions_need(app_configs: Sequence[AppConfig] | None, **kwargs: 
             )
         )
     return messages
-
-
-def _is_own_machine(host: str) -> bool:
-    """Whether a name or address in ALLOWED_HOSTS leads to this machine, or to one of a network without strangers."""
-    name = host.strip("[]").lower()
-    try:
-        return ip_address(name).is_private
-    except ValueError:
-        return "*" not in name and ("." not in name or name.endswith(_OWN_NAMES))

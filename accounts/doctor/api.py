@@ -90,7 +90,8 @@ def _refused_sign_in(dialect: Dialect) -> Finding:
             f"doctor-{secrets.token_hex(8)}@doctor.invalid", secrets.token_urlsafe(), address=""
         )
     except CredentialsRefused as refused:
-        if _says_so_everywhere(refused.message, dialect.sign_in("", "").path):
+        path = dialect.sign_in("", "").path if hasattr(dialect, "sign_in") else ""
+        if _says_so_everywhere(refused.message, path):
             found = f"A sign-in is answered with {refused.message!r}, and so is a path that cannot be there."
             return warning(name, found, ITS_WORDS)
         return ok(name, f"A made-up name and password are refused, in the API's own words: {refused.message!r}")
@@ -104,7 +105,7 @@ def _refused_sign_in(dialect: Dialect) -> Finding:
 def _says_so_everywhere(words: str, path: str) -> bool:
     """Whether the API's words for a path beside `path` are the same but for the path: then they are no refusal, and
     there is nothing at `path`."""
-    if "://" in path:
+    if not path.startswith("/"):
         return False
     nowhere = f"{path.rstrip('/').rpartition('/')[0]}/doctor-{secrets.token_hex(8)}{'/' if path.endswith('/') else ''}"
     try:

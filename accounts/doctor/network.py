@@ -19,7 +19,7 @@ from accounts.doctor.findings import Finding, Findings, ok, problem, warning
 #: What goes wrong on the way; `requests`' own errors are OSErrors.
 TROUBLE = (OSError, HTTPError)
 CONNECT_SECONDS = 5.0
-READ_SECONDS = 15.0
+READ_SECONDS = 10.0
 _RENEW_BEFORE_DAYS = 14
 
 

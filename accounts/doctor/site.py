@@ -98,6 +98,9 @@ def _answer(visit: Visit) -> Findings:
             "forms for those of another site.",
             "Have the proxy pass the Host header on.",
         )
+    if seen["debug"] and not visit.debug:
+        found = "DEBUG is on, and everybody can reach the site: its error pages show its inside."
+        yield problem("site.debug", found, "Set DEBUG=false.")
     here = {"keys": key_ids(), "cookie_name": conf.cookie_name, "trusted_proxies": conf.trusted_proxy_count}
     differing = [name.replace("_", " ") for name, value in here.items() if seen[name] != value]
     if differing:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from django.urls import reverse
 
+from accounts.address import is_private
 from accounts.doctor.endpoint import Order
 from accounts.doctor.findings import Finding, Findings, ok, problem, problem_in_production, warning
 from accounts.doctor.network import CONNECT_SECONDS, TROUBLE, ask
@@ -64,18 +65,14 @@ def examine_address(visit: Visit) -> Findings:
     elif entries < trusted:
         found = f"The site expects more proxies than tell an address ({counts}): {address} may be one of theirs."
         yield warning(name, found, f"Each proxy has to add the address that it saw, or: {set_it}")
-    elif not entries and _is_private(address) and address != _own_address(visit.url):
+    elif not address:
+        found = f"The site cannot tell where its visitors are ({counts})."
+        yield warning(name, found, "Have the proxy set X-Forwarded-For, and count it in TRUSTED_PROXY_COUNT.")
+    elif not entries and is_private(address) and address != _own_address(visit.url):
         found = f"This command has the address {address} for the site, which is one of a private network."
         yield warning(name, found, "If that is a proxy's, have it set X-Forwarded-For, and set TRUSTED_PROXY_COUNT.")
     else:
-        yield ok(name, f"This command has the address {address or '(none)'} for the site ({counts}).")
-
-
-def _is_private(address: str) -> bool:
-    try:
-        return ip_address(address).is_private
-    except ValueError:
-        return False
+        yield ok(name, f"This command has the address {address} for the site ({counts}).")
 
 
 def _own_address(url: str) -> str:

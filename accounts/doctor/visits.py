@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from django.urls import reverse
 
+from accounts.address import is_private
 from accounts.doctor.endpoint import TICKET_HEADER, Order, Ticket
 from accounts.doctor.network import ask
 
@@ -40,7 +42,8 @@ class Visit:
 
     @property
     def debug(self) -> bool:
-        return bool(self.first.seen["debug"])
+        """Whether it is a developer's: one with DEBUG on that strangers cannot reach."""
+        return bool(self.first.seen["debug"]) and is_private(urlsplit(self.url).hostname or "")
 
     @property
     def cookie_name(self) -> str:

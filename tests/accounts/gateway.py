@@ -44,6 +44,8 @@ class Manners:
     largest_answer_head: int = 1_000_000
     #: Whether it reads an answer to its end before it sends the first byte.
     buffers: bool = False
+    #: A status with which it answers by itself; 0 asks the site.
+    answers: int = 0
     #: Headers of answers that it replaces or, with None, removes.
     replaces: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -94,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         manners = self.server.manners
+        if manners.answers:
+            self._refuse(manners.answers)
+            return
         if any(len(f"{name}: {value}") > manners.largest_request_line for name, value in self.headers.items()):
             self._refuse(400)
             return

@@ -9,7 +9,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from accounts.address import client_address
+from accounts.address import client_address, is_private
 
 PEER = "198.51.100.9"
 
@@ -108,3 +108,15 @@ def test_whatever_comes_the_answer_is_an_address_or_nothing(forwarded: str, prox
         address = seen(forwarded=forwarded)
 
     assert address == "" or ip_address(address)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "[::1]", "::1", "10.0.0.7", "laptop", "Laptop.local", "api.internal", ""]
+)
+def test_what_strangers_cannot_reach_is_private(host: str) -> None:
+    assert is_private(host)
+
+
+@pytest.mark.parametrize("host", ["www.example.com", ".example.com", "*", "8.8.8.8", "[2606:4700::1]", "local.example"])
+def test_what_they_can_is_not(host: str) -> None:
+    assert not is_private(host)

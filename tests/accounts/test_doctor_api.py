@@ -5,13 +5,14 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from pytest_django import Settings
 
 from accounts.cookies import LARGEST_SESSION_BYTES, WARN_FROM_BYTES
-from accounts.dialects.base import ApiCall
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.doctor.api import examine_api
 from accounts.doctor.api_session import Credentials, examine_api_session
@@ -32,8 +33,8 @@ AWAY_SECONDS = 600
 class ElsewhereDialect(TokenPairDialect):
     """Signs in at a path that the demo API does not have."""
 
-    def sign_in(self, username: str, password: str) -> ApiCall:
-        return ApiCall(method="POST", path="/auth/sign-in", json={"name": username, "password": password})
+    def sign_in(self, username: str, password: str) -> Any:
+        return replace(super().sign_in(username, password), path="/auth/sign-in")
 
 
 class RedirectDialect(TokenPairDialect):
@@ -51,10 +52,10 @@ class EarlyDialect(TokenPairDialect):
 class LookingUpDialect(TokenPairDialect):
     """Has to look something up first, and cannot."""
 
-    def sign_in(self, username: str, password: str) -> ApiCall:
+    def sign_in(self, username: str, password: str) -> NoReturn:
         raise ApiUnavailable("the provider's document is not there")
 
-    def refresh(self, tokens: TokenPair) -> ApiCall:
+    def refresh(self, tokens: TokenPair) -> NoReturn:
         raise ApiUnavailable("the provider's document is not there")
 
 

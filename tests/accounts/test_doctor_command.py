@@ -1,6 +1,8 @@
 """`manage.py doctor` as an operator runs it: a process of its own, with the settings of the site."""
 
+import io
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +167,36 @@ def test_a_part_that_breaks_off_does_not_take_the_others_with_it(
     assert exit_.value.code == 1
     assert findings["settings.examination"]["found"] == "The examination broke off: TypeError."
     assert findings["api.sign-in"]["status"] == Status.OK
+
+
+def test_what_it_prints_is_for_a_person_to_read(api: DemoApi, transactional_db: None) -> None:
+    output = io.StringIO()
+
+    # The key of these tests is the well-known one, and they run as in production.
+    with pytest.raises(SystemExit) as exit_:
+        call_command("doctor", stdout=output, no_color=True)
+
+    assert exit_.value.code == 1
+    lines = output.getvalue().splitlines()
+    (found,) = [line for line in lines if line.startswith("  problem  key-1: ")]
+    assert lines[lines.index(found) + 1].startswith("           -> Make one with: ")
+    assert re.fullmatch(r"\d+ problems, \d+ warnings, 0 unknown, \d+ ok\.", lines[-1])
+    assert sum(line.startswith("  ok ") for line in lines) == int(lines[-1].split(", ")[-1].split()[0])
+
+
+def test_nobody_is_signed_in_at_an_api_that_is_not_well(
+    api: DemoApi, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.stop_serving()
+    monkeypatch.setenv("DOCTOR_PASSWORD", DEMO_USERS[ADA])
+    output = io.StringIO()
+
+    with pytest.raises(SystemExit):
+        call_command("doctor", "--username", ADA, "--json", stdout=output)
+
+    findings = {finding["name"]: finding for finding in json.loads(output.getvalue())["findings"]}
+    assert findings["api.connection"]["status"] == Status.PROBLEM
+    assert findings["api.session"]["status"] == Status.UNKNOWN
 
 
 def test_it_is_called_from_code_as_from_the_command_line() -> None:

@@ -1,18 +1,35 @@
 """What the doctor says of the database: SQLite here, PostgreSQL where there is a server."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.utils import ConnectionHandler
 from django.utils import timezone
+from environ import Env
 
 from accounts.doctor.database import examine_database
 from accounts.doctor.findings import Finding, Status
+from accounts.doctor.postgresql import examine_postgresql
+from accounts.doctor.sqlite import examine_sqlite, file_system
 from accounts.models import EndReason, SessionRecord
 from tests.browsers import records_away
+from tests.load.postgres import PostgresServer, postgres
+
+__all__ = ["postgres"]
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw,relatime 0 0
+fileserver:/export /srv/data nfs4 rw,relatime 0 0
+/dev/sdb1 /srv/data/local\\040disk xfs rw 0 0
+tmpfs /run tmpfs rw 0 0
+//fileserver/share /run cifs rw 0 0
+"""
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,3 +125,55 @@ def test_records_that_nobody_prunes_are_a_warning() -> None:
     assert finding.status is Status.WARNING
     assert finding.found.startswith("2 records")
     assert "prune_sessions" in finding.advice
+
+
+def test_one_in_memory_is_a_warning() -> None:
+    handler = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+
+    (finding,) = examine_sqlite(handler["default"])
+
+    assert finding.status is Status.WARNING
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/site/db.sqlite3", "ext4"),
+        ("/srv/data/db.sqlite3", "nfs4"),
+        ("/srv/data/local disk/db.sqlite3", "xfs"),
+        ("/srv/database/db.sqlite3", "ext4"),
+        ("/run/db.sqlite3", "cifs"),
+    ],
+)
+def test_which_file_system_a_file_is_on(path: str, kind: str) -> None:
+    assert file_system(Path(path), MOUNTS) == kind
+
+
+def test_a_system_that_does_not_tell_its_mounts() -> None:
+    assert file_system(Path("/db.sqlite3"), "") == ""
+
+
+@pytest.mark.postgres
+class TestPostgres:
+    @pytest.fixture
+    def server(self, postgres: PostgresServer) -> Iterator[BaseDatabaseWrapper]:
+        """A connection of its own, in the middle of no transaction."""
+        handler = ConnectionHandler({"default": Env.db_url_config(postgres.url())})
+        yield handler["default"]
+        handler["default"].close()
+
+    def test_one_in_good_order_keeps_time(self, server: BaseDatabaseWrapper) -> None:
+        (finding,) = examine_postgresql(server)
+
+        assert (finding.name, finding.status) == ("database.clock", Status.OK)
+        assert "agrees" in finding.found
+
+    def test_one_that_takes_no_changes_and_commits_late(self, server: BaseDatabaseWrapper) -> None:
+        with server.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+            cursor.execute("SET synchronous_commit = off")
+
+        findings = {finding.name: finding.status for finding in examine_postgresql(server)}
+
+        assert findings["database.writable"] is Status.PROBLEM
+        assert findings["database.durability"] is Status.WARNING

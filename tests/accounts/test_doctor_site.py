@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,13 @@ def test_on_a_developers_machine_plain_http_is_a_note(developers: Site, settings
     assert findings["site.scheme"].advice
 
 
+def test_debug_on_a_public_site_makes_nothing_a_note(developers: Site) -> None:
+    seen = send(developers.url, Order.LOOK)
+
+    assert Visit(developers.url, seen).debug
+    assert not Visit("https://www.example.com", seen).debug
+
+
 class TestAnswer:
     def test_nobody_listens(self) -> None:
         findings = by_name(examine_site(f"http://127.0.0.1:{NOBODY_PORT}"))
@@ -156,6 +164,13 @@ class TestAnswer:
         assert findings["site.answer"].status is Status.PROBLEM
         assert "ALLOWED_HOSTS" in findings["site.answer"].advice
 
+    @pytest.mark.parametrize("status", [200, 401, 403, 503])
+    def test_something_else_that_answers(self, direct: Site, status: int) -> None:
+        with Gateway(direct.url, Manners(answers=status)) as gateway:
+            findings = by_name(examine_site(gateway.url))
+
+        assert statuses(findings) == {"connection": Status.OK, "answer": Status.PROBLEM}
+
     def test_a_gateway_that_cannot_reach_the_site(self) -> None:
         with Gateway(f"http://127.0.0.1:{NOBODY_PORT}") as gateway:
             findings = by_name(examine_site(gateway.url))
@@ -180,6 +195,26 @@ class TestAnswer:
 
         assert findings["site.answer"].status is Status.WARNING
         assert "127.0.0.1:1234" in findings["site.answer"].found
+
+    def test_a_site_that_goes_away_meanwhile(self, direct: Site) -> None:
+        answers = []
+
+        def go_away(lines: list[str]) -> list[str]:
+            answers.append(lines)
+            if len(answers) > 1:
+                raise ConnectionError
+            return lines
+
+        with Gateway(direct.url, Manners(says_proto=None, set_cookies=go_away)) as gateway:
+            findings = statuses(by_name(examine_site(gateway.url)))
+
+        assert findings.pop("connection") is findings.pop("answer") is Status.OK
+        # Which this site has for good reasons, see above.
+        del findings["settings"]
+        assert findings == {
+            "scheme": Status.WARNING,
+            **dict.fromkeys(["address", "set-cookie", "cookie-size", "streams", "caching"], Status.PROBLEM),
+        }
 
 
 class TestScheme:
@@ -234,6 +269,16 @@ class TestAddress:
         assert finding.status is Status.PROBLEM
         assert "choose" in finding.found
         assert "TRUSTED_PROXY_COUNT=0" in finding.advice
+
+    @pytest.mark.parametrize(("address", "what"), [("", "cannot tell"), ("10.255.255.254", "one of a private network")])
+    def test_one_that_can_hardly_be_a_visitors(self, direct: Site, address: str, what: str) -> None:
+        first = send(direct.url, Order.LOOK)
+        seen = {**first.seen, "address": address}
+
+        (finding,) = examine_address(Visit(direct.url, replace(first, seen=seen)))
+
+        assert finding.status is Status.WARNING
+        assert what in finding.found
 
 
 class TestCookies:
