@@ -15,6 +15,7 @@ from accounts.models import Trigger
 from accounts.retry_after import parse_retry_after
 from accounts.rotation import Means
 from accounts.tokens import TokenPair
+from accounts.trace import Trace, add_call
 from accounts.transport import Deadline, pooled_adapter, prepare
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -115,6 +116,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
     `again` says that a request whose connection broke may be repeated once.
     """
     deadline = Deadline(ends_at)
+    started = time.monotonic()
     try:
         with deadline:
             response = pooled_adapter().send(
@@ -124,6 +126,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
                 # Reads the body, which gives the connection back to the pool.
                 _ = response.content
     except requests.RequestException as error:
+        add_call(request.method, request.path_url, status=None, since=started)
         # A body that stalls comes as a ConnectionError.
         stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
         if isinstance(error, requests.Timeout) or stalled or deadline.has_passed():
@@ -132,6 +135,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
             # Typically a kept-alive connection that the API closed at the moment of sending.
             return _send(request, stream=stream, again=False, ends_at=ends_at)
         raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
+    add_call(request.method, request.path_url, status=response.status_code, since=started)
     if deadline.has_passed() and not stream:
         # Without a Content-Length, a body that the deadline cut short looks whole.
         raise ApiUnavailable("no answer in time")
@@ -155,3 +159,5 @@ class ApiRequest(HttpRequest):
 
     api_session: BrowserSession
     api: ApiClient
+    #: What happens while it is answered; None unless API_TRACE is on.
+    trace: Trace | None

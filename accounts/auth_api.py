@@ -9,6 +9,7 @@ from accounts.dialects import current_dialect
 from accounts.dialects.base import RefreshOutcome, SignedIn, Unknown
 from accounts.exceptions import ApiUnavailable
 from accounts.tokens import TokenPair
+from accounts.trace import StepKind, calls_are
 from accounts.transport import AnswerLost, NotSent, call_once
 
 logger = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 _REVOCATION_SECONDS = 3.0
 
 
+@calls_are(StepKind.SIGN_IN)
 def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
     """Sign in at the API for the browser at `address`. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
     dialect = current_dialect()
@@ -27,6 +29,7 @@ def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
     return dialect.read_sign_in(answer, username)
 
 
+@calls_are(StepKind.REFRESH)
 def request_refresh(
     tokens: TokenPair, *, address: str, ends_at: float, renew_lease: Callable[[], float | None]
 ) -> RefreshOutcome:
@@ -51,6 +54,7 @@ def request_refresh(
     return dialect.read_refresh(answer, tokens)
 
 
+@calls_are(StepKind.REVOCATION)
 def request_revocation(tokens: TokenPair, *, address: str) -> None:
     """Ask the API to forget a pair: best effort and quick. Never raises; what fails is logged."""
     call = current_dialect().revoke(tokens)

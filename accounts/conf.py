@@ -69,6 +69,11 @@ class Conf:
         return bool(settings.API_SESSION_CHECK == "every-request")
 
     @property
+    def traces(self) -> bool:
+        """Whether requests are recorded, to be drawn."""
+        return bool(settings.API_TRACE)
+
+    @property
     def trusted_proxy_count(self) -> int:
         return int(settings.TRUSTED_PROXY_COUNT)
 

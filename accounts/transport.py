@@ -21,6 +21,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from accounts.conf import conf
 from accounts.dialects.base import ApiAnswer, ApiCall
 from accounts.exchange import current_exchange
+from accounts.trace import add_call
 
 _POOL_CONNECTIONS = 100
 _LARGEST_AUTH_ANSWER_BYTES = 1024 * 1024
@@ -89,10 +90,12 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     """
     request = prepare(call.method, call.path, headers={}, address=address, json=call.json)
     adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1)
+    started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
         try:
             response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
             body = response.raw.read(_LARGEST_AUTH_ANSWER_BYTES, decode_content=True)
+            status = response.status_code
         except (
             Exception
         ) as error:  # urllib3, requests, ssl and socket each have a tree of their own; the verdict is one
@@ -101,6 +104,7 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
             raise AnswerLost(type(error).__name__) from error
         finally:
             adapter.close()
+            add_call(request.method, request.path_url, status=status, since=started)
     answer = ApiAnswer(
         status=response.status_code,
         headers={name.lower(): value for name, value in response.headers.items()},

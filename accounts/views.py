@@ -23,6 +23,7 @@ from accounts.forms import SignInForm
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 from accounts.sign_in import sign_in, sign_out
+from accounts.trace import StepKind, add_step
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def update_session(request: ApiRequest) -> HttpResponse:
         request.api_session.take_over(ApiSession.open_hand_off(_posted_hand_off(request)))
     except (CannotOpen, SignInRequired) as error:
         logger.info("a hand-off was refused: %s", str(error) or "it does not open, or is too old")
+        add_step(StepKind.HAND_OFF_REFUSED)
         request.api_session.leave_cookie()
         detail = "This is no hand-off for the session of this browser, or it is too old."
         return JsonResponse({"detail": detail}, status=400, headers={"Cache-Control": "private, no-store"})
