@@ -1,52 +1,99 @@
-"""Sessions in the admin: to look at and to end, never to edit, and never a token."""
+"""Sessions in the admin: to look at and to end, never to edit, and never a token. Quick on a million of them."""
 
-from typing import TYPE_CHECKING
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
 
+from accounts.agents import short_browser
+from accounts.charts import OUTCOMES, count_outcomes, draw_rotations
 from accounts.ending import end_session
-from accounts.models import EndReason, SessionRecord
+from accounts.models import EndReason, Kind, SessionEvent, SessionRecord, SessionRecordQuerySet
+from accounts.summary import MOST_COUNTED, count_active_sessions, last_hours
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[SessionRecord]
+    SessionPaginator = Paginator[SessionRecord]
 else:
-    ModelAdmin = admin.ModelAdmin
+    ModelAdmin, SessionPaginator = admin.ModelAdmin, Paginator
+
+#: How far one can turn pages; what lies behind is to be searched or filtered for.
+MOST_LISTED = 10_000
+#: Each costs a statement, and a field of the form that asks whether to go on (DATA_UPLOAD_MAX_NUMBER_FIELDS).
+MOST_ENDED_AT_ONCE = 500
+EVENTS_A_PAGE = 200
+_FILTERED_BY = ("state", "end_reason__exact", "signed_in_at__gte", "signed_in_at__lt")
+
+
+class CappedPaginator(SessionPaginator):
+    """Counts no further than anybody turns pages: a million rows take seconds to be counted, or to be skipped."""
+
+    @cached_property
+    def is_capped(self) -> bool:
+        return self._counted > MOST_LISTED
+
+    @cached_property
+    def count(self) -> int:
+        return min(self._counted, MOST_LISTED)
+
+    @cached_property
+    def _counted(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[: MOST_LISTED + 1].count())
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("ended", "Ended"), ("expired", "Expired, not ended yet")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[SessionRecord]) -> QuerySet[SessionRecord]:
+        records = cast(SessionRecordQuerySet, queryset)
+        chosen = {"active": records.active, "ended": records.ended, "expired": records.expired}.get(self.value() or "")
+        return chosen() if chosen else queryset
 
 
 @admin.register(SessionRecord)
 class SessionRecordAdmin(ModelAdmin):
     list_display = (
-        "user_name",
-        "signed_in_at",
-        "last_rotated_at",
-        "generation",
-        "confirmed",
-        "address",
-        "expires_at",
-        "ended_at",
-        "end_reason",
+        *("user_name", "state", "signed_in", "last_rotated", "rotations"),
+        *("hand_over", "address", "browser", "expires"),
     )
-    list_filter = ("end_reason", "signed_in_at")
-    search_fields = ("id", "user_name", "user_id")
-    fields = (
-        "id",
-        "user_name",
-        "user_id",
-        "signed_in_at",
-        "last_rotated_at",
-        "generation",
-        "confirmed",
-        "confirmed_at",
-        "expires_at",
-        "address",
-        "user_agent",
-        "ended_at",
-        "end_reason",
+    list_filter = (StateFilter, "end_reason", "signed_in_at")
+    # Any other order would have to look at every row first.
+    sortable_by = ("signed_in",)
+    search_fields = ("user_id", "user_name_lower")
+    search_help_text = (
+        "The beginning of a user's name, or of the id that the API gave them; or the whole id of a session."
     )
-    readonly_fields = fields
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+    fieldsets = (
+        (None, {"fields": ("id", "user_name", "user_id", "state")}),
+        ("Times", {"fields": ("signed_in_at", "last_rotated_at", "expires_at", "ended_at")}),
+        ("Hand-over", {"fields": ("generation", "hand_over", "confirmed", "confirmed_at")}),
+        ("Where it was signed in", {"fields": ("address", "browser", "user_agent")}),
+    )
+    readonly_fields = (
+        *("id", "user_name", "user_id", "state", "signed_in_at", "last_rotated_at", "expires_at", "ended_at"),
+        *("generation", "hand_over", "confirmed", "confirmed_at", "address", "browser", "user_agent"),
+    )
     actions = ("end_sessions",)
+
+    class Media:
+        css = {"all": ("accounts/admin.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -61,7 +108,116 @@ class SessionRecordAdmin(ModelAdmin):
     def has_end_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("accounts.end_sessionrecord")
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        # Django's allows every column, and "?sealed__startswith=..." would tell the sealed copy letter by letter.
+        return lookup in _FILTERED_BY
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SessionRecord]:
+        return super().get_queryset(request).defer("sealed", "retired")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[SessionRecord], search_term: str
+    ) -> tuple[QuerySet[SessionRecord], bool]:
+        words = search_term.strip()
+        return (cast(SessionRecordQuerySet, queryset).search(words) if words else queryset), False
+
+    @admin.display(description="state")
+    def state(self, record: SessionRecord) -> str:
+        return record.state
+
+    @admin.display(description="signed in", ordering="signed_in_at")
+    def signed_in(self, record: SessionRecord) -> str:
+        return _minute(record.signed_in_at)
+
+    @admin.display(description="last rotated", empty_value="-")
+    def last_rotated(self, record: SessionRecord) -> str | None:
+        return _minute(record.last_rotated_at) if record.last_rotated_at else None
+
+    @admin.display(description="expires", empty_value="-")
+    def expires(self, record: SessionRecord) -> str | None:
+        return _minute(record.expires_at) if record.expires_at else None
+
+    @admin.display(description="generation")
+    def rotations(self, record: SessionRecord) -> int:
+        return record.generation
+
+    @admin.display(description="hand-over")
+    def hand_over(self, record: SessionRecord) -> str:
+        return "confirmed" if record.is_confirmed else "waiting for the browser"
+
+    @admin.display(description="browser", empty_value="-")
+    def browser(self, record: SessionRecord) -> str | None:
+        return short_browser(record.user_agent) or None
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        summary = {} if request.method == "POST" else _summary()
+        return super().changelist_view(request, {**summary, **(extra_context or {})})
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        record: SessionRecord = kwargs["obj"]
+        context.update(_timeline(record.id, request.GET.get("events", "")))
+        return super().render_change_form(request, context, *args, **kwargs)
+
     @admin.action(description="End selected sessions", permissions=["end"])
-    def end_sessions(self, request: HttpRequest, queryset: QuerySet[SessionRecord]) -> None:
-        ended = sum(end_session(record.id, EndReason.REVOKED) for record in queryset.only("id"))
-        self.message_user(request, f"{ended} sessions ended.", messages.SUCCESS)
+    def end_sessions(self, request: HttpRequest, queryset: QuerySet[SessionRecord]) -> HttpResponse | None:
+        """Ask first, with a list of what would end; then end it."""
+        living = list(queryset.filter(ended_at=None)[: MOST_ENDED_AT_ONCE + 1])
+        if len(living) > MOST_ENDED_AT_ONCE:
+            text = f"These are more than {MOST_ENDED_AT_ONCE} sessions. Search or filter for fewer, and none has ended."
+            self.message_user(request, text, messages.ERROR)
+        elif not living:
+            self.message_user(request, "0 sessions ended: those that were selected are over.", messages.WARNING)
+        elif "confirmed" not in request.POST:
+            return self._ask_whether_to_end(request, living)
+        else:
+            ended = [record for record in living if end_session(record.id, EndReason.REVOKED, user_id=record.user_id)]
+            LogEntry.objects.log_actions(cast(int, request.user.pk), ended, CHANGE, "Ended the session.")
+            many = "1 session" if len(ended) == 1 else f"{len(ended)} sessions"
+            self.message_user(request, f"{many} ended.", messages.SUCCESS)
+        return None
+
+    def _ask_whether_to_end(self, request: HttpRequest, living: list[SessionRecord]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "End sessions",
+            "opts": self.opts,
+            "media": self.media,
+            "sessions": [(record, short_browser(record.user_agent)) for record in living],
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+            "back": request.get_full_path(),
+        }
+        return TemplateResponse(request, "admin/accounts/sessionrecord/end_sessions.html", context)
+
+
+def _minute(moment: datetime) -> str:
+    """As short as it sorts by sight."""
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def _summary() -> dict[str, Any]:
+    """What stands above the list."""
+    hours = last_hours()
+    active, is_all = count_active_sessions()
+    return {
+        "active_sessions": f"{active:,}" if is_all else f"more than {MOST_COUNTED:,}",
+        "adoptions": f"{sum(hour.counts.get(Kind.ADOPTED, 0) for hour in hours):,}",
+        "reuses": f"{sum(hour.counts.get(Kind.REUSED, 0) for hour in hours):,}",
+        "rotations": draw_rotations(hours),
+        "outcomes": OUTCOMES,
+        "rotations_by_hour": [(hour.at, count_outcomes(hour)) for hour in reversed(hours)],
+    }
+
+
+def _timeline(session_id: UUID, page: str) -> dict[str, Any]:
+    """A page of a session's events, the newest first, and the numbers of its neighbours; "" is the first page."""
+    number = int(page) if page.isdecimal() and len(page) < 6 else 1
+    start = (max(number, 1) - 1) * EVENTS_A_PAGE
+    events = SessionEvent.objects.filter(session_id=session_id).order_by("-at", "-pk")
+    found = list(events[start : start + EVENTS_A_PAGE + 1])
+    return {
+        "timeline": found[:EVENTS_A_PAGE],
+        "newer_events": number - 1,
+        "older_events": number + 1 if len(found) > EVENTS_A_PAGE else 0,
+    }

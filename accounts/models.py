@@ -5,13 +5,15 @@ arbitrate, and the rows can be spread over several. Times are compared by the da
 """
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.session import ApiSession
 from accounts.text import clean_text
@@ -69,6 +71,33 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             # Taken afterwards: what the query took then dates a request's arrival too early, never too late.
             record.db_now, record.looked_at = record.database_time, time.monotonic()  # type: ignore[attr-defined]
         return record
+
+    def active(self) -> "SessionRecordQuerySet":
+        """Those that a browser can still use, as far as is known here."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), ended_at=None)
+
+    def expired(self) -> "SessionRecordQuerySet":
+        """Those whose refresh token has expired, and whose end nobody has noticed yet."""
+        return self.filter(ended_at=None, expires_at__lte=Now())
+
+    def ended(self) -> "SessionRecordQuerySet":
+        return self.filter(ended_at__isnull=False)
+
+    def search(self, words: str) -> "SessionRecordQuerySet":
+        """Those whose user's id or, in any case, name begins with `words`, and the one that has them as its id.
+
+        Not those that have them somewhere in the middle: no index finds these among a million.
+        """
+        found = self._begins("user_id", words) | self._begins("user_name_lower", words.lower())
+        with suppress(ValueError):
+            found |= Q(pk=UUID(words))
+        return self.filter(found)
+
+    def _begins(self, field: str, words: str) -> Q:
+        if connections[self.db].vendor == "sqlite":
+            # Its LIKE ignores case, and so has no use for an index that does not. It compares text byte by byte.
+            return Q((f"{field}__gte", words), (f"{field}__lt", f"{words}\U0010ffff"))
+        return Q((f"{field}__startswith", words))
 
     def begin(self, session: ApiSession, *, address: str, user_agent: str) -> "SessionRecord":
         """Remember a new sign-in."""
@@ -200,9 +229,9 @@ class SessionRecord(models.Model):
     user_name = models.CharField("user", max_length=255)
     # To be searched: SQLite and PostgreSQL have no index in common that ignores case.
     user_name_lower = models.CharField(max_length=255, db_default="", editable=False)
-    signed_in_at = models.DateTimeField(db_default=Now())
-    last_rotated_at = models.DateTimeField(null=True, blank=True)
-    expires_at = models.DateTimeField("refresh token expires at", null=True, blank=True)
+    signed_in_at = models.DateTimeField("signed in", db_default=Now())
+    last_rotated_at = models.DateTimeField("last rotated", null=True, blank=True)
+    expires_at = models.DateTimeField("expires", null=True, blank=True)
     address = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=255, blank=True, default="")
 
@@ -231,6 +260,18 @@ class SessionRecord(models.Model):
 
     def __str__(self) -> str:
         return f"session {self.id}"
+
+    @property
+    def state(self) -> str:
+        """In words: active, expired, or ended and why."""
+        if self.ended_at is not None:
+            return f"ended: {EndReason(self.end_reason).label}"
+        return "expired" if self.expires_at is not None and self.expires_at <= timezone.now() else "active"
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the browser has been seen with the newest generation."""
+        return self.confirmed >= self.generation
 
     def newest(self, session: ApiSession) -> ApiSession:
         """The newest session, opened with the secret of `session`, or that where nothing newer is known.

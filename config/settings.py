@@ -73,6 +73,9 @@ API_SESSION_CHECK = env.str("API_SESSION_CHECK", default="on-rotation")
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    # Before the admin, some of whose templates they replace.
+    "accounts",
+    "protected",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -81,8 +84,6 @@ INSTALLED_APPS = [
     "csp",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
-    "accounts",
-    "protected",
 ]
 MIDDLEWARE = [
     # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import EndReason, SessionRecord
+from accounts.models import EndReason, Kind, SessionEvent, SessionRecord
 from accounts.signals import session_ended
 
 
@@ -93,6 +93,10 @@ def record(**fields: Any) -> SessionRecord:
     return SessionRecord.objects.create(id=uuid4(), user_id="1", user_name="ada@example.com", **fields)
 
 
+def event(**fields: Any) -> SessionEvent:
+    return SessionEvent.objects.create(**{"session_id": uuid4(), "kind": Kind.ROTATED, **fields})
+
+
 def days(number: float) -> Any:
     return timezone.now() + timedelta(days=number)
 
@@ -138,22 +142,37 @@ class TestPruneSessions:
         assert SessionRecord.objects.get() == kept
         assert "1 records of sessions ended 30 days ago removed" in printed
 
+    def test_what_happened_long_ago_is_forgotten_also_to_a_session_that_lives(self) -> None:
+        living = record(expires_at=days(20))
+        event(at=days(-31), session_id=living.pk)
+        kept = event(at=days(-29), session_id=living.pk)
+
+        printed = run("prune_sessions")
+
+        assert SessionEvent.objects.get() == kept
+        assert SessionRecord.objects.get() == living
+        assert printed.endswith("and 1 events as old as that.\n")
+
     def test_how_long_is_for_the_operator_to_say(self) -> None:
         record(ended_at=days(-8), end_reason=EndReason.REVOKED)
+        event(at=days(-8))
 
         run("prune_sessions", keep_days=7)
 
         assert not SessionRecord.objects.exists()
+        assert not SessionEvent.objects.exists()
 
     def test_it_changes_a_few_rows_at_a_time_and_all_in_the_end(self) -> None:
         for _ in range(5):
             record(expires_at=days(-2))
             record(ended_at=days(-60), end_reason=EndReason.REFUSED)
+            event(at=days(-60))
 
         printed = run("prune_sessions", batch=2)
 
         assert printed.startswith("5 expired sessions ended, 5 records")
         assert set(SessionRecord.objects.values_list("end_reason", flat=True)) == {EndReason.EXPIRED}
+        assert not SessionEvent.objects.exists()
 
     def test_running_it_again_does_nothing(self) -> None:
         record(expires_at=days(-2))

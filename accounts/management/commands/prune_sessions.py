@@ -4,20 +4,21 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.ending import end_session
-from accounts.models import EndReason, SessionRecord
+from accounts.models import EndReason, SessionEvent, SessionRecord
 
 # The hosts date a refresh token by their own clocks: one that is off must not end a session that the API still knows.
 _CLOCK_MARGIN = timedelta(days=1)
 
 
 class Command(BaseCommand):
-    help = "End sessions whose refresh token has expired, and remove the records of those that ended long ago."
+    help = "End sessions whose refresh token has expired, and forget what ended or happened long ago."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--keep-days", type=int, default=30, help="how long ended sessions stay in the admin (30)")
+        parser.add_argument("--keep-days", type=int, default=30, help="how long it all stays in the admin (30)")
         parser.add_argument("--batch", type=int, default=500, help="rows changed at a time (500)")
 
     def handle(self, *args: Any, keep_days: int, batch: int, **options: Any) -> None:
@@ -29,10 +30,18 @@ class Command(BaseCommand):
                 end_session(session_id, EndReason.EXPIRED, up_to_generation=generation, user_id=user_id)
                 for session_id, generation, user_id in rows
             )
-        removed = 0
-        long_ended = SessionRecord.objects.filter(ended_at__lt=Now() - timedelta(days=keep_days))
-        while ids := list(long_ended.order_by().values_list("pk", flat=True)[:batch]):
-            removed += SessionRecord.objects.filter(pk__in=ids).delete()[0]
+        long_ago = Now() - timedelta(days=keep_days)
+        removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago), batch)
+        events = _remove(SessionEvent.objects.filter(at__lt=long_ago), batch)
         self.stdout.write(
-            f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed."
+            f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed, "
+            f"and {events} events as old as that."
         )
+
+
+def _remove(rows: "QuerySet[Any]", batch: int) -> int:
+    """Delete a few at a time, so that nobody waits long for a lock. Returns how many."""
+    removed = 0
+    while ids := list(rows.order_by().values_list("pk", flat=True)[:batch]):
+        removed += rows.model.objects.filter(pk__in=ids).delete()[0]
+    return removed
