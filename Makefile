@@ -31,6 +31,7 @@ run: SHELL := bash
 run: export DEBUG := true
 run: export API_BASE_URL = http://127.0.0.1:$(API_PORT)
 run: export API_DIALECT := token-pair
+run: export API_TRACE := true
 run: export DATABASE_URL := sqlite:///db.sqlite3
 run: export API_PORT := $(API_PORT)
 run: export SITE_PORT = $(PORT)

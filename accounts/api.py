@@ -16,6 +16,7 @@ from accounts.models import Trigger
 from accounts.retry_after import parse_retry_after
 from accounts.rotation import Means
 from accounts.tokens import TokenPair
+from accounts.trace import Trace, add_call
 from accounts.transport import Deadline, pooled_adapter, prepare
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -127,6 +128,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
                 _ = response.content
     except requests.RequestException as error:
         time_call(None, time.monotonic() - started)
+        add_call(request.method, request.path_url, status=None, since=started)
         # A body that stalls comes as a ConnectionError.
         stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
         if isinstance(error, requests.Timeout) or stalled or deadline.has_passed():
@@ -136,6 +138,7 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
             return _send(request, stream=stream, again=False, ends_at=ends_at)
         raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
     time_call(response.status_code, time.monotonic() - started)
+    add_call(request.method, request.path_url, status=response.status_code, since=started)
     if deadline.has_passed() and not stream:
         # Without a Content-Length, a body that the deadline cut short looks whole.
         raise ApiUnavailable("no answer in time")
@@ -159,3 +162,5 @@ class ApiRequest(HttpRequest):
 
     api_session: BrowserSession
     api: ApiClient
+    #: What happens while it is answered; None unless API_TRACE is on.
+    trace: Trace | None

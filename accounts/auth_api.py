@@ -12,6 +12,7 @@ from accounts.dialects.base import PasswordDialect, RefreshOutcome, SignedIn, Un
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
 from accounts.tokens import TokenPair
+from accounts.trace import StepKind, calls_are
 from accounts.transport import AnswerLost, NotSent, call_once
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 _REVOCATION_SECONDS = 3.0
 
 
+@calls_are(StepKind.SIGN_IN)
 def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
     """Sign in at the API for the browser at `address`. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
     dialect = current_dialect()
@@ -44,6 +46,7 @@ def request_tokens(
         return signed_in
 
 
+@calls_are(StepKind.REFRESH)
 def request_refresh(
     tokens: TokenPair, *, address: str, ends_at: float, renew_lease: Callable[[], float | None]
 ) -> RefreshOutcome:
@@ -71,6 +74,7 @@ def request_refresh(
     return dialect.read_refresh(answer, tokens)
 
 
+@calls_are(StepKind.REVOCATION)
 def request_revocation(tokens: TokenPair, *, address: str) -> None:
     """Ask the API to forget a pair: best effort and quick. Never raises; what fails is logged."""
     try:

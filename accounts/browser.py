@@ -15,6 +15,7 @@ from accounts.models import Kind, Trigger
 from accounts.rotation import Means, check_in, newest_to_write, rotate
 from accounts.session import ApiSession
 from accounts.tokens import TokenPair, User
+from accounts.trace import StepKind, add_step, trace_session
 
 
 class BrowserSession:
@@ -193,6 +194,7 @@ class BrowserSession:
         if session is None:
             return
         self._hold(session)
+        add_step(StepKind.OPENED, generation=session.generation)
         self.changed = is_overwritten(self._request.COOKIES, session)
         if session.confirmed and not conf.checks_every_request:
             return
@@ -208,6 +210,7 @@ class BrowserSession:
 
     def _hold(self, session: ApiSession) -> None:
         self._held = session
+        trace_session(session.id)
         self._presented = Presented(generation=session.generation, arrived=self._arrived, address=self.address)
 
     def _tell(self, kind: Kind, session: ApiSession) -> None:

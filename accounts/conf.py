@@ -115,6 +115,11 @@ class Conf:
         return bool(settings.METRICS_TOKEN or settings.METRICS_ALLOW)
 
     @property
+    def traces(self) -> bool:
+        """Whether requests are recorded, to be drawn."""
+        return bool(settings.API_TRACE)
+
+    @property
     def trusted_proxy_count(self) -> int:
         return int(settings.TRUSTED_PROXY_COUNT)
 

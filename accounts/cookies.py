@@ -22,6 +22,7 @@ from accounts.exceptions import ApiMisbehaved
 from accounts.metrics import count_opened_cookie, measure_cookie
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
+from accounts.trace import StepKind, add_step
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +102,14 @@ def write_cookies(
     if replacing:
         for name in _spare_names(presented):
             _delete(response, name)
+    add_step(StepKind.COOKIE_SET, generation=session.generation)
 
 
 def delete_cookies(response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
     """Delete the session cookie with all its parts and copies."""
     for name in (conf.cookie_name, *_part_names(presented), *_spare_names(presented)):
         _delete(response, name)
+    add_step(StepKind.COOKIE_DELETED)
 
 
 def _open(text: str | None) -> ApiSession | None:

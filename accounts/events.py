@@ -10,9 +10,12 @@ from accounts.journal import journal
 from accounts.models import Kind, SessionEvent, Trigger
 from accounts.signals import session_event
 from accounts.text import clean_text
+from accounts.trace import add_step
 
 logger = logging.getLogger(__name__)
 
+#: What a drawing shows in its own way: as a call without a usable answer, and whether or not an answer had been lost.
+_DRAWN_ELSEWHERE = (Kind.API_AWAY, Kind.ADOPTED)
 _LEVELS = {Kind.REUSED: logging.WARNING, Kind.API_AWAY: logging.WARNING, Kind.UNSTORED: logging.ERROR}
 
 
@@ -45,6 +48,8 @@ def tell(
     _log(event, kind, user_id=clean_text(str(user_id), 255), why=clean_text(why, 255))
     session_event.send_robust(sender=SessionEvent, event=event)
     journal.add(event)
+    if kind not in _DRAWN_ELSEWHERE:
+        add_step(kind.value, generation=generation, trigger=trigger or "")
 
 
 def _log(event: SessionEvent, kind: Kind, *, user_id: str, why: str) -> None:

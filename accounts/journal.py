@@ -1,8 +1,8 @@
-"""Session events on their way into the database: whoever tells one neither waits for it nor learns what became of it.
+"""Rows on their way into the database: whoever adds one neither waits for it nor learns what became of it.
 
-A request adds an event to a bounded queue and goes on. One thread of the process writes what has gathered, over a
-connection of its own, and ends when there has been nothing to write for a while. While the database is away the events
-wait, and those for which there is no room are dropped.
+A request adds a row, such as a session event, to a bounded queue and goes on. One thread of the process writes what has
+gathered, over a connection of its own, and ends when there has been nothing to write for a while. While the database is
+away the rows wait, and those for which there is no room are dropped.
 """
 
 import atexit
@@ -12,8 +12,10 @@ import threading
 import time
 from collections import deque
 from itertools import islice
+from typing import Generic, TypeVar
 
 from django.db import DataError, IntegrityError, connections, router
+from django.db.models import Model
 
 from accounts.models import SessionEvent
 
@@ -28,10 +30,15 @@ _AGAIN_SECONDS = 1.0
 _EXIT_SECONDS = 2.0
 
 
-class Journal:
-    """The queue of one process, and its writer. `room` is how many events may wait."""
+Row = TypeVar("Row", bound=Model)
 
-    def __init__(self, *, room: int = ROOM) -> None:
+
+class RowJournal(Generic[Row]):
+    """The queue of one process for rows of one model, and its writer. `room` is how many may wait."""
+
+    def __init__(self, model: type[Row], *, room: int = ROOM) -> None:
+        self._model = model
+        self._what = str(model._meta.verbose_name_plural)
         self._room = room
         self.start_over()
 
@@ -39,23 +46,23 @@ class Journal:
         """Begin with nothing, as a child process does: the thread and what it had to write are its parent's."""
         self._changed = threading.Condition()
         self._hurry = threading.Event()
-        self._waiting: deque[SessionEvent] = deque()
+        self._waiting: deque[Row] = deque()
         self._writer: threading.Thread | None = None
         self._is_failing = False
         self._dropped = 0
 
-    def add(self, event: SessionEvent) -> None:
+    def add(self, row: Row) -> None:
         """Have it written at some time soon. Never waits for the database, and never raises."""
         with self._changed:
             has_room = len(self._waiting) < self._room
             if has_room:
-                self._waiting.append(event)
+                self._waiting.append(row)
                 self._wake_writer()
             else:
                 self._dropped += 1
             is_first_drop = not has_room and self._dropped == 1
         if is_first_drop:
-            logger.warning("%s session events wait to be written: what happens now is in the log alone", self._room)
+            logger.warning("%s %s wait to be written: what happens now is in the log alone", self._room, self._what)
 
     def finish(self, seconds: float) -> bool:
         """Write what waits, and let the writer go, with its connection. Says whether all was written in that time."""
@@ -72,7 +79,7 @@ class Journal:
             self._changed.notify_all()
             return
         self._hurry.clear()
-        self._writer = threading.Thread(target=self._run, name="session-events", daemon=True)
+        self._writer = threading.Thread(target=self._run, name=self._what.replace(" ", "-"), daemon=True)
         try:
             self._writer.start()
         except RuntimeError:
@@ -80,14 +87,18 @@ class Journal:
             self._writer = None
 
     def _run(self) -> None:
-        database = router.db_for_write(SessionEvent)
+        database = router.db_for_write(self._model)
         try:
             while batch := self._next_batch():
                 self._write(batch, database)
         finally:
             connections[database].close()
 
-    def _next_batch(self) -> list[SessionEvent]:
+    def insert(self, batch: list[Row], database: str) -> None:
+        """Write a batch."""
+        self._model._default_manager.using(database).bulk_create(batch)
+
+    def _next_batch(self) -> list[Row]:
         """What is to be written next; nothing where the writer may go."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._hurry.is_set(), _IDLE_SECONDS)
@@ -99,15 +110,15 @@ class Journal:
         with self._changed:
             return list(islice(self._waiting, _BATCH))
 
-    def _write(self, batch: list[SessionEvent], database: str) -> None:
+    def _write(self, batch: list[Row], database: str) -> None:
         """Write a batch and take it off the queue; or leave it there, where another time may do."""
         try:
-            SessionEvent.objects.using(database).bulk_create(batch)
+            self.insert(batch, database)
         except (DataError, IntegrityError) as error:
-            logger.error("%s session events were no use to the database: %s", len(batch), type(error).__name__)
+            logger.error("%s %s were no use to the database: %s", len(batch), self._what, type(error).__name__)
         except Exception as error:  # whatever it is, nobody else will come back to this queue
             if not self._is_failing:
-                logger.error("session events cannot be written at present: %s", type(error).__name__)
+                logger.error("%s cannot be written at present: %s", self._what, type(error).__name__)
             self._is_failing = True
             connections[database].close()
             time.sleep(_AGAIN_SECONDS)
@@ -117,12 +128,23 @@ class Journal:
                 self._waiting.popleft()
             dropped, self._dropped = (self._dropped, 0) if not self._waiting else (0, self._dropped)
         if self._is_failing or dropped:
-            logger.info("session events are written again; %s were dropped", dropped)
+            logger.info("%s are written again; %s were dropped", self._what, dropped)
         self._is_failing = False
 
 
-journal = Journal()
+class Journal(RowJournal[SessionEvent]):
+    """For what happens to sessions."""
 
-# A child has none of its parent's threads, and must not write the same events a second time.
-os.register_at_fork(after_in_child=journal.start_over)
-atexit.register(journal.finish, _EXIT_SECONDS)
+    def __init__(self, *, room: int = ROOM) -> None:
+        super().__init__(SessionEvent, room=room)
+
+
+def keep_as_long_as_the_process(journal: RowJournal[Row]) -> None:
+    """What waits at the end of the process is written."""
+    # A child has none of its parent's threads, and must not write the same rows a second time.
+    os.register_at_fork(after_in_child=journal.start_over)
+    atexit.register(journal.finish, _EXIT_SECONDS)
+
+
+journal = Journal()
+keep_as_long_as_the_process(journal)

@@ -10,9 +10,12 @@ from requests import RequestException
 from accounts.answers import answer_api_error, answer_sign_in_required
 from accounts.api import ApiClient, ApiRequest
 from accounts.browser import BrowserSession
+from accounts.conf import conf
 from accounts.cookies import delete_cookies, write_cookies
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
 from accounts.exchange import begin_exchange
+from accounts.trace import begin_trace
+from accounts.traces import finish_trace
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +42,9 @@ class ApiSessionMiddleware:
     def __call__(self, request: ApiRequest) -> HttpResponseBase:
         request.api_session = BrowserSession(request)
         request.api = ApiClient(request.api_session)
-        response = self.get_response(request)
-        return hand_over(request, response)
+        request.trace = begin_trace(str(request.method), request.path) if conf.traces else None
+        response = hand_over(request, self.get_response(request))
+        return response if request.trace is None else finish_trace(request.trace, response)
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
         """The answer to what a view could not deal with: nobody's fault but the session's or the API's."""

@@ -28,6 +28,7 @@ from accounts.models import EndReason, Kind, SessionRecord, Trigger
 from accounts.records import drop_broken_connection, in_open_transaction, records_reachable, refuse_open_transaction
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
+from accounts.trace import StepKind, add_step
 
 logger = logging.getLogger(__name__)
 
@@ -74,14 +75,16 @@ def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patie
             wait_seconds=conf.lease_seconds + LEASE_MARGIN_SECONDS + conf.attempt_seconds if patient else 0.0,
         )
     except NoResult as no_result:
-        time_follower(time.monotonic() - started, where="process")
+        _waited(started, where="process")
         raise _share_failure(no_result.error) from no_result
     if not mine:
-        time_follower(time.monotonic() - started, where="process")
-    if mine or rotated.record is None:
-        return rotated
-    # The other thread adopted by what its own browser presented; this one is judged by its own.
-    return _adopt(rotated.record, session, presented)
+        _waited(started, where="process")
+        if rotated.record is not None:
+            # The other thread adopted by what its own browser presented; this one is judged by its own.
+            rotated = _adopt(rotated.record, session, presented)
+    if rotated.means is Means.ADOPTED or (rotated.means is Means.MINTED and not mine):
+        add_step(StepKind.ADOPTED, generation=rotated.session.generation)
+    return rotated
 
 
 def check_in(session: ApiSession, presented: Presented) -> ApiSession:
@@ -138,8 +141,7 @@ def _rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, pati
     # waits for the one who did. So nobody waits longer than one lease and one attempt.
     claim_until = time.monotonic() + conf.lease_seconds + LEASE_MARGIN_SECONDS
     give_up_at = claim_until + conf.attempt_seconds if patient else 0.0
-    pause = FIRST_PAUSE_SECONDS
-    started = time.monotonic()
+    pause, waiting_since = FIRST_PAUSE_SECONDS, None
     while True:
         # From before the claim: a thread that is suspended right after it must not take the lease for a fresh one.
         ends_at = time.monotonic() + conf.attempt_seconds
@@ -149,9 +151,11 @@ def _rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, pati
             )
         rotated = _spend(session, presented, owner, ends_at, trigger) if claimed else _join(session, presented)
         if rotated is not None:
-            if pause > FIRST_PAUSE_SECONDS:
-                time_follower(time.monotonic() - started, where="elsewhere")
+            if waiting_since is not None:
+                _waited(waiting_since, where="elsewhere")
             return rotated
+        if waiting_since is None:
+            waiting_since = time.monotonic()
         if time.monotonic() >= give_up_at:
             raise ApiUnavailable("another request is still rotating this session")
         time.sleep(pause)
@@ -172,6 +176,7 @@ def _join(session: ApiSession, presented: Presented) -> Rotated | None:
             return adopted
     if record.retry_in():
         # Those who wait on a failing API fail together, and at once.
+        add_step(StepKind.PAUSE)
         raise ApiUnavailable("the last refresh got no usable answer", retry_after=record.retry_in())
     return None
 
@@ -198,6 +203,7 @@ def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float
         return _keep(minted, session, presented, owner, trigger=trigger, seconds=seconds)
     if isinstance(outcome, StillValid):
         _release(session.id, owner)
+        add_step(StepKind.STILL_VALID)
         return Rotated(session, Means.STILL_VALID)
     if isinstance(outcome, Refused):
         return _refused(session, presented, owner)
@@ -290,6 +296,12 @@ def _tell(
         address=presented.address,
         why=why,
     )
+
+
+def _waited(since: float, *, where: str) -> None:
+    """This request waited for another one's rotation, since `since` (time.monotonic())."""
+    time_follower(time.monotonic() - since, where=where)
+    add_step(StepKind.WAITED, since=since)
 
 
 def _share_failure(error: BaseException | None) -> ApiUnavailable | SessionEnded:

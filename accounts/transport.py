@@ -22,6 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
 from accounts.exchange import current_exchange
+from accounts.trace import add_call
 
 _POOL_CONNECTIONS = 100
 _LARGEST_AUTH_ANSWER_BYTES = 1024 * 1024
@@ -104,10 +105,12 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     url = call.path if "://" in call.path else conf.base_url + call.path
     request = _prepare(call.method, url, headers=call.headers, address=address, data=call.form, json=call.json)
     adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1)
+    started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
         try:
             response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
             body = response.raw.read(_LARGEST_AUTH_ANSWER_BYTES, decode_content=True)
+            status = response.status_code
         except (
             Exception
         ) as error:  # urllib3, requests, ssl and socket each have a tree of their own; the verdict is one
@@ -116,6 +119,7 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
             raise AnswerLost(type(error).__name__) from error
         finally:
             adapter.close()
+            add_call(request.method, request.path_url, status=status, since=started)
     answer = ApiAnswer(
         status=response.status_code,
         headers={name.lower(): value for name, value in response.headers.items()},

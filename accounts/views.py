@@ -24,6 +24,7 @@ from accounts.provider_views import login_at_provider, signed_out_page, signs_in
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 from accounts.sign_in import sign_in, sign_out
+from accounts.trace import StepKind, add_step
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def update_session(request: ApiRequest) -> HttpResponse:
     except (CannotOpen, SignInRequired) as error:
         logger.info("a hand-off was refused: %s", str(error) or "it does not open, or is too old")
         count_refused_hand_off()
+        add_step(StepKind.HAND_OFF_REFUSED)
         request.api_session.leave_cookie()
         detail = "This is no hand-off for the session of this browser, or it is too old."
         return JsonResponse({"detail": detail}, status=400, headers={"Cache-Control": "private, no-store"})

@@ -5,6 +5,7 @@ server, or a SECRET_KEY in the environment, means production: there nothing has 
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import environ
@@ -38,6 +39,8 @@ def required_in_production(name: str, development: str) -> str:
 # --- Development or production ---------------------------------------------------------------------------------------
 ON_COMMAND_LINE = Path(sys.argv[0]).name == "manage.py"
 DEBUG = env.bool("DEBUG", default=ON_COMMAND_LINE and "SECRET_KEY" not in env)
+# A panel for each page, in DEBUG alone, and where the package is installed.
+DEBUG_TOOLBAR = DEBUG and env.bool("DEBUG_TOOLBAR", default=False) and find_spec("debug_toolbar") is not None
 SECRET_KEY = required_in_production("SECRET_KEY", "development-only-" + "0" * 50)
 SECRET_KEY_FALLBACKS = secrets("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = [
@@ -66,6 +69,9 @@ OAUTH_AUTHORIZATION_ENDPOINT = env.str("OAUTH_AUTHORIZATION_ENDPOINT", default="
 OAUTH_TOKEN_ENDPOINT = env.str("OAUTH_TOKEN_ENDPOINT", default="")
 OAUTH_REVOCATION_ENDPOINT = env.str("OAUTH_REVOCATION_ENDPOINT", default="")
 OAUTH_JWKS_URI = env.str("OAUTH_JWKS_URI", default="")
+
+# Records what happens in each request, to be drawn at /protected/exchange/. For developers: it costs a write a request.
+API_TRACE = env.bool("API_TRACE", default=DEBUG_TOOLBAR)
 
 API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
@@ -200,6 +206,17 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.reporting.SecretsFilter"
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 METRICS_TOKEN = as_it_stands("METRICS_TOKEN")
 METRICS_ALLOW = env.list("METRICS_ALLOW", default=[])
+
+# --- The debug toolbar ------------------------------------------------------------------------------------------------
+if DEBUG_TOOLBAR:
+    INSTALLED_APPS.append("debug_toolbar")
+    # Around what it draws, the cookie of the answer included.
+    MIDDLEWARE.insert(
+        MIDDLEWARE.index("accounts.middleware.ApiSessionMiddleware"), "debug_toolbar.middleware.DebugToolbarMiddleware"
+    )
+    INTERNAL_IPS = ["127.0.0.1", "::1"]
+    # Most of its own panels show cookies, headers or SQL, and sealed sessions among them.
+    DEBUG_TOOLBAR_PANELS = ["accounts.debug_panel.ExchangePanel", "debug_toolbar.panels.timer.TimerPanel"]
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
 LOGGING = {

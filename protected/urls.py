@@ -1,6 +1,6 @@
 from django.urls import path
 
-from protected import proxy, streams, views
+from protected import exchange, proxy, streams, views
 
 app_name = "protected"
 urlpatterns = [
@@ -9,5 +9,7 @@ urlpatterns = [
     path("events/", streams.events, name="events"),
     path("download/", streams.download, name="download"),
     path("script/", views.script, name="script"),
+    path("exchange/", exchange.page, name="exchange"),
+    path("exchange/events/", exchange.events, name="exchange-events"),
     path("api/<path:path>", proxy.api, name="api"),
 ]

@@ -5,6 +5,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.api import ApiRequest
+from accounts.conf import conf
 from protected.tables import as_table
 
 
@@ -26,5 +27,6 @@ def dashboard(request: ApiRequest) -> HttpResponse:
         "user": session.user,
         "generation": session.generation,
         "access_seconds_left": session.tokens.access_seconds_left(),
+        "traced": conf.traces,
     }
     return render(request, "protected/dashboard.html", context)
