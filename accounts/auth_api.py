@@ -29,6 +29,7 @@ def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
     return dialect.read_sign_in(_ask(dialect.sign_in(username, password), address), username)
 
 
+@calls_are(StepKind.SIGN_IN)
 def request_tokens(
     dialect: OAuth2Dialect, code: str, *, redirect_uri: str, code_verifier: str, nonce: str, address: str
 ) -> SignedIn:
