@@ -6,6 +6,9 @@ import shutil
 import tempfile
 from typing import Any
 
+# Sessions with large tokens take several cookies, up to 16 KB, and all cookies are one header line. The default is 8190.
+limit_request_field_size = 32 * 1024
+
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # Where the workers put their counts together, so that /metrics tells of all of them, whichever answers.
     _folder = tempfile.mkdtemp(prefix="metrics-")

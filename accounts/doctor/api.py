@@ -4,11 +4,11 @@ import json
 import secrets
 import time
 
-from accounts.auth_api import request_sign_in
+from accounts.auth_api import request_revocation, request_sign_in
 from accounts.conf import conf
 from accounts.dialects import current_dialect
-from accounts.dialects.base import Dialect, Refreshed, Refused, StillValid
-from accounts.doctor.api_calls import ITS_WORDS, JSON, call, refresh_once, revoke, takes_passwords
+from accounts.dialects.base import Dialect, PasswordDialect, Refreshed, Refused, StillValid
+from accounts.doctor.api_calls import ITS_WORDS, JSON, call, refresh_once
 from accounts.doctor.clocks import describe_difference, difference_from_date
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, unknown, warning, worst
 from accounts.doctor.network import TROUBLE, ask, examine_server, origin_of, trust_of_the_api
@@ -76,29 +76,28 @@ def _clock(date: str | None, sent_at: float, received_at: float) -> Finding:
 
 def _speak(dialect: Dialect) -> Findings:
     """What nobody can be signed in with has to be refused, in the words of the dialect."""
-    if takes_passwords(dialect):
+    if isinstance(dialect, PasswordDialect):
         yield _refused_sign_in(dialect)
     else:
         yield unknown("api.sign-in", "Users sign in at the provider's own page, so no sign-in was tried.")
     yield _refused_refresh()
 
 
-def _refused_sign_in(dialect: Dialect) -> Finding:
+def _refused_sign_in(dialect: PasswordDialect) -> Finding:
     name = "api.sign-in"
     try:
         signed_in = request_sign_in(
             f"doctor-{secrets.token_hex(8)}@doctor.invalid", secrets.token_urlsafe(), address=""
         )
     except CredentialsRefused as refused:
-        path = dialect.sign_in("", "").path if hasattr(dialect, "sign_in") else ""
-        if _says_so_everywhere(refused.message, path):
+        if _says_so_everywhere(refused.message, dialect.sign_in("", "").path):
             found = f"A sign-in is answered with {refused.message!r}, and so is a path that cannot be there."
             return warning(name, found, ITS_WORDS)
         return ok(name, f"A made-up name and password are refused, in the API's own words: {refused.message!r}")
     except ApiError as error:
         found = f"A sign-in with a made-up name and password should be refused in the words of {conf.dialect!r}, "
         return problem(name, f"{found}and it is not: {error}.", ITS_WORDS)
-    revoke(signed_in.tokens)
+    request_revocation(signed_in.tokens, address="")
     return problem(name, "The API signs in a made-up name with a made-up password.", "Do not go live with this API.")
 
 

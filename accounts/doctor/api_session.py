@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass, field
 
-from accounts.auth_api import request_sign_in
+from accounts.auth_api import request_revocation, request_sign_in
 from accounts.conf import conf
 from accounts.cookies import LARGEST_SESSION_BYTES, WARN_FROM_BYTES, cut
 from accounts.dialects import current_dialect
-from accounts.dialects.base import Dialect, Refreshed, RefreshOutcome, Refused, SignedIn, StillValid, Unknown
-from accounts.doctor.api_calls import ITS_WORDS, call, refresh_once, revoke, takes_passwords
+from accounts.dialects.base import (
+    Dialect,
+    PasswordDialect,
+    Refreshed,
+    RefreshOutcome,
+    Refused,
+    SignedIn,
+    StillValid,
+    Unknown,
+)
+from accounts.doctor.api_calls import ITS_WORDS, call, refresh_once
 from accounts.doctor.findings import Finding, Findings, ok, problem, unknown, warning
 from accounts.exceptions import ApiError, CredentialsRefused
 from accounts.session import ApiSession
@@ -25,7 +34,7 @@ class Credentials:
 def examine_api_session(path: str, credentials: Credentials) -> Findings:
     """Sign in, call, refresh where that is allowed, revoke."""
     dialect = current_dialect()
-    if not takes_passwords(dialect):
+    if not isinstance(dialect, PasswordDialect):
         yield unknown("api.session", "Users sign in at the provider's own page, so nobody was signed in here.")
         return
     try:
@@ -97,12 +106,12 @@ def _first_refresh(outcome: RefreshOutcome) -> Finding:
 
 def _revocation(tokens: TokenPair) -> Finding:
     name = "api.revocation"
-    revoke(tokens)
+    request_revocation(tokens, address="")
     outcome = refresh_once(tokens)
     if isinstance(outcome, Refused):
         return ok(name, "The sign-in is over at the API too: its refresh token is refused now.")
     if isinstance(outcome, Refreshed):
-        revoke(outcome.tokens)
+        request_revocation(outcome.tokens, address="")
         found = "The refresh token still works after its revocation: signing out here does not end the sign-in there."
         return warning(name, found, "Give the API a call that revokes, if it can have one.")
     why = outcome.why if isinstance(outcome, Unknown) else "the access token is still valid"

@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 import pytest
 from pytest_django import Settings
 
+from accounts.calls import ApiAnswer, ApiCall
 from accounts.cookies import LARGEST_SESSION_BYTES, WARN_FROM_BYTES
+from accounts.dialects.base import Dialect, RefreshOutcome
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.doctor.api import examine_api
 from accounts.doctor.api_session import Credentials, examine_api_session
@@ -37,10 +39,19 @@ class ElsewhereDialect(TokenPairDialect):
         return replace(super().sign_in(username, password), path="/auth/sign-in")
 
 
-class RedirectDialect(TokenPairDialect):
-    """Its users sign in at a provider's page."""
+class RedirectDialect(Dialect):
+    """Its users sign in at a provider's page; all else is as at the demo API."""
 
-    signs_in_by_redirect = True
+    refreshes_early = replay_is_safe = False
+
+    def refresh(self, tokens: TokenPair) -> ApiCall:
+        return TokenPairDialect().refresh(tokens)
+
+    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
+        return TokenPairDialect().read_refresh(answer, tokens)
+
+    def revoke(self, tokens: TokenPair) -> ApiCall | None:
+        return TokenPairDialect().revoke(tokens)
 
 
 class EarlyDialect(TokenPairDialect):
@@ -63,7 +74,7 @@ def by_name(findings: Findings) -> dict[str, Finding]:
     return {finding.name.removeprefix("api."): finding for finding in findings}
 
 
-def dialect(kind: type[TokenPairDialect]) -> str:
+def dialect(kind: type[Dialect]) -> str:
     return f"{__name__}.{kind.__name__}"
 
 
