@@ -79,24 +79,24 @@ def check_oauth(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     if (conf.oauth_issuer or _needs_issuer()) and _address(conf.oauth_issuer) is None:
         messages.append(
             Error(
-                f"OAUTH_ISSUER is {conf.oauth_issuer!r}, which is no issuer.",
+                "OAUTH_ISSUER is no issuer.",
                 hint=(
-                    "It looks like https://login.example.com/realms/main: no query, no fragment. Only with "
+                    "It looks like https://login.example.com/realms/main: no user, no query, no fragment. Only with "
                     "OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT set, and no openid in OAUTH_SCOPE, it may "
                     "be left out."
                 ),
                 id="accounts.E013",
             )
         )
-    for name, url in conf.oauth_endpoints.items():
-        if _address(url, may_have_query=True) is None:
-            messages.append(
-                Error(
-                    f"The provider's {name} is {url!r}, which is no address.",
-                    hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it to the discovery document.",
-                    id="accounts.E014",
-                )
-            )
+    messages += [
+        Error(
+            f"The provider's {name} is no address.",
+            hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it to the discovery document.",
+            id="accounts.E014",
+        )
+        for name, url in conf.oauth_endpoints.items()
+        if _address(url, may_have_query=True) is None
+    ]
     if conf.oauth_client_auth not in ("", "client_secret_basic", "client_secret_post"):
         messages.append(
             Error(
@@ -105,7 +105,7 @@ def check_oauth(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
                 id="accounts.E015",
             )
         )
-    if conf.cookie_samesite == "Strict":
+    if conf.cookie_samesite == "Strict" and not isinstance(_dialect(), PasswordDialect):
         messages.append(
             Error(
                 "API_SESSION_COOKIE_SAMESITE is Strict, and people come back from the provider, which is another site.",
@@ -263,9 +263,11 @@ def _is_in_the_clear(url: SplitResult | None) -> bool:
 
 
 def _needs_issuer() -> bool:
-    return len(conf.oauth_endpoints.keys() & {"authorization_endpoint", "token_endpoint"}) < 2 or (
-        "openid" in conf.oauth_scope.split()
-    )
+    """Whether something can be learned only from the issuer: endpoints, or who signs ID tokens."""
+    if isinstance(_dialect(), OAuth2PasswordDialect):
+        return "token_endpoint" not in conf.oauth_endpoints
+    known = {"authorization_endpoint", "token_endpoint"} <= conf.oauth_endpoints.keys()
+    return not known or "openid" in conf.oauth_scope.split()
 
 
 def _dialect() -> object:

@@ -51,8 +51,8 @@ def current_provider() -> Provider:
     Raises ApiUnavailable, or ApiMisbehaved where the document is none or another issuer's.
     """
     configured = conf.oauth_endpoints
-    # Who names both of these has a provider without discovery.
-    needs_none = {"authorization_endpoint", "token_endpoint"} <= configured.keys()
+    # Who names both of these has a provider without discovery; the password grant needs but one of them.
+    needs_none = "token_endpoint" in configured and ("authorization_endpoint" in configured or not conf.oauth_issuer)
     document = {} if needs_none else _discovery(conf.oauth_issuer).get()
     named = {**document, **configured}
     endpoints = {
@@ -66,8 +66,8 @@ def current_provider() -> Provider:
             "jwks_uri",
         )
     }
-    if not (endpoints["authorization_endpoint"] and endpoints["token_endpoint"]):
-        raise ApiMisbehaved("the provider's discovery document names no authorization or no token endpoint")
+    if not endpoints["token_endpoint"]:
+        raise ApiMisbehaved("the provider's discovery document names no token endpoint")
     methods = document.get("token_endpoint_auth_methods_supported")
     return Provider(
         issuer=conf.oauth_issuer,
@@ -119,10 +119,11 @@ def _endpoint(document: dict[str, Any], name: str) -> str:
     if not url:
         return ""
     try:
-        scheme = urlsplit(str(url)).scheme
+        parts = urlsplit(str(url))
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        scheme = ""
-    if scheme not in ("http", "https") or (scheme == "http" and conf.oauth_issuer.startswith("https:")):
+        usable = False
+    if not usable or (parts.scheme == "http" and conf.oauth_issuer.startswith("https:")):
         raise ApiMisbehaved(f"the provider's {name} is no https address")
     return str(url)
 
@@ -139,9 +140,12 @@ class _Document:
     def get(self, *, fresh: bool = False) -> dict[str, Any]:
         """The document; a `fresh` one is a few seconds old at most. Raises ApiUnavailable or ApiMisbehaved.
 
-        One thread fetches and the others wait for what it gets. While the provider is away, an old document will do.
+        One thread fetches. The others wait for what it gets only where there is no old document: that one will do, as
+        it does while the provider is away.
         """
-        with self._lock:
+        if not self._lock.acquire(blocking=fresh or self._value is None):
+            return self._value or {}
+        try:
             now = time.monotonic()
             if self._value is not None and now - self._fetched_at < (PAUSE_SECONDS if fresh else KEEP_SECONDS):
                 return self._value
@@ -156,6 +160,8 @@ class _Document:
                 if self._value is None or fresh:
                     raise
             return self._value
+        finally:
+            self._lock.release()
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,7 +3,7 @@
 import logging
 from urllib.parse import urlencode, urlsplit
 
-from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -16,7 +16,7 @@ from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
-from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused
+from accounts.exceptions import RETRY_AFTER_SECONDS, ApiError, ApiUnavailable, CredentialsRefused
 from accounts.sign_in import begin_sign_in_at_provider, finish_sign_in_at_provider
 from accounts.sign_out_hint import forget_id_token, read_id_token, remember_id_token
 from accounts.text import clean_text
@@ -68,12 +68,12 @@ def login_at_provider(request: ApiRequest) -> HttpResponse:
 @require_GET
 def callback(request: ApiRequest) -> HttpResponse:
     """The redirect URI of `oauth2`: back from the provider, with a code or with an error (RFC 6749 section 4.1.2)."""
-    dialect = _dialect()
-    asked = AuthorizationRequest.read(request.COOKIES, request.GET.get("state", ""))
+    dialect, query = _dialect(), _take_query(request)
+    asked = AuthorizationRequest.read(request.COOKIES, query.get("state", ""))
     if asked is None:
         # Nothing that the address says counts: anybody can have made it up.
         return _sign_in_failed(request, UNKNOWN_SIGN_IN, status=400)
-    response = _finish_sign_in(request, dialect, asked)
+    response = _finish_sign_in(request, dialect, asked, query)
     asked.forget(response)
     return response
 
@@ -93,6 +93,7 @@ def signed_out_page(request: ApiRequest) -> HttpResponse:
 @require_GET
 def logout_at_provider(request: ApiRequest) -> HttpResponse:
     """Send a browser that is signed out here to the provider's sign-out, from where it comes back to the home page."""
+    _dialect()
     if request.api_session.is_living():
         # No link from elsewhere signs anybody out.
         return HttpResponseRedirect("/")
@@ -107,59 +108,80 @@ def signs_in_at_provider() -> bool:
 
 
 def _provider_page(request: ApiRequest, wanted: str, *, error: str = "", status: int = 200) -> HttpResponse:
-    provider = urlsplit(conf.oauth_issuer or conf.oauth_endpoints.get("authorization_endpoint", ""))
+    addresses = [conf.oauth_issuer, conf.oauth_endpoints.get("authorization_endpoint", "")]
+    provider = urlsplit(next(filter(None, addresses), ""))
     context = {"next": wanted, "ended": "ended" in request.GET, "provider": provider.hostname, "error": error}
     response = render(request, "accounts/login_at_provider.html", context, status=status)
     # The button's answer leads to the provider, and from there perhaps to others: a browser that follows them checks
     # each against the policy of the page that holds the form.
-    schemes = ["https:", f"{provider.scheme}://{provider.netloc}"] if provider.scheme == "http" else ["https:"]
-    response._csp_update = {"form-action": schemes}  # type: ignore[attr-defined]  # what django-csp's decorator sets
+    in_the_clear = [urlsplit(address) for address in addresses if address.startswith("http:")]
+    targets = ["https:", *(f"http://{address.netloc}" for address in in_the_clear)]
+    response._csp_update = {"form-action": targets}  # type: ignore[attr-defined]  # what django-csp's decorator sets
     return response
 
 
-def _finish_sign_in(request: ApiRequest, dialect: OAuth2Dialect, asked: AuthorizationRequest) -> HttpResponse:
+def _take_query(request: ApiRequest) -> QueryDict:
+    """What the browser brought. It is taken off the request: error reports show addresses, and this one has a code."""
+    query, request.GET = request.GET, QueryDict()
+    for name in ("QUERY_STRING", "REQUEST_URI", "RAW_URI"):
+        if name in request.META:
+            request.META[name] = request.META[name].partition("?")[0] if name != "QUERY_STRING" else ""
+    return query
+
+
+def _finish_sign_in(
+    request: ApiRequest, dialect: OAuth2Dialect, asked: AuthorizationRequest, query: QueryDict
+) -> HttpResponse:
     """On to where the visitor wanted to go; or a page that says what went wrong, and how to try again."""
-    code = request.GET.get("code", "")
+    code, issuer = query.get("code", ""), query.get("iss")
     try:
-        if "error" in request.GET or not code:
-            return _refused_by_provider(request, asked)
-        signed_in = finish_sign_in_at_provider(request, dialect, asked, code=code, issuer=request.GET.get("iss"))
+        if "error" in query or not code:
+            if issuer is not None:
+                dialect.check_issuer(issuer)
+            return _refused_by_provider(request, asked, query)
+        signed_in = finish_sign_in_at_provider(request, dialect, asked, code=code, issuer=issuer)
     except CredentialsRefused as refused:
         return _sign_in_failed(request, refused.message, status=400, wanted=asked.next)
     except ApiUnavailable as error:
-        response = _sign_in_failed(request, PROVIDER_AWAY, status=503, wanted=asked.next)
-        response["Retry-After"] = str(error.retry_after)
-        return response
+        return _sign_in_failed(request, PROVIDER_AWAY, status=503, wanted=asked.next, retry_after=error.retry_after)
     except ApiError as error:
         logger.error("sign-in: %s", error)
         return _sign_in_failed(request, PROVIDER_UNUSABLE, status=502, wanted=asked.next)
     response = HttpResponseRedirect(next_page(request, asked.next))
-    left = signed_in.tokens.refresh_seconds_left()
-    remember_id_token(response, signed_in.id_token, max_age=None if left is None else max(int(left), 1))
+    remember_id_token(response, signed_in.id_token)
     return response
 
 
-def _refused_by_provider(request: ApiRequest, asked: AuthorizationRequest) -> HttpResponse:
+def _refused_by_provider(request: ApiRequest, asked: AuthorizationRequest, query: QueryDict) -> HttpResponse:
     """The page for an error that the provider sent back with the browser (RFC 6749 section 4.1.2.1)."""
-    error = clean_text(request.GET.get("error"), 100)
+    error = clean_text(query.get("error"), 100)
     detail, status = PROVIDER_ERRORS.get(error, (PROVIDER_UNUSABLE, 502))
     logger.log(
         logging.ERROR if status == 502 else logging.INFO, "the provider refused a sign-in: %r", error or "no code"
     )
-    words = clean_text(request.GET.get("error_description"), 300)
+    words = clean_text(query.get("error_description"), 300)
     return _sign_in_failed(request, detail, status=status, wanted=asked.next, words=words)
 
 
 def _sign_in_failed(
-    request: ApiRequest, detail: str, *, status: int, wanted: str = "", words: str = ""
+    request: ApiRequest,
+    detail: str,
+    *,
+    status: int,
+    wanted: str = "",
+    words: str = "",
+    retry_after: int = RETRY_AFTER_SECONDS,
 ) -> HttpResponse:
-    """What went wrong, with a way to try again. `words` are the provider's own."""
-    if status == 400 and request.api_session.is_living():
+    """What went wrong, with a way to try again. `words` are the provider's own; `retry_after` counts with a 503."""
+    if status in (400, 403) and request.api_session.is_living():
         # Another tab was quicker, or the way back led here once more.
         return HttpResponseRedirect(next_page(request, wanted))
     login = reverse("accounts:login") + (f"?{urlencode({'next': wanted})}" if wanted else "")
     context = {"detail": detail, "words": words, "login": login}
-    return render(request, "accounts/sign_in_failed.html", context, status=status)
+    response = render(request, "accounts/sign_in_failed.html", context, status=status)
+    if status == 503:
+        response["Retry-After"] = str(retry_after)
+    return response
 
 
 def _sign_out_url(request: ApiRequest, id_token: str) -> str | None:

@@ -37,10 +37,9 @@ def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
 
 def begin_sign_in_at_provider(request: ApiRequest, dialect: OAuth2Dialect, next_page: str) -> HttpResponse:
     """Send the browser to the provider, with what it has to bring back. Raises ApiUnavailable or ApiMisbehaved."""
-    redirect_uri = request.build_absolute_uri(reverse("accounts:callback"))
-    asked = AuthorizationRequest.begin(redirect_uri=redirect_uri, next=next_page)
+    asked = AuthorizationRequest.begin(next_page)
     url = dialect.authorization_url(
-        redirect_uri=redirect_uri, state=asked.state, nonce=asked.nonce, code_verifier=asked.code_verifier
+        redirect_uri=_redirect_uri(request), state=asked.state, nonce=asked.nonce, code_verifier=asked.code_verifier
     )
     response = HttpResponseRedirect(url, headers={"Cache-Control": "private, no-store"})
     asked.remember(response, presented=request.COOKIES)
@@ -58,13 +57,18 @@ def finish_sign_in_at_provider(
     signed_in = request_tokens(
         dialect,
         code,
-        redirect_uri=asked.redirect_uri,
+        redirect_uri=_redirect_uri(request),
         code_verifier=asked.code_verifier,
         nonce=asked.nonce,
         address=request.api_session.address,
     )
     _begin(request, signed_in)
     return signed_in
+
+
+def _redirect_uri(request: ApiRequest) -> str:
+    """The callback as this browser sees it: the cookie of a sign-in comes back to no other host."""
+    return request.build_absolute_uri(reverse("accounts:callback"))
 
 
 def _begin(request: ApiRequest, signed_in: SignedIn) -> ApiSession:

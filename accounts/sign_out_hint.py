@@ -13,13 +13,15 @@ from accounts.conf import conf
 from accounts.sealing import CannotOpen, Purpose, open_sealed, seal
 
 _LARGEST_COOKIE_BYTES = 4096 - 200
+# As sessions do, it outlives the browser. How long the session will last nobody knows: rotation carries it on.
+_KEEP_SECONDS = 30 * 24 * 3600
 
 
-def remember_id_token(response: HttpResponseBase, id_token: str, *, max_age: int | None) -> None:
-    """Set the cookie for `max_age` seconds, None for as long as the browser runs. One that is too large is left out."""
+def remember_id_token(response: HttpResponseBase, id_token: str) -> None:
+    """Set the cookie. A token that is too large for one is left out: then the provider asks its user."""
     text = seal(Purpose.SIGN_OUT_HINT, id_token.encode())
     if id_token and len(text) <= _LARGEST_COOKIE_BYTES:
-        _set(response, text, max_age)
+        _set(response, text, _KEEP_SECONDS)
     else:
         forget_id_token(response)
 
@@ -41,7 +43,7 @@ def _name() -> str:
     return f"{conf.cookie_name.removeprefix('__Host-').removeprefix('__Secure-')}-id-token"
 
 
-def _set(response: HttpResponseBase, value: str, max_age: int | None) -> None:
+def _set(response: HttpResponseBase, value: str, max_age: int) -> None:
     response.set_cookie(
         _name(),
         value,

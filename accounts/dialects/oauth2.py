@@ -62,7 +62,10 @@ class OAuth2Dialect(Dialect):
         }
         if _is_openid():
             parameters["nonce"] = nonce
-        return _with_query(current_provider().authorization_endpoint, parameters)
+        url = current_provider().authorization_endpoint
+        if not url:
+            raise ApiMisbehaved("the provider's discovery document names no authorization endpoint")
+        return _with_query(url, parameters)
 
     def check_issuer(self, issuer: str | None) -> None:
         """Whether the one who sent the browser back is the one we sent it to (RFC 9207). Raises ApiMisbehaved."""
@@ -89,7 +92,7 @@ class OAuth2Dialect(Dialect):
         id_token = answer.json_object().get("id_token")
         if id_token is None and _is_openid():
             raise ApiMisbehaved("the provider sent no ID token, though the scope has openid")
-        if id_token is None:
+        if id_token is None or not _is_openid():
             return SignedIn(_user(unverified_claims(tokens.access)), tokens)
         return SignedIn(_user(_verify(str(id_token), nonce)), tokens, str(id_token))
 
@@ -246,6 +249,8 @@ def _verify(id_token: str, nonce: str) -> dict[str, Any]:
         raise ApiMisbehaved(f"the provider's ID token: {type(error).__name__}") from error
     if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
         raise ApiMisbehaved("the provider's ID token is not for this sign-in: its nonce differs")
+    if not claims["sub"]:
+        raise ApiMisbehaved("the provider's ID token names nobody")
     if claims.get("azp", conf.oauth_client_id) != conf.oauth_client_id:
         raise ApiMisbehaved("the provider's ID token was made for another client")
     return claims

@@ -17,6 +17,7 @@ from accounts.dialects.base import (
     user_from,
 )
 from accounts.exceptions import ApiMisbehaved
+from accounts.text import clean_text
 from accounts.tokens import TokenPair, receive_pair, unverified_claims
 
 
@@ -73,4 +74,6 @@ def _is_refusal(answer: ApiAnswer) -> bool:
 def _words(answer: ApiAnswer) -> str:
     """What REST framework has to say: `detail`, or the first complaint about a field."""
     complaints = [value[0] for value in answer.json_object().values() if isinstance(value, list) and value]
-    return answer.message("detail") or next((words for words in complaints if isinstance(words, str)), "")[:300]
+    return answer.message("detail") or clean_text(
+        next((words for words in complaints if isinstance(words, str)), ""), 300
+    )

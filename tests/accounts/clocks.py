@@ -9,7 +9,19 @@ from typing import Any
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from accounts import api, auth_api, browser, cookies, models, rotation, session, tokens, transport
+from accounts import (
+    api,
+    auth_api,
+    authorization,
+    browser,
+    cookies,
+    models,
+    provider,
+    rotation,
+    session,
+    tokens,
+    transport,
+)
 
 
 class Clock:
@@ -19,12 +31,17 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self._stopped_at: tuple[float, float] | None = None
+
+    def stop(self) -> None:
+        """From now on `ahead` alone moves it, however slow the machine is. No deadline passes by itself."""
+        self._stopped_at = time.time(), time.monotonic()
 
     def time(self) -> float:
-        return time.time() + self.ahead
+        return (self._stopped_at[0] if self._stopped_at else time.time()) + self.ahead
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
+        return (self._stopped_at[1] if self._stopped_at else time.monotonic()) + self.ahead
 
     def strftime(self, form: str, *arguments: str) -> str:
         """SQLite's function, for the one form in which Django asks for the present."""
@@ -33,14 +50,17 @@ class Clock:
 
 
 @contextmanager
-def movable_clock() -> Iterator[Clock]:
+def movable_clock(*, stopped: bool = False) -> Iterator[Clock]:
     """Put everything that the hand-over asks for the time on one clock that can be moved."""
     clock = Clock()
+    if stopped:
+        clock.stop()
 
     def teach(connection: Any, **_: Any) -> None:
         connection.connection.create_function("STRFTIME", -1, clock.strftime)
 
     modules: list[Any] = [api, auth_api, browser, cookies, models, rotation, session, tokens, transport]
+    modules += [authorization, provider]
     connection_created.connect(teach)
     connection.close()
     for module in modules:
