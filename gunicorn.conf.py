@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from typing import Any
 
-# Sessions with large tokens take several cookies, up to 16 KB, and all cookies are one header line. The default is 8190.
+# Large tokens take several cookies, up to 16 KB, and all of them are one header line. The default is 8190 bytes.
 limit_request_field_size = 32 * 1024
 
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

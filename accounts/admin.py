@@ -16,9 +16,11 @@ from django.utils import timezone
 
 from accounts.agents import short_browser
 from accounts.charts import OUTCOMES, count_outcomes, draw_rotations
+from accounts.drawing import draw_request
 from accounts.ending import end_session
-from accounts.models import EndReason, Kind, SessionEvent, SessionRecord, SessionRecordQuerySet
+from accounts.models import EndReason, Kind, SessionEvent, SessionRecord, SessionRecordQuerySet, TracedRequest
 from accounts.summary import MOST_COUNTED, count_active_sessions, last_hours
+from accounts.traces import KEPT_REQUESTS
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[SessionRecord]
@@ -93,7 +95,7 @@ class SessionRecordAdmin(ModelAdmin):
     actions = ("end_sessions",)
 
     class Media:
-        css = {"all": ("accounts/admin.css",)}
+        css = {"all": ("accounts/admin.css", "accounts/exchange.css")}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -158,6 +160,8 @@ class SessionRecordAdmin(ModelAdmin):
     ) -> HttpResponse:
         record: SessionRecord = kwargs["obj"]
         context.update(_timeline(record.id, request.GET.get("events", "")))
+        traced = TracedRequest.objects.of(record.id, KEPT_REQUESTS)
+        context["drawn"] = [draw_request(row, heading="h3") for row in traced]
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.action(description="End selected sessions", permissions=["end"])

@@ -5,8 +5,8 @@ from django.http import HttpRequest, HttpResponseBase
 from django.templatetags.static import static
 from django.utils.html import format_html
 
-from accounts.captions import summarize
 from accounts.drawing import draw
+from accounts.scenes import summarize
 from accounts.trace import Step, Trace
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from accounts.captions import Scene, Way, answered, highlights, milliseconds, summarize, tell
 from accounts.models import TracedRequest
+from accounts.scenes import Scene, Way, answered, highlights, milliseconds, summarize, tell
 from accounts.trace import Step
 
 _BROWSER, _DJANGO, _API = 10, 50, 90
@@ -73,7 +73,7 @@ def draw(steps: Sequence[Step]) -> SafeString:
     return render_to_string("accounts/drawing.html", {"drawing": lay_out(tell(steps))}, using="pages")
 
 
-def draw_request(traced: TracedRequest, *, is_open: bool = False) -> SafeString:
+def draw_request(traced: TracedRequest, *, is_open: bool = False, heading: str = "h2") -> SafeString:
     """A request as an item of a list: what it was, in a line, and when that is opened its drawing."""
     steps = [Step.from_json(step) for step in traced.steps]
     asked = steps[0]
@@ -87,6 +87,7 @@ def draw_request(traced: TracedRequest, *, is_open: bool = False) -> SafeString:
         "request_id": traced.request_id,
         "drawing": lay_out(tell(steps)),
         "is_open": is_open,
+        "heading": heading,
     }
     return render_to_string("accounts/drawn_request.html", context, using="pages")
 

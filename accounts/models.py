@@ -360,7 +360,8 @@ class TracedRequestQuerySet(models.QuerySet["TracedRequest"]):
 
     def of(self, session_id: UUID, count: int) -> "list[TracedRequest]":
         """The session's `count` newest requests, the newest first; each as it was written last."""
-        newest = {row.exchange: row for row in reversed(self._newest_rows(session_id)[: 2 * count])}
+        rows = list(self._newest_rows(session_id)[: 2 * count])
+        newest = {row.exchange: row for row in reversed(rows)}
         return sorted(newest.values(), key=lambda row: row.at, reverse=True)[:count]
 
     def ids_of(self, session_id: UUID, count: int) -> set[int]:

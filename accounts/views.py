@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.answers import is_script, next_page
 from accounts.api import ApiRequest
 from accounts.conf import conf
-from accounts.cookies import LARGEST_SESSION_BYTES
+from accounts.cookies import LARGEST_SESSION_BYTES, read_cookies
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, SignInRequired
 from accounts.forms import SignInForm
 from accounts.metrics import count_refused_hand_off
@@ -24,7 +24,7 @@ from accounts.provider_views import login_at_provider, signed_out_page, signs_in
 from accounts.sealing import CannotOpen
 from accounts.session import ApiSession
 from accounts.sign_in import sign_in, sign_out
-from accounts.trace import StepKind, add_step
+from accounts.trace import StepKind, add_step, trace_session
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +84,18 @@ def update_session(request: ApiRequest) -> HttpResponse:
     except (CannotOpen, SignInRequired) as error:
         logger.info("a hand-off was refused: %s", str(error) or "it does not open, or is too old")
         count_refused_hand_off()
-        add_step(StepKind.HAND_OFF_REFUSED)
+        _trace_refusal(request)
         request.api_session.leave_cookie()
         detail = "This is no hand-off for the session of this browser, or it is too old."
         return JsonResponse({"detail": detail}, status=400, headers={"Cache-Control": "private, no-store"})
     return HttpResponse(status=204)
+
+
+def _trace_refusal(request: ApiRequest) -> None:
+    """Draw it for the session of the browser that posted it, which may not have been looked at."""
+    if request.trace is not None and (session := read_cookies(request.COOKIES)) is not None:
+        trace_session(session.id)
+        add_step(StepKind.HAND_OFF_REFUSED)
 
 
 def _posted_hand_off(request: ApiRequest) -> str:

@@ -236,6 +236,26 @@ def test_a_log_level_can_be_set(site: Path) -> None:
     assert settings_of(site, **PRODUCTION, LOG_LEVEL="DEBUG")["LOGGING"]["root"]["level"] == "DEBUG"
 
 
+class TestTheDebugToolbar:
+    def test_a_developer_who_asks_for_it_gets_it_with_what_it_shows(self, site: Path) -> None:
+        settings = settings_of_manage_py(site, DEBUG_TOOLBAR="true")
+
+        assert "debug_toolbar" in settings["INSTALLED_APPS"]
+        assert settings["API_TRACE"] is True
+
+    def test_nobody_gets_it_unasked(self, site: Path) -> None:
+        settings = settings_of_manage_py(site)
+
+        assert "debug_toolbar" not in settings["INSTALLED_APPS"]
+        assert settings["API_TRACE"] is False
+
+    def test_production_never_has_it(self, site: Path) -> None:
+        settings = settings_of(site, **PRODUCTION, DEBUG_TOOLBAR="true")
+
+        assert not any("debug_toolbar" in name for name in (*settings["INSTALLED_APPS"], *settings["MIDDLEWARE"]))
+        assert (settings["DEBUG_TOOLBAR"], settings["API_TRACE"]) == (False, False)
+
+
 # --- Documents -------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.ending import end_session
-from accounts.models import EndReason, SessionEvent, SessionRecord
+from accounts.models import EndReason, SessionEvent, SessionRecord, TracedRequest
 
 # The hosts date a refresh token by their own clocks: one that is off must not end a session that the API still knows.
 _CLOCK_MARGIN = timedelta(days=1)
@@ -33,9 +33,10 @@ class Command(BaseCommand):
         long_ago = Now() - timedelta(days=keep_days)
         removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago), batch)
         events = _remove(SessionEvent.objects.filter(at__lt=long_ago), batch)
+        drawn = _remove(TracedRequest.objects.filter(at__lt=long_ago), batch)
         self.stdout.write(
             f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed, "
-            f"and {events} events as old as that."
+            f"{drawn} drawn requests and {events} events as old as that."
         )
 
 
