@@ -70,7 +70,7 @@ def test_an_example_env_that_was_copied_and_not_edited_changes_nothing() -> None
 
 
 def test_the_readme_lists_every_address_and_no_other() -> None:
-    by_middleware = re.findall(r'"(/health/\w+)"', read("config/health.py"))
+    by_middleware = re.findall(r'== "(/[\w/]+)"', read("config/health.py") + read("config/metrics.py"))
 
     assert first_cells("Addresses") == {*addresses(get_resolver().url_patterns), *by_middleware}
 
