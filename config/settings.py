@@ -98,11 +98,11 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
+    # Whatever answers, and whatever is logged on the way: it has the id of the request.
+    "accounts.middleware.ExchangeMiddleware",
     # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
     "config.health.HealthMiddleware",
     "config.metrics.MetricsMiddleware",
-    # Whatever answers, and whatever is logged on the way: it has the id of the request.
-    "accounts.middleware.ExchangeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
