@@ -30,6 +30,8 @@ else:
 
 #: How far one can turn pages; what lies behind is to be searched or filtered for.
 MOST_LISTED = 10_000
+#: Few enough for PostgreSQL to look each of them up, and not to go through all sessions in the order of the list.
+MOST_FOUND = 500
 #: Each costs a statement, and a field of the form that asks whether to go on (DATA_UPLOAD_MAX_NUMBER_FIELDS).
 MOST_ENDED_AT_ONCE = 500
 EVENTS_A_PAGE = 200
@@ -79,6 +81,7 @@ class SessionRecordAdmin(ModelAdmin):
     search_help_text = (
         "The beginning of a user's name, or of the id that the API gave them; or the whole id of a session."
     )
+    list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
@@ -121,7 +124,17 @@ class SessionRecordAdmin(ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[SessionRecord], search_term: str
     ) -> tuple[QuerySet[SessionRecord], bool]:
         words = search_term.strip()
-        return (cast(SessionRecordQuerySet, queryset).search(words) if words else queryset), False
+        if not words:
+            return queryset, False
+        ids, is_cut = SessionRecord.objects.search(words, most=MOST_FOUND)
+        if is_cut:
+            text = f"More than {MOST_FOUND:,} sessions are like that, and only so many were looked at. Type more of it."
+            self.message_user(request, text, messages.WARNING)
+        return queryset.filter(pk__in=ids), False
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        # Those that have expired are few, and may be any: in the order of sign-in, all would have to be looked at.
+        return ("-expires_at",) if request.GET.get(StateFilter.parameter_name) == "expired" else ("-signed_in_at",)
 
     @admin.display(description="state")
     def state(self, record: SessionRecord) -> str:

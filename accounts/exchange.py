@@ -43,8 +43,8 @@ def begin_exchange(request_id: str, traceparent: str) -> Exchange:
     drawn = os.urandom(24).hex()
     trace, parent = drawn[:_TRACE_ID_DIGITS], drawn[_TRACE_ID_DIGITS:]
     exchange = Exchange(
-        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else trace,
-        traceparent=_continued(traceparent, parent) or f"00-{trace}-{parent}-{_SAMPLED:02x}",
+        request_id if request_id and _REQUEST_ID.fullmatch(request_id) else trace,
+        (traceparent and _continued(traceparent, parent)) or f"00-{trace}-{parent}-01",
     )
     _current.set(exchange)
     return exchange
@@ -56,12 +56,12 @@ def current_exchange() -> Exchange:
 
 
 def _continued(traceparent: str, parent: str) -> str:
-    """The trace that a request belongs to, in our version of the format; "" for none, or none that is valid.
+    """The trace that a request belongs to, in our version of the format; "" for one that is not valid.
 
     Of the flags only `sampled` is defined. Whoever begins a trace sets it: an API that asks its caller whether to
     record anything (OpenTelemetry's do by default) would record nothing more behind this site.
     """
-    known = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    known = _TRACEPARENT.fullmatch(traceparent)
     # A newer version may say more behind the four fields that we know. Ours may not.
     if known is None or (known["version"] == "00" and known["more"] is not None):
         return ""

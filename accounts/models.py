@@ -83,15 +83,24 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def ended(self) -> "SessionRecordQuerySet":
         return self.filter(ended_at__isnull=False)
 
-    def search(self, words: str) -> "SessionRecordQuerySet":
-        """Those whose user's id or, in any case, name begins with `words`, and the one that has them as its id.
+    def search(self, words: str, *, most: int) -> tuple[list[UUID], bool]:
+        """The ids of the sessions that `words` may mean: that with this id, and those of users whose id or, in any
+        case, whose name is that or begins with it. At most so many; and whether there are more.
 
-        Not those that have them somewhere in the middle: no index finds these among a million.
+        Not of those that have the words in the middle: no index finds these among a million.
         """
-        found = self._begins("user_id", words) | self._begins("user_name_lower", words.lower())
+        lower = words.lower()
+        asked = (
+            self.filter(Q(user_id=words) | Q(user_name_lower=lower)),
+            self.filter(self._begins("user_name_lower", lower)),
+            self.filter(self._begins("user_id", words)),
+        )
+        found: dict[UUID, None] = {}
         with suppress(ValueError):
-            found |= Q(pk=UUID(words))
-        return self.filter(found)
+            found[UUID(words)] = None
+        for records in asked:
+            found.update(dict.fromkeys(records.order_by().values_list("pk", flat=True)[: most + 1]))
+        return list(found)[:most], len(found) > most
 
     def _begins(self, field: str, words: str) -> Q:
         if connections[self.db].vendor == "sqlite":
@@ -252,7 +261,8 @@ class SessionRecord(models.Model):
             models.Index(fields=["end_reason", "-signed_in_at", "-id"], name="accounts_session_reason"),
             models.Index(fields=["-signed_in_at", "-id"], name="accounts_session_ended", condition=_ENDED),
             models.Index(fields=["ended_at"], name="accounts_session_end", condition=_ENDED),
-            models.Index(fields=["expires_at"], name="accounts_session_expiry", condition=_LIVING),
+            # `ended_at` for SQLite, which looks it up in the row otherwise, to count.
+            models.Index(fields=["expires_at", "ended_at"], name="accounts_session_expiry", condition=_LIVING),
             # Searched by how they begin; PostgreSQL needs to be told.
             models.Index(fields=["user_id"], name="accounts_session_user", opclasses=["varchar_pattern_ops"]),
             models.Index(fields=["user_name_lower"], name="accounts_session_name", opclasses=["varchar_pattern_ops"]),

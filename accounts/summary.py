@@ -45,7 +45,8 @@ def last_hours() -> list[Hour]:
 
 def count_active_sessions() -> tuple[int, bool]:
     """How many sessions are active; and whether that is all of them, or there are more than are counted."""
-    living = SessionRecord.objects.filter(ended_at=None).order_by()
+    # The one column that its index has: of rows that had to be read, fewer could be counted.
+    living = SessionRecord.objects.filter(ended_at=None).order_by().values("expires_at")
     # Two questions, each of which an index answers; together they have none.
     active = living.filter(expires_at__gt=timezone.now())[: MOST_COUNTED + 1].count()
     active += living.filter(expires_at=None)[: MOST_COUNTED + 1].count()

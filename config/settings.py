@@ -86,10 +86,10 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
-    "config.health.HealthMiddleware",
     # Whatever answers, and whatever is logged on the way: it has the id of the request.
     "accounts.middleware.ExchangeMiddleware",
+    # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
+    "config.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

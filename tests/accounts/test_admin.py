@@ -15,7 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.admin import EVENTS_A_PAGE, MOST_ENDED_AT_ONCE, MOST_LISTED
+from accounts.admin import EVENTS_A_PAGE, MOST_ENDED_AT_ONCE, MOST_FOUND, MOST_LISTED
 from accounts.journal import Journal
 from accounts.models import EndReason, Kind, SessionEvent, SessionRecord, Trigger
 from tests.accounts.test_events import hand_over, stream, told
@@ -184,6 +184,20 @@ class TestTheList:
         assert "0 sessions" in browser.get(LIST, data={"q": str(uuid4())}).text
         assert ADA not in browser.get(LIST, data={"q": "nobody"}).text
 
+    def test_a_search_for_too_many_says_so_and_has_what_was_meant(self, transactional_db: None) -> None:
+        add_record(user_name="b", user_name_lower="b", signed_in_at=timezone.now() - timedelta(days=1))
+        for fields in ({"user_name_lower": "bea"}, {"user_id": "bea"}):
+            SessionRecord.objects.bulk_create(
+                SessionRecord(**{"id": uuid4(), "user_id": "7", "user_name": "Bea", **fields})
+                for _ in range(MOST_FOUND)
+            )
+        browser = staff()
+
+        page = browser.get(LIST, data={"q": "b", "o": "3"})
+
+        assert f"More than {MOST_FOUND:,} sessions are like that" in page.text
+        assert rows(page)[0][1] == "b", "the oldest, and the only one of that very name"
+
     def test_the_newest_sign_in_comes_first(self, transactional_db: None) -> None:
         for days in (2, 3, 1):
             add_record(user_name=f"{days} days ago", signed_in_at=timezone.now() - timedelta(days=days))
@@ -220,8 +234,8 @@ class TestTheList:
         page = browser.get(LIST)
 
         assert f"There are more than {MOST_LISTED} sessions like these." in page.text
-        assert len(rows(browser.get(LIST, data={"p": "100"}))) == 100
-        assert browser.get(LIST, data={"p": "101"}).status_code == 302, "there is no such page"
+        assert len(rows(browser.get(LIST, data={"p": "200"}))) == MOST_LISTED // 200
+        assert browser.get(LIST, data={"p": "201"}).status_code == 302, "there is no such page"
         assert "There are more than" not in browser.get(LIST, data={"q": "nobody"}).text
 
 

@@ -59,7 +59,9 @@ class TestRequestIds:
 
         assert [named for named, _ in told(api)] == [page["X-Request-ID"]] * 3
 
-    @pytest.mark.parametrize("path", ["/", "/nowhere/", "/protected/", "/static/accounts/site.css", "/admin/"])
+    @pytest.mark.parametrize(
+        "path", ["/", "/health/live", "/nowhere/", "/protected/", "/static/accounts/site.css", "/admin/"]
+    )
     def test_every_answer_has_one(self, browser: Browser, path: str) -> None:
         answer = browser.get(path)
         answer.close()

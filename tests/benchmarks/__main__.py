@@ -1,13 +1,16 @@
-"""`make bench`: what a setting costs, as a ratio of CPU time measured in alternating rounds of one run.
+"""`make bench`: what a setting costs, and what a million sessions cost in the admin, as ratios measured in one run.
 
-CPU time is that of the server's process tree: one gunicorn worker, one kept-alive connection, the demo API elsewhere.
-Times of day differ from machine to machine and from minute to minute; ratios of alternating rounds differ little.
+`check` is API_SESSION_CHECK, in CPU time of the server's process tree: one gunicorn worker, one kept-alive connection,
+the demo API elsewhere. Times of day differ from machine to machine and from minute to minute; ratios of alternating
+rounds differ little. `admin` is tests/benchmarks/admin_pages.py.
 """
 
 import argparse
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -18,20 +21,30 @@ import requests
 from tests.demo_api.server import DemoApi
 from tests.load.browser import Browser
 from tests.load.postgres import PostgresServer, has_postgres
-from tests.load.site import Site
+from tests.load.site import KEY, Site
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["check", "admin", "all"], default="all")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pages", type=int, default=300, help="pages a round")
+    parser.add_argument("--pages", type=int, default=300, help="check: pages a round")
+    parser.add_argument("--sessions", type=int, default=1_000_000, help="admin: how many are many")
+    parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"{options.rounds} alternating rounds of {options.pages} pages; medians\n")
-    for name, database in databases():
-        with database as url:
-            ratio, spread = price_of_every_request(url, options.rounds, options.pages)
-        print(f"API_SESSION_CHECK=every-request on {name}: {ratio:.2f} of the page's CPU time without it ({spread})")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    if options.what in ("check", "all"):
+        print(f"{options.rounds} alternating rounds of {options.pages} pages; medians\n")
+        for name, database in databases():
+            with database as url:
+                ratio, spread = price_of_every_request(url, options.rounds, options.pages)
+            print(
+                f"API_SESSION_CHECK=every-request on {name}: {ratio:.2f} of the page's CPU time without it ({spread})"
+            )
+    if options.what in ("admin", "all"):
+        for _, database in databases():
+            with database as url:
+                measure_admin(url, options.rounds, options.sessions, explain=options.explain)
 
 
 def price_of_every_request(database_url: str, rounds: int, pages: int) -> tuple[float, str]:
@@ -60,6 +73,22 @@ def price_of_every_request(database_url: str, rounds: int, pages: int) -> tuple[
             without, with_check = (cpu_per_page(site, browser, pages) for site in sites)
             ratios.append(with_check / without)
     return statistics.median(ratios), f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def measure_admin(database_url: str, rounds: int, sessions: int, *, explain: bool) -> None:
+    """Print the table of the admin's pages. In a process of its own: Django has one set of databases."""
+    command = [sys.executable, "-m", "tests.benchmarks.admin_pages", f"--rounds={rounds}", f"--sessions={sessions}"]
+    environment = {
+        **os.environ,
+        "DEBUG": "false",
+        "SECRET_KEY": KEY,
+        "ALLOWED_HOSTS": "testserver",
+        "API_BASE_URL": "http://127.0.0.1:1",
+        "SECURE_SSL_REDIRECT": "false",
+        "LOG_LEVEL": "ERROR",
+        "DATABASE_URL": database_url,
+    }
+    subprocess.run([*command, *(["--explain"] if explain else [])], env=environment, check=True)
 
 
 def cpu_per_page(site: Site, browser: Browser, pages: int) -> float:

@@ -1,4 +1,4 @@
-"""The promises of the hand-over, one by one, on PostgreSQL: the same tests that run on SQLite."""
+"""What a database decides, on PostgreSQL: the same tests that run on SQLite."""
 
 import os
 import subprocess
@@ -9,14 +9,22 @@ import pytest
 from tests.load.postgres import PostgresServer
 from tests.load.site import PROJECT
 
+#: With what of them is about SQLite: only its clock can be moved, and only its files are there for the asking.
+FILES = {
+    "test_hand_over.py": "not judged_by_when_it_arrived",
+    "test_events.py": "",
+    "test_journal.py": "not TestProcesses",
+    "test_admin.py": "",
+}
+
 
 @pytest.mark.postgres
-def test_the_hand_over_keeps_its_promises_on_postgresql(postgres: PostgresServer) -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_it_holds_on_postgresql(postgres: PostgresServer, name: str) -> None:
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "tests/accounts/test_hand_over.py", "-q", "-p", "no:cacheprovider"),
-            # Only SQLite's clock can be moved.
-            *("-k", "not judged_by_when_it_arrived"),
+            *(sys.executable, "-m", "pytest", f"tests/accounts/{name}", "-q", "-p", "no:cacheprovider"),
+            *("-k", FILES[name]),
         ],
         cwd=PROJECT,
         env={**os.environ, "DATABASE_URL": postgres.url(), "COVERAGE_FILE": os.devnull},
