@@ -16,7 +16,7 @@ from accounts.models import TracedRequest
 from accounts.scenes import Scene, Way, answered, highlights, milliseconds, summarize, tell
 from accounts.trace import Step
 
-_BROWSER, _DJANGO, _API = 10, 50, 90
+_BROWSER, _DJANGO, _API = 8, 50, 92
 #: What fits above an arrow on a phone.
 _LONGEST_LABEL = 30
 #: Where the first arrow's room begins, below the names of the lanes.
@@ -116,8 +116,8 @@ def _place(number: int, scene: Scene, y: float) -> tuple[Mark, float]:
         scene.way
     ]
     calls = scene.way is Way.CALLED
-    # Words begin at the outer lane and may run on across Django's.
-    x, anchor = (f"{_API - 2}%", "end") if calls else (f"{_BROWSER + 3}%", "start")
+    # Words begin at the outer lane, and where there is little room they run on across Django's.
+    x, anchor = (f"{_API - 2}%", "end") if calls else (f"{_BROWSER + 2}%", "start")
     lost = calls and not scene.reply
     arrows = [_arrow(tail, head, y + _ARROW, dashed=scene.way is Way.ANSWERED, lost=lost)]
     texts = [Text(shorten(scene.label), x, _em(y + _LABEL), anchor)]

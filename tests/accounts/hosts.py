@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from accounts import rotation
 from accounts.flights import Flights
@@ -19,6 +20,11 @@ class Hosts(Flights[rotation.Rotated]):
     def move_to(self, host: int) -> None:
         """From now on this thread runs on that host."""
         self._current.host = host
+
+    def waiting(self) -> int:
+        """How many threads wait for one of their own host that rotates."""
+        under_way: list[Any] = [flight for flights in self._flights for flight in list(flights._under_way.values())]
+        return sum(len(flight.landed._cond._waiters) for flight in under_way)
 
     def share(
         self, key: Hashable, work: Callable[[], rotation.Rotated], *, wait_seconds: float

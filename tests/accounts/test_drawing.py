@@ -84,8 +84,8 @@ class TestARotation:
             if "life" not in (line.get("class") or "")
         ]
 
-        there, back = ("50%", "90%", None), ("90%", "50%", "dashed")
-        assert lines == [("10%", "50%", None), *[there, back] * 3, ("50%", "10%", "dashed")]
+        there, back = ("50%", "92%", None), ("92%", "50%", "dashed")
+        assert lines == [("8%", "50%", None), *[there, back] * 3, ("50%", "8%", "dashed")]
 
     def test_the_line_that_is_spoken(self) -> None:
         row = TracedRequest(exchange=uuid4(), at=timezone.now(), steps=[step.to_json() for step in ROTATION])
@@ -188,7 +188,7 @@ class TestTheLayout:
     def test_a_call_without_an_answer_does_not_arrive(self, drawing: Drawing) -> None:
         [lost] = [arrow for mark in drawing.marks for arrow in mark.arrows if arrow.lost]
 
-        assert (lost.tail, lost.head) == ("50%", "84%")
+        assert (lost.tail, lost.head) == ("50%", "86%")
 
     def test_a_long_path_is_shortened_and_its_caption_has_all_of_it(self) -> None:
         path = "/protected/api/" + "orders/" * 9

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,17 +75,24 @@ def api(shared_api: DemoApi) -> Iterator[DemoApi]:
 
 @pytest.fixture(scope="package")
 def site(chromium: Browser, shared_api: DemoApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the site as a developer runs it. After the browser, so that without one nothing is started."""
-    folder = tmp_path_factory.mktemp("site")
+    """The address of the site as `make run` runs it. After the browser, so that without one nothing is started."""
+    with run_server(shared_api.url, tmp_path_factory.mktemp("site"), API_TRACE="true") as url:
+        yield url
+
+
+@contextmanager
+def run_server(api_url: str, folder: Path, **more: str) -> Iterator[str]:
+    """The site as a developer runs it, with `more` in its environment; its address."""
     port = free_port()
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
         "DEBUG": "true",
         "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
-        "API_BASE_URL": shared_api.url,
+        "API_BASE_URL": api_url,
         "API_DIALECT": "token-pair",
         "API_SESSION_COOKIE_NAME": "session",
         "LOG_LEVEL": "INFO",
+        **more,
     }
     manage = [sys.executable, "manage.py"]
     subprocess.run([*manage, "migrate", "--verbosity", "0"], cwd=PROJECT, env=environment, check=True)

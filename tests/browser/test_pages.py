@@ -64,6 +64,15 @@ def answered_with(data: object) -> Visit:
     return visit
 
 
+def drawn(page: Page, api: DemoApi) -> None:
+    """The drawn exchange after a rotation, with every drawing open."""
+    renewed(page, api)
+    page.request.get(f"/protected/api/protected-route{'/part' * 30}")
+    page.goto("/protected/exchange/")
+    page.get_by_text("renewed to generation 1").wait_for()
+    page.locator("details").evaluate_all("all => all.forEach(it => { it.open = true; })")
+
+
 #: The pages as they come, and how to get there.
 PAGES: dict[str, Visit] = {
     "home": lambda page, api: page.goto("/"),
@@ -79,6 +88,7 @@ PAGES: dict[str, Visit] = {
     "protected, nothing": answered_with([]),
     "streamed": signed_in_at("/protected/stream/?rows=3&delay=0"),
     "script": signed_in_at("/protected/script/"),
+    "drawn exchange": drawn,
 }
 ERRORS = sorted(path.name for path in (PROJECT / "templates").glob("[0-9]*.html"))
 
