@@ -32,7 +32,8 @@ class NeitherDialect(Dialect):
 
 @pytest.fixture(autouse=True)
 def good(settings: Settings) -> None:
-    """Settings that nothing is wrong with."""
+    """A developer's settings that nothing is wrong with."""
+    settings.DEBUG = True
     point_at(settings, GOOD)
 
 
