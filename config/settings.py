@@ -58,10 +58,10 @@ API_CONNECT_TIMEOUT = env.float("API_CONNECT_TIMEOUT", default=3.0)
 API_READ_TIMEOUT = env.float("API_READ_TIMEOUT", default=10.0)
 API_REFRESH_AHEAD = env.float("API_REFRESH_AHEAD", default=30.0)
 
+API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
+
 # Records what happens in each request, to be drawn at /protected/exchange/. For developers: it costs a write a request.
 API_TRACE = env.bool("API_TRACE", default=DEBUG_TOOLBAR)
-
-API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
 API_SESSION_KEYS = secrets("API_SESSION_KEYS")
