@@ -52,9 +52,9 @@ class Kind(models.TextChoices):
 class Trigger(models.TextChoices):
     """What a rotation was for."""
 
-    UNAUTHORIZED = "401", "the API answered 401"
-    EARLY = "early", "ahead of expiry"
-    EXPIRED = "expired", "the access token had expired"
+    UNAUTHORIZED = "401", "on a 401"
+    EARLY = "early", "early"
+    EXPIRED = "expired", "after expiry"
     STREAM = "stream", "before a stream"
 
 
@@ -275,7 +275,7 @@ class SessionRecord(models.Model):
     def state(self) -> str:
         """In words: active, expired, or ended and why."""
         if self.ended_at is not None:
-            return f"ended: {EndReason(self.end_reason).label}"
+            return f"ended: {self.get_end_reason_display()}"
         return "expired" if self.expires_at is not None and self.expires_at <= timezone.now() else "active"
 
     @property

@@ -328,19 +328,19 @@ class TestASessionsPage:
 
         assert [row[1] for row in reversed(found)] == [
             "signed in",
-            "rotated: the API answered 401",
+            "rotated (on a 401)",
             "adopted: the answer with the newest session had not reached the browser",
             "confirmed: the browser has the newest session",
-            "rotated: the API answered 401",
+            "rotated (on a 401)",
             "sent to the browser in the body of a stream",
             "handed over: taken from the body of a stream into the cookie",
             "confirmed: the browser has the newest session",
-            "the API gave no usable answer to the refresh: the API answered 401",
+            "the API gave no usable answer to the refresh (on a 401)",
             "ended: the user signed out",
         ]
         assert found[-2] == [
             f"{rotation.at:%Y-%m-%d %H:%M:%S.%f}",
-            "rotated: the API answered 401",
+            "rotated (on a 401)",
             "1",
             f"{rotation.duration_ms} ms",
             "127.0.0.1",
@@ -356,7 +356,7 @@ class TestASessionsPage:
 
         words = [row[1] for row in rows(staff().get(detail(record)))]
 
-        assert sorted(words) == sorted([kind.label for kind in Kind] + [f"rotated: {t.label}" for t in Trigger])
+        assert sorted(words) == sorted([kind.label for kind in Kind] + [f"rotated ({t.label})" for t in Trigger])
 
     def test_only_its_own_events_are_on_it(self, transactional_db: None) -> None:
         record = add_record()
@@ -427,18 +427,15 @@ class TestSecrets:
         thief.open_page()
         journal.finish(30)
         browser = staff()
-        pages = {
-            "asked": choose(browser, living.record()),
-            "ended": end(browser, living.record()),
-            **{
-                path: browser.get(path, follow=True)
-                for path in (
-                    *(INDEX, "/admin/accounts/", LIST, f"{LIST}?q=ada", f"{LIST}?state=ended", f"{LIST}?state=active"),
-                    *(detail(record), detail(other)),
-                    *(f"{LIST}{record.pk}/history/", f"{LIST}{other.pk}/history/", "/admin/jsi18n/"),
-                )
-            },
-        }
+        paths = (
+            *(INDEX, "/admin/accounts/", LIST, f"{LIST}?q=ada", f"{LIST}?state=ended", f"{LIST}?state=active"),
+            *(detail(record), detail(other), f"{LIST}{record.pk}/history/", f"{LIST}{other.pk}/history/"),
+            *("/admin/jsi18n/", f"{LIST}nothing/change/"),
+        )
+        assert other.sealed, "what ends has none any more"
+        pages = {f"before the end: {path}": browser.get(path, follow=True) for path in paths}
+        pages |= {"asked": choose(browser, other), "ended": end(browser, other)}
+        pages |= {f"after it: {path}": browser.get(path, follow=True) for path in paths}
         pieces = self.pieces([text for text in hidden if text])
         assert len(pieces) > 1000
         assert self.shown(f"here is {hidden[0][5:40]}", pieces), "a piece would be noticed"

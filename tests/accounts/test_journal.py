@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -112,14 +113,21 @@ class TestWriting:
 
 class TestTrouble:
     def test_without_a_table_requests_go_on_and_the_events_are_written_when_it_is_there(
-        self, journal: Journal, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+        self,
+        journal: Journal,
+        signed_in: Browser,
+        api: DemoApi,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.01)
         assert kinds(journal) == [Kind.SIGNED_IN]
 
         with table_away():
             api.expire_access_tokens()
             assert signed_in.is_signed_in()
             wait_until(lambda: "cannot be written at present" in caplog.text)
+            time.sleep(0.1)  # in which it tries again and again
             assert signed_in.is_signed_in()
             signed_in.sign_out()
 

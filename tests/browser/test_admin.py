@@ -101,7 +101,7 @@ def test_staff_look_at_a_session_and_end_it(
 
         page.get_by_role("link", name=ADA).first.click()
         timeline = page.get_by_role("group", name="Events, the newest first")
-        expect(timeline.get_by_role("row", name="rotated: the API answered 401")).to_be_visible()
+        expect(timeline.get_by_role("row", name="rotated (on a 401)")).to_be_visible()
         expect(timeline.get_by_role("row", name="signed in")).to_be_visible()
 
         page.goto(f"{LIST}?state=active")
