@@ -70,10 +70,10 @@ OAUTH_TOKEN_ENDPOINT = env.str("OAUTH_TOKEN_ENDPOINT", default="")
 OAUTH_REVOCATION_ENDPOINT = env.str("OAUTH_REVOCATION_ENDPOINT", default="")
 OAUTH_JWKS_URI = env.str("OAUTH_JWKS_URI", default="")
 
+API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
+
 # Records what happens in each request, to be drawn at /protected/exchange/. For developers: it costs a write a request.
 API_TRACE = env.bool("API_TRACE", default=DEBUG_TOOLBAR)
-
-API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
 API_SESSION_KEYS = secrets("API_SESSION_KEYS")

@@ -353,11 +353,14 @@ class TestWhatIsRecorded:
 
 class TestWhatIsNotRecorded:
     @pytest.mark.parametrize("path", ["/", "/accounts/login/?next=x", "/static/accounts/site.css", "/health/live"])
-    def test_what_has_no_session(self, journal: TraceJournal, browser: Browser, path: str) -> None:
+    def test_what_has_no_session(
+        self, journal: TraceJournal, browser: Browser, path: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         browser.get(path).close()
 
         assert journal.finish(PATIENCE_SECONDS)
         assert not TracedRequest.objects.exists()
+        assert "no use to the database" not in caplog.text
 
     def test_a_page_that_does_not_look_at_the_session(self, journal: TraceJournal, known: Browser) -> None:
         known.get("/")
@@ -391,12 +394,12 @@ class TestWhatIsNotRecorded:
     def test_a_token_or_a_cookie_or_a_part_of_one(
         self, journal: TraceJournal, known: Browser, api: DemoApi, secrets: Callable[[], set[str]]
     ) -> None:
-        hidden = secrets()
+        hidden = {"hidden", *secrets()}
         access, cookie = known.session().tokens.access, known.take()["session"]
         known.get(f"/protected/?token={access}")
+        known.get("/protected/api/protected-route?pin=hidden").close()
         known.get(f"/protected/api/protected-route?key={cookie}").close()
-        known.get(f"/protected/api/{access}/{cookie}")
-        known.get(f"/accounts/session/update/{cookie}")
+        known.get(f"/protected/api/protected-route/{access}/{cookie}").close()
         known.get("/protected/", headers={"X-Request-ID": access, "Referer": f"/{access}"})
         api.expire_access_tokens()
         hand_over(known, stream(known))

@@ -242,7 +242,7 @@ def test_no_page_and_no_event_holds_a_token_or_a_part_of_one(
 ) -> None:
     session, cookie = known.session(), known.take()["session"]
     known.get(f"/protected/?token={session.tokens.access}")
-    known.get(f"/protected/api/{session.tokens.refresh}")
+    known.get(f"/protected/api/protected-route/{session.tokens.refresh}").close()
     api.expire_access_tokens()
     hand_over(known, stream(known))
     tokens = (session.tokens, known.session().tokens)

@@ -62,6 +62,6 @@ button.addEventListener("click", () => {
   else stop("Paused.");
 });
 addEventListener("pagehide", () => source.close());
-addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
+addEventListener("pageshow", (event) => { if (event.persisted && button.textContent === "Pause") follow(); });
 button.hidden = false;
 follow();
