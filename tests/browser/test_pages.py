@@ -1,23 +1,21 @@
 """Every page, in a real browser: on a phone and on a wide screen, light and dark, and without a complaint."""
 
 from collections.abc import Callable
-from itertools import product
-from typing import Literal
 
 import pytest
 from django.template.loader import render_to_string
 from playwright.sync_api import Page, Request, Response
 
 from tests.browser.conftest import ADA, PROJECT, fill_in, sign_in
+from tests.browser.looks import THEMES, find_flaws
 from tests.demo_api.server import DemoApi, Fault
 
 pytestmark = pytest.mark.browser
 
 Visit = Callable[[Page, DemoApi], object]
 
-WIDTHS = (360, 1400)
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LONG_WORD = "x" * 400
+LONG_HOST = "login.identity.production.internal.north-sea-harbours.example.com"
 
 
 def sign_in_wrongly(page: Page, api: DemoApi) -> None:
@@ -95,73 +93,25 @@ ERRORS = sorted(path.name for path in (PROJECT / "templates").glob("[0-9]*.html"
 #: A picture of a page that was left before it had come.
 LEFT_BEHIND = "net::ERR_ABORTED"
 
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
-#: Texts whose contrast with what is behind them is below what WCAG 2.2 AA asks for (1.4.3).
-FAINT_TEXTS = """() => {
-  const channels = colour => colour.match(/[\\d.]+/g).map(Number);
-  const luminance = colour => {
-    const [r, g, b] = channels(colour).slice(0, 3).map(value => value / 255)
-      .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const background = element => {
-    for (let it = element; it; it = it.parentElement) {
-      const colour = getComputedStyle(it).backgroundColor;
-      if ((channels(colour)[3] ?? 1) === 1) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const faint = [];
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const element = texts.currentNode.parentElement;
-    if (!texts.currentNode.data.trim() || !element.getClientRects().length) continue;
-    const style = getComputedStyle(element);
-    const [dark, light] = [luminance(style.color), luminance(background(element))].sort((a, b) => a - b);
-    const size = parseFloat(style.fontSize);
-    const needed = size >= 24 || (size >= 18.66 && style.fontWeight >= 700) ? 3 : 4.5;
-    const ratio = (light + 0.05) / (dark + 0.05);
-    if (ratio < needed) faint.push(`${texts.currentNode.data.trim()}: ${ratio.toFixed(2)}`);
-  }
-  return faint;
-}"""
-
-#: What a screen reader stumbles over.
-STUMBLES = """() => {
-  const found = [];
-  if (!document.documentElement.lang) found.push("no language");
-  if (!document.title.trim()) found.push("no title");
-  if (document.querySelectorAll("h1").length !== 1) found.push("not one h1");
-  if (document.querySelectorAll("main").length !== 1) found.push("not one main");
-  for (const field of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
-    if (!field.labels.length) found.push(`no label: ${field.name}`);
-  for (const image of document.querySelectorAll("img"))
-    if (!image.hasAttribute("alt")) found.push(`no alt: ${image.src}`);
-  for (const link of document.querySelectorAll("a, button"))
-    if (!link.textContent.trim()) found.push(`no name: ${link.outerHTML}`);
-  const ids = [...document.querySelectorAll("[id]")].map(it => it.id);
-  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) found.push(`twice: #${id}`);
-  for (const name of ["aria-labelledby", "aria-describedby"])
-    for (const it of document.querySelectorAll(`[${name}]`))
-      for (const id of it.getAttribute(name).split(" "))
-        if (!ids.includes(id)) found.push(`nowhere: #${id}`);
-  return found;
-}"""
-
-
-def show_error(name: str) -> Visit:
-    """An error page as the site renders it outside DEBUG, at an address that takes its styles from the site."""
+def show(name: str, **context: str) -> Visit:
+    """A page as the site renders it outside DEBUG, at an address that takes its styles from the site."""
 
     def visit(page: Page, api: DemoApi) -> None:
-        body = render_to_string(name, using="pages")
-        page.route("**/error", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
-        page.goto("/error")
+        body = render_to_string(name, {"csrf_token": "none", **context}, using="pages")
+        page.route("**/shown", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
+        page.goto("/shown")
 
     return visit
 
 
-ALL: dict[str, Visit] = {**PAGES, **{name: show_error(name) for name in ERRORS}}
+#: Pages of a site whose users sign in at a provider with much to say. (test_providers.py goes there.)
+AT_A_PROVIDER = {
+    "sign-in at a provider": show("accounts/login_at_provider.html", provider=LONG_HOST),
+    "sign-in at a provider, failed": show("accounts/sign_in_failed.html", detail="No.", words=LONG_WORD, login="/"),
+}
+
+ALL: dict[str, Visit] = {**PAGES, **AT_A_PROVIDER, **{name: show(name) for name in ERRORS}}
 
 
 @pytest.mark.parametrize("visit", ALL.values(), ids=ALL)
@@ -182,18 +132,10 @@ def test_it_fits_can_be_read_and_makes_no_trouble(page: Page, site: str, api: De
     page.on("request", lambda request: asked.add(request.url))
     page.on("requestfailed", note_failure)
     page.on("response", note_answer)
-    page.emulate_media(reduced_motion="reduce")  # no colour is on its way to another one when it is looked at
 
     visit(page, api)
     page.wait_for_load_state()
-    for theme, width in product(THEMES, WIDTHS):
-        page.emulate_media(color_scheme=theme)
-        page.set_viewport_size({"width": width, "height": 800})
-        overflow = page.evaluate(OVERFLOW)
-        if overflow > 0:
-            found.append(f"{theme}, {width} px: {overflow} px too wide")
-        found += [f"{theme}, {width} px, {text}" for text in page.evaluate(FAINT_TEXTS)]
-    found += page.evaluate(STUMBLES)
+    found += find_flaws(page)
 
     assert found == []
     assert all(url.startswith(f"{site}/") for url in asked), asked

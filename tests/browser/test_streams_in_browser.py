@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.browser.conftest import ADA, PATIENCE_MS, expect_data, sign_in
+from tests.browser.watch import Watch
 from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.load.processes import wait_until
 from tests.load.site import Site
@@ -72,29 +73,6 @@ def api(demo: DemoApi) -> Iterator[DemoApi]:
     demo.forget_calls()
     yield demo
     demo.heal()
-
-
-class Watch:
-    """What a browser has to complain about, and what it asked the site for."""
-
-    def __init__(self, context: BrowserContext) -> None:
-        self.complaints: list[str] = []
-        self.asked: list[str] = []
-        context.on("console", self._note)
-        context.on("request", self._list)
-        context.add_init_script(
-            "addEventListener('securitypolicyviolation', it => console.error(it.violatedDirective, it.blockedURI));"
-        )
-
-    def count(self, path: str) -> int:
-        return sum(path in url for url in self.asked)
-
-    def _note(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def _list(self, request: Request) -> None:
-        self.asked.append(request.url)
 
 
 @pytest.fixture

@@ -83,6 +83,9 @@ class RecordedApi(ABC):
     def refresh_spends(self) -> Counter[str]:
         """How often each refresh token was accepted, by a name that stands for it."""
 
+    def register_site(self, url: str) -> None:  # noqa: B027  # most kinds of API do not ask which site it is
+        """Let the site at this address sign people in."""
+
     def start_serving(self) -> None:
         """Listen, on the same port as the last time. Does nothing while it serves already."""
         if self._server:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from tests.demo_api.users import DEMO_USERS
 from tests.load.jar import CookieJar
+from tests.real_apis.visitor import Visitor
 
 ADA = "ada@example.com"
 GRACE = "grace@example.com"
@@ -24,6 +25,7 @@ PATIENCE_SECONDS = 60.0
 
 #: SO_LINGER with a time of zero: closing breaks the connection (RST).
 _BREAK = struct.pack("ii", 1, 0)
+_SESSION_COOKIE = re.compile(r"session(-[0-9]|-new-[0-9a-f]+)?=")
 _CSRF_FIELD = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
@@ -48,8 +50,8 @@ class Answer:
 
     @property
     def session_cookies(self) -> list[str]:
-        """What it sets or deletes of the session; another cookie is the CSRF token's."""
-        return [cookie for cookie in self.cookies if cookie.startswith("session")]
+        """What it sets or deletes of the session. Other cookies are the CSRF token's, or of a sign-in under way."""
+        return [cookie for cookie in self.cookies if _SESSION_COOKIE.match(cookie)]
 
     @property
     def signs_out(self) -> bool:
@@ -86,7 +88,11 @@ class Browser:
         `port` is the site's, where it is another one than the browser's usual. Without `receives` the cookies of the
         answer stay on the way until `receive`.
         """
-        return Tab(self, port or self.port, path, form=form, receives=receives, as_script=as_script)
+        headers = {"Accept": "application/json" if as_script else "text/html"}
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        body = None if form is None else urlencode(form)
+        return Tab(self, port or self.port, path, headers=headers, body=body, receives=receives)
 
     def open_tabs(self, count: int, path: str = PAGE, *, ports: list[int] | None = None) -> "list[Tab]":
         """Tabs, all at once, over `ports` in turn."""
@@ -99,23 +105,31 @@ class Browser:
     def post(self, path: str, form: Mapping[str, str], *, port: int | None = None) -> Answer:
         return self.open_tab(path, port=port, form=form).answer()
 
+    def post_hand_off(self, text: str) -> Answer:
+        """What the script of a streamed page does with what it found in the body."""
+        headers = {"Content-Type": "application/json", "X-CSRFToken": self.jar.value("csrftoken")}
+        body = json.dumps({"session": text})
+        return Tab(self, self.port, "/accounts/session/update/", headers=headers, body=body, receives=True).answer()
+
     def lose_answer(self, path: str = PAGE) -> None:
         """Send a request; its answer comes as far as this machine, and breaks off there."""
         self.open_tab(path, receives=False).lose()
 
     def sign_in(self, user: str = ADA) -> Answer:
-        """As a person does: get the form, fill it in, send it."""
+        """As a person does: get the form, fill it in, send it; and at a provider, do what its pages ask.
+
+        (A site whose users sign in at a provider takes no notice of name and password.)
+        """
         page = self.open("/accounts/login/?next=/accounts/session/")
         found = _CSRF_FIELD.search(page.body.decode())
         token = found[1] if found else self.jar.value("csrftoken")
         answer = self.post("/accounts/login/", self._sign_in_form(user, token))
+        if answer.header("Location").startswith("http"):
+            back = urlsplit(Visitor(user).follow(answer.header("Location")))
+            answer = self.open(f"{back.path}?{back.query}")
         if answer.status != 302 or not self.jar.value("session"):
             raise AssertionError(f"could not sign in: {answer}")
         return answer
-
-    def open_sign_in_tab(self, user: str = ADA) -> "Tab":
-        """Send the form once more, without waiting for what comes of it."""
-        return self.open_tab("/accounts/login/", form=self._sign_in_form(user, self.jar.value("csrftoken")))
 
     def sign_out(self) -> Answer:
         return self.post("/accounts/logout/", {"csrfmiddlewaretoken": self.jar.value("csrftoken")})
@@ -146,9 +160,9 @@ class Tab:
         port: int,
         path: str,
         *,
-        form: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        body: str | None,
         receives: bool,
-        as_script: bool,
     ) -> None:
         self._browser = browser
         self._receives = receives
@@ -157,12 +171,10 @@ class Tab:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
         self._connection.connect()
         self.port: int = self._connection.sock.getsockname()[1]
-        headers = {"Cookie": browser.jar.header(), "Accept": "application/json" if as_script else "text/html"}
-        body = None
-        if form is not None:
-            body = urlencode(form)
-            headers |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{port}"}
-        self._connection.request("GET" if form is None else "POST", path, body, headers)
+        headers = {**headers, "Cookie": browser.jar.header(path)}
+        if body is not None:
+            headers["Origin"] = f"http://127.0.0.1:{port}"
+        self._connection.request("GET" if body is None else "POST", path, body, headers)
         self._answer: Future[Answer] | None = _in_thread(self._read) if receives else None
 
     def answer(self) -> Answer:

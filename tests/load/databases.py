@@ -38,7 +38,7 @@ def locked_at_the_store(stage: Stage) -> Figures:
         browser = act.sign_in()
         before = act.follow(browser.copy())
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+        act.fail_refresh(Fault.hold_after(gate))
         tab = browser.open_tab(receives=False)
         assert gate.reached.wait(GATE_SECONDS)
         with _sqlite_locked(stage):
@@ -57,7 +57,7 @@ def crashed_at_the_store_and_back(stage: Stage) -> Figures:
         browser = act.sign_in()
         before = act.follow(browser.copy())
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+        act.fail_refresh(Fault.hold_after(gate))
         tab = browser.open_tab(receives=False)
         assert gate.reached.wait(GATE_SECONDS)
         postgres.crash()
@@ -75,7 +75,7 @@ def crashed_at_the_store_for_long(stage: Stage) -> Figures:
     with Act(stage, stage.two_sites) as act, Gate() as gate, _away(stage) as postgres:
         browser = act.sign_in()
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+        act.fail_refresh(Fault.hold_after(gate))
         tab = browser.open_tab()
         assert gate.reached.wait(GATE_SECONDS)
         postgres.crash()

@@ -25,7 +25,7 @@ def key_rotation_during_a_rotation(stage: Stage) -> Figures:
     ):
         browser = act.sign_in()
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+        act.fail_refresh(Fault.hold_after(gate))
         at_old = browser.open_tab()
         assert gate.reached.wait(GATE_SECONDS)
         at_new = browser.open_tab(port=new.port, receives=False)
@@ -67,7 +67,7 @@ def _clock(stage: Stage, offset: float) -> Figures:
             act.expect_pages(browser.open_tabs(TABS), timed=True)
         # The site knew by itself: it sent no token that had run out, and asked for none too early.
         assert act.api.count("GET", "/protected-route", 401) == 0
-        assert act.api.count("POST", "/auth/refresh", 400) == 0
+        assert act.api.count_refreshes(400) == 0
         act.expire()
         act.expect_alive(browser, generation=stage.scale.rotations + 1)
     assert act.figures.refreshes == act.figures.rotations

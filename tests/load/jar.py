@@ -10,9 +10,10 @@ LARGEST_COOKIE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """A value, and when it goes (time.time()); None for the end of the browser."""
+    """A value, the path that it is for, and when it goes (time.time()); None for the end of the browser."""
 
     value: str
+    path: str
     expires_at: float | None
 
 
@@ -29,14 +30,14 @@ class CookieJar:
             for line in lines:
                 self._apply(line)
 
-    def header(self) -> str:
-        """The Cookie header for a request of now."""
+    def header(self, path: str = "/") -> str:
+        """The Cookie header for a request of now to this path."""
         now = time.time()
         with self._lock:
             living = {
                 name: cookie.value
                 for name, cookie in self._cookies.items()
-                if cookie.expires_at is None or cookie.expires_at > now
+                if path.startswith(cookie.path) and (cookie.expires_at is None or cookie.expires_at > now)
             }
         return "; ".join(f"{name}={value}" for name, value in living.items())
 
@@ -54,11 +55,11 @@ class CookieJar:
         pair, *attributes = [part.strip() for part in line.split(";")]
         name, _, value = pair.partition("=")
         known = {key.lower(): text for key, _, text in (attribute.partition("=") for attribute in attributes)}
-        if known.get("path") != "/" or "domain" in known:
-            raise AssertionError(f"a cookie that is not for this whole host, and only for it: {name}")
+        if "domain" in known or not known.get("path", "").endswith("/"):
+            raise AssertionError(f"a cookie that is not for this host alone, or for no folder of it: {name}")
         # Django says Max-Age wherever it says Expires, and Max-Age wins.
         life = int(known["max-age"]) if "max-age" in known else None
         if life is not None and life <= 0:
             self._cookies.pop(name, None)
         elif len(line) <= LARGEST_COOKIE_BYTES:
-            self._cookies[name] = Cookie(value, None if life is None else time.time() + life)
+            self._cookies[name] = Cookie(value, known["path"], None if life is None else time.time() + life)

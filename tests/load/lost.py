@@ -1,15 +1,17 @@
 """Scenarios: answers that get lost, come in the wrong order, or belong to a request that ran for long."""
 
+import re
 import time
 
 from tests.demo_api.server import Fault, Gate
 from tests.load.figures import Figures
 from tests.load.site import LEEWAY_SECONDS
-from tests.load.stage import Act, Stage
+from tests.load.stage import GRACE_SECONDS, Act, Stage
 
 GATE_SECONDS = 10
 MARGIN_SECONDS = 0.3
 LOSSES = 5
+_HAND_OFF = re.compile(rb'<session-update session="([^"]+)"')
 
 
 def five_lost_answers_in_a_row(stage: Stage) -> Figures:
@@ -83,6 +85,35 @@ def confirmations_in_the_wrong_order(stage: Stage) -> Figures:
     return act.figures
 
 
+def a_hand_off_that_comes_late(stage: Stage) -> Figures:
+    """A stream rotates in mid-body. What it hands over is posted when the session has moved on: nothing goes back."""
+    with Act(stage, [stage.site]) as act, Gate() as gate:
+        browser = act.sign_in()
+        act.api.fail("GET", "/protected-route", Fault.delay(0))
+        act.api.fail("GET", "/protected-route", Fault.hold_before(gate))
+        stream = browser.open_tab("/protected/stream/?rows=2&delay=0", receives=False)
+        assert gate.reached.wait(GATE_SECONDS)
+        # Its headers have left, and the row before this one.
+        act.expire()
+        gate.release()
+        found = _HAND_OFF.search(act.expect(stream.answer(), 200).body)
+        assert found, "the body hands nothing over"
+        hand_off = found[1].decode()
+        act.expire()
+        browser.lose_answer()
+
+        # The browser still has the cookie of before: it gets the newest session, and not the one that it posts.
+        assert browser.post_hand_off(hand_off).status == 204
+        act.expect_alive(browser, generation=2)
+        again = browser.post_hand_off(hand_off)
+        assert again.status == 400
+        assert not again.session_cookies
+        act.expire()
+        act.expect_alive(browser, generation=3)
+    assert act.figures.refreshes == 3
+    return act.figures
+
+
 def answer_lost_after_the_api_committed(stage: Stage) -> Figures:
     """Without a grace period at the API this may cost the session: the window that cannot be closed from here.
 
@@ -91,7 +122,7 @@ def answer_lost_after_the_api_committed(stage: Stage) -> Figures:
     with Act(stage, [stage.site], may_reuse=True) as act:
         browser = act.sign_in()
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.lose_answer())
+        act.fail_refresh(Fault.lose_answer())
         act.expect(browser.open(), 503)
         # The pause after a failure: nobody claims before it is over.
         time.sleep(1 + MARGIN_SECONDS)
@@ -101,12 +132,12 @@ def answer_lost_after_the_api_committed(stage: Stage) -> Figures:
 
 def answer_lost_under_the_apis_grace(stage: Stage) -> Figures:
     """With a grace period, and a dialect that says so, the same token is sent again and nobody notices."""
-    with Act(stage, [stage.lenient_site], grace_seconds=10) as act:
+    with Act(stage, [stage.lenient_site], grace_seconds=GRACE_SECONDS) as act:
         browser = act.sign_in()
         act.measure_baseline(browser, stage.scale.tabs)
         for number in range(stage.scale.rotations):
             act.expire()
-            act.api.fail("POST", "/auth/refresh", Fault.lose_answer())
+            act.fail_refresh(Fault.lose_answer())
             act.expect_pages(browser.open_tabs(stage.scale.tabs), timed=True)
             act.expect_alive(browser, generation=number + 1)
     assert act.figures.refreshes == 2 * act.figures.rotations

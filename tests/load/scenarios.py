@@ -16,6 +16,17 @@ NEED_POSTGRES: tuple[Scenario, ...] = (
     databases.away_and_back,
 )
 
+#: SimpleJWT has no grace period.
+NEED_GRACE: tuple[Scenario, ...] = (
+    lost.answer_lost_under_the_apis_grace,
+    workers.lease_holder_stalled_and_another_rotated,
+    workers.workers_killed_at_random,
+    sick_api.a_dribbled_refresh,
+)
+
+#: Only the demo API's clock can be wrong: a real API has the machine's.
+NEED_CLOCK: tuple[Scenario, ...] = (hosts.api_clock_five_minutes_ahead, hosts.api_clock_five_minutes_behind)
+
 SCENARIOS: tuple[Scenario, ...] = (
     tabs.tabs_at_the_moment_of_expiry,
     tabs.tabs_over_two_sites,
@@ -29,6 +40,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     lost.an_answer_overtaken_at_the_site,
     lost.confirmations_in_the_wrong_order,
     lost.a_request_that_arrived_before_a_confirmation,
+    lost.a_hand_off_that_comes_late,
     lost.answer_lost_after_the_api_committed,
     lost.answer_lost_under_the_apis_grace,
     workers.worker_killed_after_the_store,
@@ -42,7 +54,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     databases.crashed_at_the_store_for_long,
     databases.away_and_back,
     databases.restored_from_a_backup,
-    sick_api.a_gateways_404_and_401,
+    sick_api.a_gateways_error_pages,
     sick_api.one_bad_answer_of_each_kind,
     sick_api.a_timeout,
     sick_api.sick_under_load,
@@ -57,3 +69,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     copies.old_generation_in_a_later_leeway,
     copies.old_unconfirmed_cookie_on_a_page_without_api,
 )
+
+
+def playable(kind: str, *, with_postgres: bool) -> list[Scenario]:
+    """Those that can be played with an API of this kind (one of `stage.KINDS`)."""
+    left_out: set[Scenario] = set() if with_postgres else set(NEED_POSTGRES)
+    if kind != "token-pair":
+        left_out |= set(NEED_CLOCK)
+    if kind == "simplejwt":
+        left_out |= set(NEED_GRACE)
+    return [scenario for scenario in SCENARIOS if scenario not in left_out]

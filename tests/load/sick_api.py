@@ -2,11 +2,12 @@
 
 import itertools
 import time
+from collections.abc import Mapping
 
 from tests.demo_api.server import Fault, Gate
 from tests.load.figures import Figures
 from tests.load.site import CONNECT_SECONDS, READ_SECONDS
-from tests.load.stage import Act, Stage
+from tests.load.stage import GRACE_SECONDS, Act, Stage
 
 ATTEMPT_SECONDS = CONNECT_SECONDS + READ_SECONDS
 LEASE_SECONDS = ATTEMPT_SECONDS * 1.25 + 2
@@ -24,20 +25,33 @@ BAD_ANSWERS = {
     "HTML": Fault.answer(200, b"<h1>Welcome to the airport's network</h1>", "text/html"),
     "wrong JSON": Fault.answer(200, {"token": "of a kind that nobody knows"}),
     "redirect": Fault.answer(302, headers={"Location": "/somewhere/else"}),
-    "a gateway's 404": Fault.answer(404, b"<h1>404 Not Found</h1>", "text/html"),
-    "a gateway's 401": Fault.answer(401, b"<h1>401 Authorization Required</h1>", "text/html"),
 }
-GATEWAY = ("a gateway's 404", "a gateway's 401")
+#: The statuses of refusals: of the demo API's, SimpleJWT's and OAuth's, and one that a provider has of its own.
+GATEWAYS_PAGES = {
+    "a gateway's 400": Fault.answer(400, b"<h1>400 Bad Request</h1>", "text/html"),
+    "a gateway's 401": Fault.answer(401, b"<h1>401 Authorization Required</h1>", "text/html"),
+    "a gateway's 403": Fault.answer(403, b"<h1>403 Forbidden</h1>", "text/html"),
+    "a gateway's 404": Fault.answer(404, b"<h1>404 Not Found</h1>", "text/html"),
+}
+#: What an API of each kind says itself, with the status of a refusal, about something else than the refresh token.
+NO_REFUSALS = {
+    "token-pair": {"403": Fault.answer(403, {"message": "This address is blocked."})},
+    "simplejwt": {"another code": Fault.answer(401, {"detail": "A header is missing.", "code": "no_such_header"})},
+    "oauth2": {
+        "invalid_client": Fault.answer(401, {"error": "invalid_client"}),
+        "invalid_request": Fault.answer(400, {"error": "invalid_request"}),
+    },
+}
 
 
-def a_gateways_404_and_401(stage: Stage) -> Figures:
+def a_gateways_error_pages(stage: Stage) -> Figures:
     """HTML with the status of a refusal is none: the API has not spoken."""
-    return _one_bad_answer_each(stage, list(GATEWAY))
+    return _one_bad_answer_each(stage, GATEWAYS_PAGES)
 
 
 def one_bad_answer_of_each_kind(stage: Stage) -> Figures:
     """All tabs are told to come back, the API is asked once, and then all is well."""
-    return _one_bad_answer_each(stage, [name for name in BAD_ANSWERS if name not in GATEWAY])
+    return _one_bad_answer_each(stage, {**BAD_ANSWERS, **NO_REFUSALS[stage.kind]})
 
 
 def a_timeout(stage: Stage) -> Figures:
@@ -45,7 +59,7 @@ def a_timeout(stage: Stage) -> Figures:
     with Act(stage, [stage.site]) as act, Gate() as gate:
         browser = act.sign_in()
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
+        act.fail_refresh(Fault.hold_before(gate))
         for tab in browser.open_tabs(TABS):
             answer = act.expect(tab.answer(), 503)
             assert answer.seconds < ATTEMPT_SECONDS + MARGIN_SECONDS
@@ -62,13 +76,13 @@ def sick_under_load(stage: Stage) -> Figures:
     with Act(stage, [stage.site]) as act, Gate(give_up_after=10 * stage.scale.seconds) as gate:
         browsers = [act.sign_in() for _ in range(4)]
         act.measure_baseline(browsers[0], stage.scale.tabs)
-        kinds = itertools.cycle([*BAD_ANSWERS.values(), Fault.hold_before(gate)])
+        kinds = itertools.cycle([*BAD_ANSWERS.values(), *GATEWAYS_PAGES.values(), Fault.hold_before(gate)])
         give_up_at = time.monotonic() + stage.scale.seconds
         while time.monotonic() < give_up_at:
             kind = next(kinds)
             act.expire()
             act.api.heal()
-            act.api.fail("POST", "/auth/refresh", kind, times=None)
+            act.fail_refresh(kind, times=None)
             act.api.fail("GET", "/protected-route", kind, times=1)
             for tab in [tab for browser in browsers for tab in browser.open_tabs(TABS)]:
                 answer = act.expect(tab.answer(), 200, 502, 503)
@@ -86,14 +100,14 @@ def sick_under_load(stage: Stage) -> Figures:
 
 def a_dribbled_refresh(stage: Stage) -> Figures:
     """Byte by byte: in time, it is an answer like any other; beyond the attempt's deadline, it is none."""
-    with Act(stage, [stage.lenient_site], grace_seconds=30) as act:
+    with Act(stage, [stage.lenient_site], grace_seconds=GRACE_SECONDS) as act:
         browser = act.sign_in()
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.dribble(0.0005))
+        act.fail_refresh(Fault.dribble(0.0005))
         act.expect_pages(browser.open_tabs(TABS))
         act.expect_alive(browser, generation=1)
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.dribble(0.1))
+        act.fail_refresh(Fault.dribble(0.1))
         for answer in act.expect_pages(browser.open_tabs(TABS)):
             assert answer.seconds < LEASE_SECONDS + ATTEMPT_SECONDS + MARGIN_SECONDS
         act.expect_alive(browser, generation=2)
@@ -112,17 +126,19 @@ def a_dribbled_page(stage: Stage) -> Figures:
     return act.figures
 
 
-def _one_bad_answer_each(stage: Stage, kinds: list[str]) -> Figures:
+def _one_bad_answer_each(stage: Stage, kinds: Mapping[str, Fault]) -> Figures:
+    """Each to a browser of its own, whose pause after the failure passes while the others are at it."""
     with Act(stage, [stage.site]) as act:
-        browser = act.sign_in()
-        for number, kind in enumerate(kinds):
-            act.expire()
-            asked = act.api.count("POST", "/auth/refresh")
-            act.api.fail("POST", "/auth/refresh", BAD_ANSWERS[kind])
+        browsers = {kind: act.sign_in() for kind in kinds}
+        act.expire()
+        for kind, browser in browsers.items():
+            asked = act.api.count_refreshes()
+            act.fail_refresh(kinds[kind])
             for tab in browser.open_tabs(TABS):
                 answer = act.expect(tab.answer(), 503)
                 assert int(answer.header("Retry-After")) >= 1, kind
-            assert act.api.count("POST", "/auth/refresh") == asked + 1, f"{kind}: asked again at once"
-            act.expect_alive(browser, generation=number + 1)
+            assert act.api.count_refreshes() == asked + 1, f"{kind}: asked again at once"
+        for browser in browsers.values():
+            act.expect_alive(browser, generation=1)
     assert act.figures.refreshes == len(kinds)
     return act.figures

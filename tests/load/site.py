@@ -178,6 +178,8 @@ class Site:
     def suspend(self, worker: int) -> None:
         """SIGSTOP: a host that swaps, or a virtual machine that is being moved."""
         os.kill(worker, signal.SIGSTOP)
+        # The signal is on its way: what happens before the last thread has stopped still counts.
+        wait_until(lambda: _has_stopped(worker), "the worker has stopped")
 
     def resume(self, worker: int) -> None:
         with suppress(ProcessLookupError):
@@ -192,6 +194,12 @@ def _socket_inode(*, local_port: int, remote_port: int) -> str | None:
         if ports == [local_port, remote_port]:
             return fields[9]
     return None
+
+
+def _has_stopped(pid: int) -> bool:
+    """Whether all threads of a process have: the field behind the name, which is in parentheses, is its state."""
+    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 def _holds_socket(pid: int, inode: str) -> bool:

@@ -1,10 +1,10 @@
-"""What scenarios play on: sites that are started once, and for each scenario an API and a count of its own."""
+"""What scenarios play on: sites of one kind of API, started once, and for each scenario a count of its own."""
 
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
@@ -12,12 +12,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.demo_api.recorded import RecordedApi
 from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.load.browser import ADA, PAGE, Answer, Browser, Tab
 from tests.load.figures import Figures
 from tests.load.postgres import PostgresServer
 from tests.load.processes import POLL_SECONDS, free_port
 from tests.load.site import Site
+from tests.real_apis.apis import OAuthProvider, SimpleJwtApi
+from tests.real_apis.front import RealApi
+
+KINDS = ("token-pair", "simplejwt", "oauth2")
+#: For those that can have one: so long, a spent refresh token is taken again. And the dialect that knows.
+GRACE_SECONDS = 60
+LENIENT_DIALECTS = {
+    "token-pair": "tests.load.dialects.GraceDialect",
+    "oauth2": "tests.load.dialects.GraceOAuth2Dialect",
+}
 
 PATIENCE_SECONDS = 20.0
 _LOG_LINES = 40
@@ -42,16 +53,21 @@ class Scale:
 SHORT = Scale(tabs=20, rotations=3, seconds=4)
 LONG = Scale(tabs=20, rotations=10, seconds=60)
 
+#: Tokens that outlive a scenario: they expire when it says so.
+LONG_LIVED_SECONDS = 3600
+
 
 class Stage:
     """The sites, as a context manager. They are started when a scenario asks for them, and shared by all.
 
-    Scenarios run one at a time: they share the API's port too, behind which each has an API of its own.
+    `kind` is one of KINDS. Scenarios run one at a time: they share the API's port too. Behind it each has a demo API of
+    its own; a real API is the same for all, and what a scenario has it do concerns the sign-ins of earlier ones too.
     """
 
-    def __init__(self, scale: Scale, postgres: PostgresServer | None = None) -> None:
+    def __init__(self, scale: Scale, postgres: PostgresServer | None = None, *, kind: str = KINDS[0]) -> None:
         self.scale = scale
         self.postgres = postgres
+        self.kind = kind
         self.api_port = free_port()
         #: Of the scenario that runs now, or ran last.
         self.figures = Figures()
@@ -75,7 +91,7 @@ class Stage:
     @cached_property
     def lenient_site(self) -> Site:
         """Knows that its API takes the same refresh token twice, within a grace period."""
-        dialect = {"API_DIALECT": "tests.load.dialects.GraceDialect"}
+        dialect = {"API_DIALECT": LENIENT_DIALECTS[self.kind]}
         return self._closing.enter_context(self.another_site(workers=2, environment=dialect))
 
     @cached_property
@@ -83,14 +99,19 @@ class Stage:
         """Two hosts of two workers each, on one PostgreSQL."""
         assert self.postgres is not None, "this scenario needs PostgreSQL"
         url = self.postgres.create_database(f"storm{free_port()}")
-        sites = [Site(database_url=url, api_url=self._api_url, workers=2) for _ in range(2)]
+        sites = [
+            Site(database_url=url, api_url=self._api_url, workers=2, environment=self._environment) for _ in range(2)
+        ]
         sites[0].migrate()
         return [self._closing.enter_context(site) for site in sites]
 
     def another_site(self, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> Site:
         """One more host, for a scenario that needs other settings. All on SQLite share one database."""
         site = Site(
-            database_url=f"sqlite:///{self.database}", api_url=self._api_url, workers=workers, environment=environment
+            database_url=f"sqlite:///{self.database}",
+            api_url=self._api_url,
+            workers=workers,
+            environment={**self._environment, **(environment or {})},
         )
         if not self._has_tables:
             site.migrate()
@@ -102,39 +123,80 @@ class Stage:
         """The file in which SQLite keeps the records."""
         return self._folder / "records.sqlite3"
 
+    @contextmanager
+    def serve_api(
+        self, *, access_ttl: float = LONG_LIVED_SECONDS, grace_seconds: int = 0, **demo_options: Any
+    ) -> Iterator[RecordedApi]:
+        """The API for one scenario: well, and with an empty list of calls. `demo_options` are for a DemoApi alone."""
+        if self.kind == "token-pair":
+            with DemoApi(self.api_port, access_ttl, grace_seconds=grace_seconds, **demo_options) as api:
+                yield api
+            return
+        assert not demo_options, f"{self.kind} knows nothing of {demo_options}"
+        real = self._real_api
+        real.set_access_ttl(access_ttl)
+        if isinstance(real, OAuthProvider):
+            real.set_grace(grace_seconds)
+        else:
+            assert not grace_seconds, "SimpleJWT has no grace period"
+        real.start_serving()
+        try:
+            yield real
+        finally:
+            real.stop_serving()
+            real.heal()
+            real.forget_calls()
+
+    @cached_property
+    def _real_api(self) -> RealApi:
+        return self._closing.enter_context(_real_api(self.kind, self.api_port))
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """What points a site at an API of this kind, which need not be there yet."""
+        api = DemoApi(self.api_port) if self.kind == "token-pair" else _real_api(self.kind, self.api_port)
+        return api.site_environment
+
     @property
     def _api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
 
 
 class Act:
-    """One scenario's API, browsers and figures, as a context manager.
+    """One scenario's API, browsers and figures, as a context manager. `api_options` are those of `Stage.serve_api`.
 
-    At its end: whatever happened, no token was spent twice, unless `may_reuse`, and none is in the log.
+    At its end: whatever happened, no token was refused as spent, unless `may_reuse`, none was accepted twice, but for
+    an API with a grace period, and none is in the log.
     """
 
     def __init__(self, stage: Stage, sites: Sequence[Site], *, may_reuse: bool = False, **api_options: Any) -> None:
         self.figures = stage.figures = Figures()
-        # Tokens that outlive the scenario: they expire when it says so.
-        self.api = DemoApi(stage.api_port, **{"access_ttl": 3600, **api_options})
         self.sites = sites
         self.ports = [site.port for site in sites]
         self._browsers: list[Browser] = []
         self._may_reuse = may_reuse
+        self._has_grace = "grace_seconds" in api_options
+        self._serving = stage.serve_api(**api_options)
         self._generations: dict[Browser, int] = {}
 
     def __enter__(self) -> "Act":
-        self.api.start_serving()
+        self.api = self._serving.__enter__()
+        self._reuses_before, self._spends_before = self.api.reuses, self.api.refresh_spends
+        for site in self.sites:
+            self.api.register_site(site.url)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._count()
-        self.api.__exit__()
+        spends = self.api.refresh_spends - self._spends_before
+        tokens = _tokens_on_the_wire(self.api)
+        self._serving.__exit__(None, None, None)
         if error is None:
-            assert self._may_reuse or not self.figures.reuses, "a refresh token was spent twice"
-            assert not any(_TOKEN_BEGINS in site.log for site in self.sites), "a token is in the site's log"
+            assert self._may_reuse or not self.figures.reuses, "a spent refresh token was sent"
+            assert self._has_grace or set(spends.values()) <= {1}, "a refresh token was accepted twice"
+            assert not any(token in site.log for site in self.sites for token in tokens), "a token is in the site's log"
         else:
             log = "\n".join("\n".join(site.log.splitlines()[-_LOG_LINES:]) for site in self.sites)
             error.add_note(f"{self.figures}\nThe end of the site's log:\n{log}")
@@ -149,6 +211,10 @@ class Act:
     def expire(self) -> None:
         """Every access token so far is refused from now on."""
         self.api.expire_access_tokens()
+
+    def fail_refresh(self, fault: Fault, times: int | None = 1) -> None:
+        """Let the next `times` refreshes meet this fault (None: all). At a provider, sign-ins meet it as well."""
+        self.api.fail(*self.api.refresh_call, fault, times=times)
 
     def measure_baseline(self, browser: Browser, tabs: int) -> None:
         """How long as many tabs take that need no refresh."""
@@ -221,8 +287,20 @@ class Act:
         self.figures.requests = sum(browser.requests for browser in self._browsers)
         # What the API has accepted: an answer in its place (Fault.answer) never reached it.
         self.figures.refreshes = sum(
-            (call.method, call.path, call.status) == ("POST", "/auth/refresh", 200) and call.fault != "answer"
-            for call in self.api.calls
+            self.api.is_refresh(call) and call.status == 200 and call.fault != "answer" for call in self.api.calls
         )
         self.figures.rotations = sum(self._generations.values())
-        self.figures.reuses = self.api.reuses
+        self.figures.reuses = self.api.reuses - self._reuses_before
+
+
+def _real_api(kind: str, port: int) -> RealApi:
+    return SimpleJwtApi(port) if kind == "simplejwt" else OAuthProvider(port, consent=False)
+
+
+def _tokens_on_the_wire(api: RecordedApi) -> set[str]:
+    """Access tokens, the client's secret where it is sent like one, and a real API's refresh tokens."""
+    calls = api.calls
+    found = {call.headers.get("authorization", "").rpartition(" ")[2] for call in calls}
+    if isinstance(api, RealApi):
+        found |= {api.read_body(call).get(api.refresh_field, "") for call in calls}
+    return found - {""} | {_TOKEN_BEGINS}

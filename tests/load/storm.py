@@ -1,4 +1,7 @@
-"""`python -m tests.load.storm`: every scenario in full size, as a table. Exit status 1 when one breaks its promise."""
+"""`python -m tests.load.storm`: every scenario in full size, as a table for each kind of API.
+
+Exit status 1 when one breaks its promise.
+"""
 
 import argparse
 import sys
@@ -8,8 +11,8 @@ from dataclasses import replace
 
 from tests.load.figures import Figures
 from tests.load.postgres import MISSING, PostgresServer, has_postgres
-from tests.load.scenarios import NEED_POSTGRES, SCENARIOS, Scenario
-from tests.load.stage import LONG, SHORT, SessionLost, Stage
+from tests.load.scenarios import Scenario, playable
+from tests.load.stage import KINDS, LONG, SHORT, SessionLost, Stage
 
 _COLUMNS = (
     "scenario",
@@ -39,13 +42,15 @@ def main() -> int:
         server = closing.enter_context(PostgresServer()) if has_postgres() else None
         if server is None:
             print(MISSING)
-        stage = closing.enter_context(Stage(scale, server))
-        chosen = [
-            scenario
-            for scenario in SCENARIOS
-            if options.only in scenario.__name__ and (server is not None or scenario not in NEED_POSTGRES)
-        ]
-        return _run(stage, chosen, rounds=options.rounds, minutes=options.minutes)
+        plays = {
+            closing.enter_context(Stage(scale, server, kind=kind)): [
+                scenario
+                for scenario in playable(kind, with_postgres=server is not None)
+                if options.only in scenario.__name__
+            ]
+            for kind in options.api or KINDS
+        }
+        return _run(plays, rounds=options.rounds, minutes=options.minutes)
 
 
 def _read_options() -> argparse.Namespace:
@@ -53,29 +58,34 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1, help="play everything so many times (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=0, help="begin another round until so many have passed")
     parser.add_argument("--seconds", type=float, help="of load, in the scenarios that last (default: 60)")
+    parser.add_argument(
+        "--api", action="append", choices=KINDS, help="with this kind of API, and others so named (default: with all)"
+    )
     parser.add_argument("--short", action="store_true", help="in the size of the tests")
     parser.add_argument("--only", default="", metavar="NAME", help="scenarios with this in their name")
     return parser.parse_args()
 
 
-def _run(stage: Stage, scenarios: list[Scenario], *, rounds: int, minutes: float) -> int:
+def _run(plays: dict[Stage, list[Scenario]], *, rounds: int, minutes: float) -> int:
     started = time.monotonic()
     total, failures, played = Figures(), 0, 0
-    print(_LEGEND, end="\n\n")
-    print(_ROW.format(*_COLUMNS), flush=True)
+    print(_LEGEND)
     while played < rounds or time.monotonic() - started < minutes * 60:
         played += 1
-        for scenario in scenarios:
-            failures += not _play(stage, scenario)
-            total.requests += stage.figures.requests
-            total.lost += stage.figures.lost
-            total.in_window += stage.figures.in_window
+        for stage, scenarios in plays.items():
+            print(f"\n{stage.kind}\n{_ROW.format(*_COLUMNS)}", flush=True)
+            for scenario in scenarios:
+                failures += not _play(stage, scenario)
+                total.requests += stage.figures.requests
+                total.lost += stage.figures.lost
+                total.in_window += stage.figures.in_window
+    scenarios_count = sum(map(len, plays.values()))
     print(
-        f"\n{len(scenarios)} scenarios, {played} rounds, {total.requests} requests: {total.lost} sessions lost, "
+        f"\n{scenarios_count} scenarios, {played} rounds, {total.requests} requests: {total.lost} sessions lost, "
         f"{total.in_window} in the documented window, {failures} promises broken, "
         f"{time.monotonic() - started:.0f} seconds."
     )
-    return 1 if failures or not scenarios else 0
+    return 1 if failures or not scenarios_count else 0
 
 
 def _play(stage: Stage, scenario: Scenario) -> bool:

@@ -73,18 +73,19 @@ def sign_out_during_a_rotation(stage: Stage) -> Figures:
         waiting = act.open_tab_held_after_rotation(browser, page_gate)
         before = act.follow(browser.copy())
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+        act.fail_refresh(Fault.hold_after(gate))
         rotating = browser.open_tab()
         assert gate.reached.wait(GATE_SECONDS)
-        assert browser.sign_out().status == 302
+        # At a provider a page leads on to its own sign-out.
+        assert browser.sign_out().status in (200, 302)
         assert not browser.jar.value("session")
 
-        revoked = act.api.count("POST", "/auth/logout")
+        revoked = act.api.count(*act.api.revoke_call)
         gate.release()
         late = rotating.answer()
         assert late.signs_out
         assert not late.session_cookies, "it arrived before the sign-out: a newer sign-in may be there by now"
-        assert act.api.count("POST", "/auth/logout") == revoked + 1
+        assert act.api.count(*act.api.revoke_call) == revoked + 1
         page_gate.release()
         assert not waiting.answer().session_cookies, "an answer that was late undid the sign-out"
         act.expect_signed_out(browser)
@@ -125,5 +126,6 @@ def _sign_in_again(stage: Stage, *, pages_within_leeway: int) -> Figures:
         # After the leeway nothing is left of what kept the two apart while answers were on their way.
         time.sleep(LEEWAY_SECONDS + MARGIN_SECONDS)
         act.expect_alive(browser, generation=0)
-        assert browser.open("/accounts/session/").json()["user"]["name"] == GRACE
+        user = browser.open("/accounts/session/").json()["user"]
+        assert GRACE in (user["name"], user["email"])
     return act.figures

@@ -60,6 +60,10 @@ def test_a_request_that_arrived_before_a_confirmation_may_rotate_long_after_it(s
     lost.a_request_that_arrived_before_a_confirmation(stage)
 
 
+def test_a_hand_off_that_comes_late_takes_nothing_back(stage: Stage) -> None:
+    lost.a_hand_off_that_comes_late(stage)
+
+
 def test_an_answer_lost_after_the_api_committed_is_the_documented_window(stage: Stage) -> None:
     lost.answer_lost_after_the_api_committed(stage)
 
@@ -115,8 +119,8 @@ def test_a_cookie_newer_than_its_record_counts(stage: Stage) -> None:
     databases.restored_from_a_backup(stage)
 
 
-def test_a_gateways_404_and_401_are_no_refusal(stage: Stage) -> None:
-    sick_api.a_gateways_404_and_401(stage)
+def test_a_gateways_error_pages_are_no_refusal(stage: Stage) -> None:
+    sick_api.a_gateways_error_pages(stage)
 
 
 def test_one_bad_answer_of_each_kind_is_asked_for_once(stage: Stage) -> None:

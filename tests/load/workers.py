@@ -8,7 +8,7 @@ from http.client import HTTPException
 from tests.demo_api.server import Fault, Gate
 from tests.load.figures import Figures
 from tests.load.site import CONNECT_SECONDS, READ_SECONDS
-from tests.load.stage import Act, Stage
+from tests.load.stage import GRACE_SECONDS, Act, Stage
 
 GATE_SECONDS = 10
 MARGIN_SECONDS = 0.3
@@ -35,7 +35,7 @@ def lease_holder_killed_before_the_api_answered(stage: Stage) -> Figures:
     with Act(stage, [stage.site]) as act, Gate() as gate:
         browser = act.sign_in()
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
+        act.fail_refresh(Fault.hold_before(gate))
         tab = browser.open_tab()
         assert gate.reached.wait(GATE_SECONDS)
         stage.site.kill(stage.site.worker_serving(tab.port))
@@ -44,7 +44,7 @@ def lease_holder_killed_before_the_api_answered(stage: Stage) -> Figures:
         act.api.stop_serving()
         act.api.start_serving()
         # Whoever takes over needs time for an attempt of its own, and the others wait for that too.
-        act.api.fail("POST", "/auth/refresh", Fault.delay(READ_SECONDS / 2))
+        act.fail_refresh(Fault.delay(READ_SECONDS / 2))
         act.expect_pages(browser.open_tabs(stage.scale.tabs))
         act.expect_alive(browser, generation=1)
     assert act.figures.refreshes == 1
@@ -56,7 +56,7 @@ def lease_holder_stalled_and_nobody_came(stage: Stage) -> Figures:
     with Act(stage, [stage.site]) as act, Gate() as gate:
         browser = act.sign_in()
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+        act.fail_refresh(Fault.hold_after(gate))
         tab = browser.open_tab()
         assert gate.reached.wait(GATE_SECONDS)
         worker = stage.site.worker_serving(tab.port)
@@ -72,11 +72,11 @@ def lease_holder_stalled_and_nobody_came(stage: Stage) -> Figures:
 
 def lease_holder_stalled_and_another_rotated(stage: Stage) -> Figures:
     """Under the API's grace another worker got there first: the one that comes back adopts what that one stored."""
-    with Act(stage, [stage.site], grace_seconds=60) as act, Gate() as gate:
+    with Act(stage, [stage.site], grace_seconds=GRACE_SECONDS) as act, Gate() as gate:
         browser = act.sign_in()
         before = act.follow(browser.copy())
         act.expire()
-        act.api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+        act.fail_refresh(Fault.hold_after(gate))
         tab = browser.open_tab(receives=False)
         assert gate.reached.wait(GATE_SECONDS)
         worker = stage.site.worker_serving(tab.port)
@@ -94,7 +94,7 @@ def lease_holder_stalled_and_another_rotated(stage: Stage) -> Figures:
 def workers_killed_at_random(stage: Stage) -> Figures:
     """Under the API's grace there is no moment at which a dying worker takes a session with it."""
     site = stage.lenient_site
-    with Act(stage, [site], grace_seconds=60) as act:
+    with Act(stage, [site], grace_seconds=GRACE_SECONDS) as act:
         browsers = [act.sign_in() for _ in range(4)]
         act.measure_baseline(browsers[0], TABS)
         give_up_at = time.monotonic() + stage.scale.seconds

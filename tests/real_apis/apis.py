@@ -111,6 +111,10 @@ class OAuthProvider(RealApi):
         """Allow these addresses to the letter, besides those that are allowed already."""
         self.program.order("register_redirects", redirect_uris, post_logout_redirect_uris)
 
+    def set_grace(self, seconds: int) -> None:
+        """How long a refresh token that is spent from now on may be sent again."""
+        self.program.order("set_grace", seconds)
+
     def revoke_refresh_token(self, token: str) -> None:
         """End one sign-in, as the provider's staff would: its living refresh token, and the access token with it."""
         self.program.order("revoke_refresh_token", token)

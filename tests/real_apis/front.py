@@ -53,6 +53,10 @@ class RealApi(RecordedApi):
             raise RuntimeError("The API does not run: start it first.")
         return self._program
 
+    def set_access_ttl(self, seconds: float) -> None:
+        """How long the access tokens live that are issued from now on."""
+        self.program.order("set_access_ttl", seconds)
+
     def expire_access_tokens(self) -> None:
         self.program.order("expire_access_tokens")
 

@@ -189,6 +189,20 @@ class TestRefreshing:
             assert pairs[0]["refresh_token"] == pairs[1]["refresh_token"]
             assert (list(api.refresh_spends.values()), api.reuses) == ([2], 0)
 
+    def test_life_and_grace_can_change_while_it_runs(self) -> None:
+        with OAuthProvider() as api:
+            api.register_site(SITE)
+            tokens = sign_in(api)
+            api.set_access_ttl(7)
+            api.set_grace(600)
+
+            pairs = [refresh(api, tokens).json() for _ in range(2)]
+            api.set_grace(0)
+
+            assert [pair["expires_in"] for pair in pairs] == [7, 7]
+            assert pairs[0]["refresh_token"] == pairs[1]["refresh_token"]
+            assert is_refused(refresh(api, tokens))
+
     def test_many_at_once_are_all_answered(self, api: OAuthProvider) -> None:
         sign_ins = [sign_in(api) for _ in range(5)]
         with ThreadPoolExecutor(20) as pool:

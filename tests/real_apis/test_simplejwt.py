@@ -59,6 +59,16 @@ def test_signing_in_yields_two_tokens_that_say_how_long_they_live(api: SimpleJwt
     assert get(api, pair).json() == {"data": list(ROWS)}
 
 
+def test_how_long_access_tokens_live_can_change_while_it_runs() -> None:
+    with SimpleJwtApi() as api:
+        api.set_access_ttl(7)
+        pair = sign_in(api)
+
+        claims = [read_claims(token) for token in (pair["access"], refresh(api, pair).json()["access"])]
+
+        assert [claim["exp"] - claim["iat"] for claim in claims] == [7, 7]
+
+
 def test_wrong_credentials_are_refused_in_the_words_of_the_library(api: SimpleJwtApi) -> None:
     answer = ask_for_tokens(api, username=ADA, password="wrong")
 

@@ -27,11 +27,19 @@ def prepare(*, skip_consent: bool) -> None:
 def register_redirects(redirect_uris: list[str], post_logout_redirect_uris: list[str]) -> None:
     """Allow these too."""
     application = Application.objects.get()
-    application.redirect_uris = " ".join([application.redirect_uris, *redirect_uris])
-    application.post_logout_redirect_uris = " ".join(
-        [application.post_logout_redirect_uris, *post_logout_redirect_uris]
-    )
+    application.redirect_uris = _with(application.redirect_uris, redirect_uris)
+    application.post_logout_redirect_uris = _with(application.post_logout_redirect_uris, post_logout_redirect_uris)
     application.save()
+
+
+def set_access_ttl(seconds: int) -> None:
+    oauth2_settings.ACCESS_TOKEN_EXPIRE_SECONDS = seconds
+    # Else the views go on with the life of their first token.
+    oauth2_settings.ALWAYS_RELOAD_OAUTHLIB_CORE = True
+
+
+def set_grace(seconds: int) -> None:
+    oauth2_settings.REFRESH_TOKEN_GRACE_PERIOD_SECONDS = seconds
 
 
 def expire_access_tokens() -> None:
@@ -55,3 +63,8 @@ def rotate_signing_key(keep_old: bool) -> None:
     # Setting by setting, not by a reload, which other threads would see half done.
     oauth2_settings.OIDC_RSA_PRIVATE_KEYS_INACTIVE = inactive
     oauth2_settings.OIDC_RSA_PRIVATE_KEY = make_signing_key()
+
+
+def _with(known: str, more: list[str]) -> str:
+    """A list as the library keeps it, with those that are not in it yet."""
+    return " ".join(dict.fromkeys([*known.split(), *more]))

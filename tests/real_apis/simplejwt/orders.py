@@ -1,6 +1,7 @@
 """What a test can have this API do."""
 
 import secrets
+from datetime import timedelta
 
 from django.apps import apps
 from rest_framework_simplejwt import state
@@ -14,6 +15,10 @@ from tests.real_apis.simplejwt import tokens
 
 def prepare() -> None:
     serving.make_users()
+
+
+def set_access_ttl(seconds: float) -> None:
+    tokens.AccessToken.lifetime = timedelta(seconds=seconds)
 
 
 def expire_access_tokens() -> None:
