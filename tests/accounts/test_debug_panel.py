@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from django.core.checks.registry import registry
 from django.urls import clear_url_caches
 from pytest_django import Settings
 
@@ -21,6 +22,7 @@ urlpatterns: list[object] = []
 @pytest.fixture
 def toolbar(settings: Settings) -> Iterator[None]:
     """The site as config/settings.py makes it where DEBUG_TOOLBAR is on."""
+    checks = registry.registered_checks.copy()
     settings.DEBUG = True
     settings.DEBUG_TOOLBAR_PANELS = ["accounts.debug_panel.ExchangePanel"]
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "debug_toolbar"]
@@ -39,6 +41,8 @@ def toolbar(settings: Settings) -> Iterator[None]:
     clear_url_caches()
     yield
     urlpatterns.clear()
+    # The toolbar's own, which look for its app.
+    registry.registered_checks = checks
 
 
 def panel(browser: Browser, path: str) -> str:
