@@ -21,7 +21,7 @@ def replayed_cookie_after_the_leeway(stage: Stage) -> Figures:
         act.expire()
         act.expect_signed_out(thief)
         act.expect_signed_out(owner)
-        assert "was used again from 127.0.0.1" in stage.site.log
+        assert "an old cookie was used again (user_id=1 generation=0 address=127.0.0.1 " in stage.site.log
         # The API forgets the pair, too.
         assert act.api.count("POST", "/auth/logout") == 1
     return act.figures
