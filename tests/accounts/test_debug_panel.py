@@ -41,7 +41,7 @@ def toolbar(settings: Settings) -> Iterator[None]:
     clear_url_caches()
     yield
     urlpatterns.clear()
-    # The toolbar's own look for an app that is not installed in other tests.
+    # The toolbar's own, which look for its app.
     registry.registered_checks = checks
 
 
