@@ -9,8 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.browser.conftest import PATIENCE_MS, run_server, sign_in
-from tests.browser.test_pages import THEMES
-from tests.browser.test_streams_in_browser import Watch
+from tests.browser.looks import THEMES
+from tests.browser.watch import Watch
 from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.load.processes import wait_until
 
