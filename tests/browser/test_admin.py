@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.browser.conftest import ADA, PATIENCE_MS, PATIENCE_SECONDS, PROJECT, sign_in
@@ -78,6 +79,12 @@ def open_list(staff: BrowserContext) -> Page:
     return page
 
 
+def obstacles(page: Page) -> list[str]:
+    """What axe-core finds in the way of people with disabilities."""
+    found = Axe().run(page).response["violations"]
+    return [f"{page.url}: {it['id']}: {it['help']}: {[node['target'] for node in it['nodes']]}" for it in found]
+
+
 def test_staff_look_at_a_session_and_end_it(
     chromium: Browser, deployed: Site, api: DemoApi, staff: BrowserContext, theme: str, complaints: list[str]
 ) -> None:
@@ -116,3 +123,26 @@ def test_staff_look_at_a_session_and_end_it(
         user.reload()
         expect(user.get_by_role("button", name="Sign in")).to_be_visible()
     assert complaints == []
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_axe_finds_nothing_in_the_way_of_anybody(
+    chromium: Browser, deployed: Site, staff: BrowserContext, width: int
+) -> None:
+    with chromium.new_context(base_url=deployed.url) as person:
+        person.set_default_timeout(PATIENCE_MS)
+        sign_in(person.new_page())
+    page = open_list(staff)
+    page.set_viewport_size({"width": width, "height": 800})
+
+    found = obstacles(page)
+    page.get_by_role("link", name=ADA).first.click()
+    found += obstacles(page)
+    page.goto(f"{LIST}?state=active")
+    page.get_by_role("checkbox", name="Select this object for an action").first.check()
+    page.get_by_label("Action:").select_option("End selected sessions")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_role("button", name="Yes, end")).to_be_visible()
+    found += obstacles(page)
+
+    assert found == []
