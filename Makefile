@@ -6,6 +6,7 @@ API_PORT ?= 8001
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+ALONE := storm or browser or postgres
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -48,7 +49,9 @@ test: install  ## every test that can run here
 	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"; \
 	{ command -v initdb && command -v postgres; } >/dev/null || \
 		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"
-	$(BIN)/pytest --cov --cov-branch --cov-fail-under=95
+	@# What starts many processes or a browser has the machine for itself.
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not ($(ALONE))" --cov --cov-branch --cov-report=
+	$(BIN)/pytest -m "$(ALONE)" --cov --cov-branch --cov-append --cov-fail-under=95
 
 lint: export DEBUG := true
 lint: export DATABASE_URL := sqlite://:memory:
