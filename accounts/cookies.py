@@ -34,6 +34,7 @@ LARGEST_SESSION_BYTES = 16 * 1024
 
 _ATTRIBUTES_BYTES = 160
 _COUNTED = re.compile(r"([2-9])\.(.+)", re.ASCII)
+_ID = re.compile(r"[0-9a-f]{8}")
 _SHORTEST_LIFE_SECONDS = 60
 
 
@@ -156,9 +157,11 @@ def _spare_name(session: ApiSession) -> str:
 
 
 def _spare_names(cookies: Mapping[str, str]) -> list[str]:
-    """The second copies among the cookies, whichever sessions' they are."""
+    """The second copies among the cookies, whichever sessions' they are. Names that are not ours may be no names at
+    all, and could not be written back to delete them.
+    """
     prefix = f"{conf.cookie_name}-new-"
-    return [name for name in cookies if name.startswith(prefix)]
+    return [name for name in cookies if name.startswith(prefix) and _ID.fullmatch(name, len(prefix))]
 
 
 def set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:

@@ -39,10 +39,10 @@ class Provider:
     userinfo_endpoint: str
     end_session_endpoint: str
     jwks_uri: str
-    #: How clients may authenticate at the token endpoint; the default is RFC 8414's.
-    token_endpoint_auth_methods: tuple[str, ...] = ("client_secret_basic",)
+    #: How clients may authenticate at the token endpoint.
+    token_endpoint_auth_methods: tuple[str, ...]
     #: Whether it promises to name itself when it sends a browser back (RFC 9207).
-    sends_issuer: bool = False
+    sends_issuer: bool
 
 
 def current_provider() -> Provider:
@@ -71,6 +71,7 @@ def current_provider() -> Provider:
     methods = document.get("token_endpoint_auth_methods_supported")
     return Provider(
         issuer=conf.oauth_issuer,
+        # RFC 8414 section 2 has this default.
         token_endpoint_auth_methods=tuple(methods) if isinstance(methods, list) else ("client_secret_basic",),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         **endpoints,

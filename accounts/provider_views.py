@@ -123,9 +123,10 @@ def _provider_page(request: ApiRequest, wanted: str, *, error: str = "", status:
 def _take_query(request: ApiRequest) -> QueryDict:
     """What the browser brought. It is taken off the request: error reports show addresses, and this one has a code."""
     query, request.GET = request.GET, QueryDict()
-    for name in ("QUERY_STRING", "REQUEST_URI", "RAW_URI"):
-        if name in request.META:
-            request.META[name] = request.META[name].partition("?")[0] if name != "QUERY_STRING" else ""
+    request.META["QUERY_STRING"] = ""
+    # Servers put it here once more.
+    for name in {"REQUEST_URI", "RAW_URI"} & request.META.keys():
+        request.META[name] = request.path
     return query
 
 

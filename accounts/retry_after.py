@@ -11,7 +11,7 @@ def parse_retry_after(value: str | None) -> float | None:
     if value is None:
         return None
     if value.strip().isascii() and value.strip().isdigit():
-        seconds = float(value)
+        seconds = float(value.strip())
     else:
         try:
             until = parsedate_to_datetime(value)

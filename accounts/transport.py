@@ -6,11 +6,14 @@ own: on a kept-alive one, nobody can tell whether the API had read the request w
 
 import functools
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -18,6 +21,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HeaderParsingError
+from urllib3.util.response import assert_header_parsing
 
 from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
@@ -27,6 +32,7 @@ from accounts.trace import add_call
 _POOL_CONNECTIONS = 100
 _LARGEST_AUTH_ANSWER_BYTES = 1024 * 1024
 _WATCHDOG_SECONDS = 0.1
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "django-bff"}
 
 
@@ -215,8 +221,41 @@ os.register_at_fork(after_in_child=_watchdog.cache_clear)
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
+class _WholeResponse(HTTPResponse):
+    """Reads the head of an answer by the letter of the RFC, where the standard library guesses.
+
+    A connection is used again, by the request of another user. What one answer leaves on it would be the next one's.
+    """
+
+    def begin(self) -> None:
+        """Raises HTTPException for a head that leaves it open what belongs to the answer."""
+        super().begin()
+        while self.status < 200:
+            # Interim responses, all of 1xx and not 100 alone (RFC 9110 section 15.2): the answer is still to come.
+            self.headers = None  # type: ignore[assignment]  # what tells `begin` that nothing has been read yet
+            super().begin()
+        try:
+            assert_header_parsing(self.headers)
+        except HeaderParsingError:
+            # What comes after a line that is no header would not be read. The error quotes it, so it goes no further.
+            raise HTTPException("the answer's head cannot be read") from None
+        if not _has_one_end(self.headers):
+            raise HTTPException("the answer's head does not say where the answer ends")
+
+
+def _has_one_end(headers: Message) -> bool:
+    """Whether all who read an answer with these headers find its end at the same place (RFC 9112 section 6.3)."""
+    codings = ",".join(headers.get_all("transfer-encoding", [])).lower()
+    if "chunked" in codings:
+        return codings == "chunked"
+    lengths = {length.strip() for value in headers.get_all("content-length", []) for length in value.split(",")}
+    return len(lengths) < 2 and all(_LENGTH.fullmatch(length) for length in lengths)
+
+
 class _Watched(HTTPConnection):
     """A connection that obeys the deadline of the thread that uses it, if there is one."""
+
+    response_class = _WholeResponse
 
     def _new_conn(self) -> socket.socket:
         deadline = _current_deadline()

@@ -4,7 +4,7 @@ It spells and reads, and holds nothing of any user. `accounts.auth_api` sends wh
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from accounts.calls import ApiAnswer, ApiCall
@@ -104,6 +104,17 @@ class PasswordDialect(Dialect):
 def unknown(answer: ApiAnswer) -> Unknown:
     """The outcome of an answer to a refresh that is none of those the dialect knows."""
     return Unknown(f"status {answer.status}", retry_after=parse_retry_after(answer.headers.get("retry-after")))
+
+
+def refreshed(read: Callable[[], TokenPair]) -> Refreshed | Unknown:
+    """The outcome of an answer that says it worked: the pair that `read` finds in it.
+
+    Where that raises ApiMisbehaved, somebody else has answered in the API's place, and nothing is known.
+    """
+    try:
+        return Refreshed(read())
+    except ApiMisbehaved as error:
+        return Unknown(str(error))
 
 
 def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:

@@ -18,12 +18,11 @@ from accounts.conf import conf
 from accounts.dialects.base import (
     Dialect,
     PasswordDialect,
-    Refreshed,
     RefreshOutcome,
     Refused,
     SignedIn,
-    Unknown,
     raise_for_sign_in,
+    refreshed,
     unknown,
     user_from,
 )
@@ -125,10 +124,7 @@ class OAuth2Dialect(Dialect):
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
         if answer.status == 200:
-            try:
-                return Refreshed(_read_pair(answer, previous=tokens))
-            except ApiMisbehaved as misbehaved:
-                return Unknown(str(misbehaved))
+            return refreshed(lambda: _read_pair(answer, previous=tokens))
         error = answer.json_object().get("error")
         if error == "invalid_grant" and answer.status in _REFUSAL_STATUSES:
             return Refused()

@@ -7,16 +7,14 @@ spent ones, are settings of the API; both ways are fine here.
 from accounts.calls import ApiAnswer, ApiCall
 from accounts.dialects.base import (
     PasswordDialect,
-    Refreshed,
     RefreshOutcome,
     Refused,
     SignedIn,
-    Unknown,
     raise_for_sign_in,
+    refreshed,
     unknown,
     user_from,
 )
-from accounts.exceptions import ApiMisbehaved
 from accounts.text import clean_text
 from accounts.tokens import TokenPair, receive_pair, unverified_claims
 
@@ -44,10 +42,7 @@ class SimpleJwtDialect(PasswordDialect):
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
         if answer.status == 200:
-            try:
-                return Refreshed(_read_pair(answer, previous=tokens))
-            except ApiMisbehaved as error:
-                return Unknown(str(error))
+            return refreshed(lambda: _read_pair(answer, previous=tokens))
         return Refused() if _is_refusal(answer) else unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall:

@@ -3,17 +3,15 @@
 from accounts.calls import ApiAnswer, ApiCall
 from accounts.dialects.base import (
     PasswordDialect,
-    Refreshed,
     RefreshOutcome,
     Refused,
     SignedIn,
     StillValid,
-    Unknown,
     raise_for_sign_in,
+    refreshed,
     unknown,
     user_from,
 )
-from accounts.exceptions import ApiMisbehaved
 from accounts.tokens import TokenPair, receive_pair, unverified_claims
 
 
@@ -40,10 +38,7 @@ class TokenPairDialect(PasswordDialect):
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
         if answer.status == 200:
-            try:
-                return Refreshed(_read_pair(answer, previous=tokens))
-            except ApiMisbehaved as error:
-                return Unknown(str(error))
+            return refreshed(lambda: _read_pair(answer, previous=tokens))
         # The API's own words, status and shape: a gateway's page with the same status says nothing about the token.
         if isinstance(answer.json_object().get("message"), str):
             if answer.status == 400:

@@ -167,6 +167,20 @@ class TestFlags:
             assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(morsel.OutputString().split("; "))
 
 
+class TestNamesThatAreNotOurs:
+    @pytest.mark.parametrize(
+        "rest", ["\xe9", "[]", "a b", "\x01", "", "1234567", "123456789", "1234567g", "12345678\n"]
+    )
+    def test_are_left_alone(self, rest: str) -> None:
+        """They look like a second copy. Who can set cookies for this host must not be able to break its answers."""
+        response = HttpResponse()
+
+        delete_cookies(response, presented={f"session-new-{rest}": "x"})
+        write_cookies(response, a_session(), presented={f"session-new-{rest}": "x"}, replacing=True)
+
+        assert all(name == "session" or re.fullmatch("session-new-[0-9a-f]{8}", name) for name in response.cookies)
+
+
 class TestSplitting:
     @effort(deadline=None, max_examples=200)
     @given(

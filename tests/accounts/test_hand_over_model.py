@@ -8,7 +8,7 @@ What cannot be told from theft, the model does not do: an answer takes at most 2
 has put the browser back to an older generation, the browser's next request follows at once.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from accounts.cookies import read_cookies
 from accounts.models import EndReason, SessionRecord
 from tests.accounts.clocks import Clock, movable_clock
 from tests.accounts.hosts import Hosts, several_hosts
-from tests.browsers import Browser
+from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 LEEWAY = 30.0
@@ -176,6 +176,9 @@ class HandOver(RuleBasedStateMachine):
         if self.held_since is not None:
             # A refresh must not be held beyond its deadline: its answer would be lost, which a strict API punishes.
             seconds = min(seconds, 8.0 - (self.clock.ahead - self.held_since))
+        else:
+            # The same goes for one that is on its way just now: on a busy machine it may take its time.
+            wait([sent.answer for sent in self.sent], PATIENCE_SECONDS)
         for sent in self.sent:
             if sent.answered_at is None and sent.answer.done():
                 sent.answered_at = self.clock.ahead

@@ -13,8 +13,17 @@ from accounts.retry_after import parse_retry_after
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("0", 0.0), ("7", 7.0), (" 7 ", 7.0), ("007", 7.0), ("60", 60.0), ("61", 60.0), ("9" * 5000, 60.0)],
-    ids=["none", "some", "spaces", "zeros", "the limit", "beyond the limit", "absurd"],
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("007", 7.0),
+        ("60", 60.0),
+        ("61", 60.0),
+        ("9" * 5000, 60.0),
+        ("7\x1f", 7.0),
+    ],
+    ids=["none", "some", "spaces", "zeros", "the limit", "beyond the limit", "absurd", "a control character"],
 )
 def test_a_number_is_so_many_seconds_up_to_a_minute(value: str, seconds: float) -> None:
     assert parse_retry_after(value) == seconds

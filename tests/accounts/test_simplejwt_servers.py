@@ -8,7 +8,6 @@ from pytest_django import Settings
 
 from accounts.models import EndReason, SessionRecord
 from tests.accounts.conftest import point_at
-from tests.accounts.staffed_simplejwt import StaffedApi
 from tests.browsers import ADA, GRACE, Browser, cookies_set
 from tests.demo_api.server import DEMO_USERS, Fault
 from tests.real_apis.apis import SimpleJwtApi
@@ -46,13 +45,13 @@ def rotates(request: pytest.FixtureRequest, variant: SimpleJwtApi) -> bool:
 
 
 @pytest.fixture(scope="module")
-def running_staffed() -> Iterator[StaffedApi]:
-    with StaffedApi() as api:
+def running_staffed() -> Iterator[SimpleJwtApi]:
+    with SimpleJwtApi() as api:
         yield api
 
 
 @pytest.fixture
-def staffed(running_staffed: StaffedApi, settings: Settings, transactional_db: None) -> Iterator[StaffedApi]:
+def staffed(running_staffed: SimpleJwtApi, settings: Settings, transactional_db: None) -> Iterator[SimpleJwtApi]:
     """The real server with staff that can shut users out."""
     point_at(settings, running_staffed.site_environment)
     running_staffed.forget_calls()
@@ -157,7 +156,7 @@ class TestEveryVariant:
 
 
 class TestWhoIsShutOut:
-    def test_a_spent_token_ends_the_session_of_a_copied_cookie(self, staffed: StaffedApi, newcomer: Browser) -> None:
+    def test_a_spent_token_ends_the_session_of_a_copied_cookie(self, staffed: SimpleJwtApi, newcomer: Browser) -> None:
         """Where the record is gone that would know better, the API has the last word."""
         newcomer.sign_in()
         thief = newcomer.copy()
@@ -172,7 +171,7 @@ class TestWhoIsShutOut:
         assert SessionRecord.objects.get().end_reason == EndReason.REFUSED
 
     def test_a_user_who_is_deactivated_is_signed_out_at_the_next_refresh(
-        self, staffed: StaffedApi, newcomer: Browser
+        self, staffed: SimpleJwtApi, newcomer: Browser
     ) -> None:
         newcomer.sign_in()
         staffed.set_active(ADA, False)
@@ -189,7 +188,7 @@ class TestWhoIsShutOut:
             staffed.set_active(ADA, True)
 
     def test_a_user_who_is_deleted_meets_an_api_that_crashes_and_that_ends_no_session(
-        self, staffed: StaffedApi, newcomer: Browser
+        self, staffed: SimpleJwtApi, newcomer: Browser
     ) -> None:
         """SimpleJWT answers 500 then. Nobody can tell that from a bad day."""
         newcomer.sign_in(GRACE)
@@ -206,14 +205,14 @@ class TestWhoIsShutOut:
 
 class TestTheSite:
     def test_the_form_asks_for_what_the_api_does(
-        self, staffed: StaffedApi, newcomer: Browser, settings: Settings
+        self, staffed: SimpleJwtApi, newcomer: Browser, settings: Settings
     ) -> None:
         assert "User name" in newcomer.get("/accounts/login/").text
         settings.API_USERNAME_FIELD = "email"
         assert "Email" in newcomer.get("/accounts/login/").text
 
     def test_a_field_that_the_api_does_not_know_is_complained_of_on_the_form(
-        self, staffed: StaffedApi, newcomer: Browser, settings: Settings
+        self, staffed: SimpleJwtApi, newcomer: Browser, settings: Settings
     ) -> None:
         settings.API_USERNAME_FIELD = "login"
 
@@ -226,7 +225,7 @@ class TestTheSite:
         [Fault.reset(), Fault.answer(401, b"<h1>Unauthorized</h1>", "text/html"), Fault.answer(404), Fault.answer(429)],
         ids=["a reset", "a gateway's 401", "404", "429"],
     )
-    def test_a_bad_day_ends_no_session(self, staffed: StaffedApi, newcomer: Browser, fault: Fault) -> None:
+    def test_a_bad_day_ends_no_session(self, staffed: SimpleJwtApi, newcomer: Browser, fault: Fault) -> None:
         newcomer.sign_in()
         staffed.expire_access_tokens()
         staffed.fail("POST", REFRESH, fault)

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import re
 import socket
 import struct
 import subprocess
@@ -22,6 +23,7 @@ from pytest_django import Settings
 from accounts.api import ApiClient
 from accounts.browser import BrowserSession
 from accounts.calls import ApiAnswer, ApiCall
+from accounts.exceptions import ApiUnavailable
 from accounts.session import ApiSession
 from accounts.tokens import TokenPair, User
 from accounts.transport import AnswerLost, NotSent, call_once, pooled_adapter, prepare
@@ -229,8 +231,19 @@ class TestAnswer:
             b"HTTP/1.1 200 OK\r\n\r\nbody",
             b"HTTP/1.0 200 OK\r\n\r\nbody",
             b"HTTP/1.1 100 Continue\r\n\r\n" + whole(b"body"),
+            b"HTTP/1.1 103 Early Hints\r\nLink: </tide.css>\r\n\r\n" * 2 + b"HTTP/1.1 102 So\r\n\r\n" + whole(b"body"),
+            whole(b"body", "Content-Length: 4"),
         ],
-        ids=["with its length", "gzip", "chunked", "to the end of the connection", "HTTP/1.0", "after a 100"],
+        ids=[
+            "with its length",
+            "gzip",
+            "chunked",
+            "to the end of the connection",
+            "HTTP/1.0",
+            "after a 100",
+            "after hints",
+            "with its length twice",
+        ],
     )
     def test_any_framing_will_do(self, ask: Callable[..., ApiAnswer], raw: bytes) -> None:
         with Api(say_and_hang_up(raw)) as api:
@@ -412,6 +425,13 @@ class TestAnswerLost:
             say_and_hang_up(b"\x00" * 100),
             say_and_hang_up(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
             say_and_hang_up(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000 + b"\r\n"),
+            say_and_hang_up(b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+            say_and_hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} "),
+            say_and_hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}"),
+            say_and_hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 0_2\r\n\r\n{}"),
+            say_and_hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+            say_and_hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n"),
+            say_and_hang_up(b"HTTP/1.1 200 OK\r\nThis is no header\r\nContent-Length: 2\r\n\r\n{}"),
         ],
         ids=[
             "reset",
@@ -425,6 +445,13 @@ class TestAnswerLost:
             "zeros",
             "an endless header",
             "too many headers",
+            "hints alone",
+            "two lengths",
+            "a length below zero",
+            "a length that is no number in HTTP",
+            "another coding",
+            "a chunk below zero",
+            "a line that is no header",
         ],
     )
     def test_no_whole_answer_after_sending(self, ask: Callable[..., ApiAnswer], script: Script) -> None:
@@ -530,6 +557,36 @@ class TestPool:
                 client(api.url).get("/")
 
             assert (len(api.requests), api.connections) == (5, 1)
+
+    def test_an_interim_answer_does_not_leave_one_users_data_to_another(self, client: Callable[..., ApiClient]) -> None:
+        """Hints are sent while the answer is still being made. Taken for it, they free the connection too early."""
+
+        def script(connection: socket.socket, closing: threading.Event) -> None:
+            (whose,) = re.findall(rb"Bearer (\S+)", api.requests[-1])
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            closing.wait(DRIBBLE_SECONDS)
+            connection.sendall(whole(whose))
+
+        with Api(script) as api:
+            users = ["ada", "grace", "ada", "guest"]
+
+            assert [client(api.url, user).get("/").text for user in users] == users
+            assert api.connections == 1
+
+    def test_an_answer_with_a_wrong_head_leaves_no_connection(self, client: Callable[..., ApiClient]) -> None:
+        with Api(say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ")) as api:
+            with pytest.raises(ApiUnavailable):
+                client(api.url).get("/")
+
+            assert api.is_left_alone()
+
+    def test_the_log_quotes_no_head(self, client: Callable[..., ApiClient], caplog: pytest.LogCaptureFixture) -> None:
+        head = b"HTTP/1.1 200 OK\r\nThis is no header\r\nSet-Cookie: token=r1\r\nContent-Length: 2\r\n\r\n{}"
+        with Api(say(head)) as api, pytest.raises(ApiUnavailable) as caught:
+            client(api.url).get("/")
+
+        assert "r1" not in caplog.text
+        assert "r1" not in f"{caught.value} {caught.value.__cause__}"
 
     def test_a_child_process_has_a_pool_of_its_own(self) -> None:
         program = """if True:

@@ -3,8 +3,8 @@
 Played is what depends on how an API spells its answers, how early it may be asked, and what else it ends when one token
 is revoked. Left out, since the site does the same in front of every API, and `test_storm` shows it: what the database
 alone decides (locked, away, restored, copied cookies other than the first kind, the order of confirmations), keys,
-timeouts byte by byte, suspended workers, and load that lasts. `make storm` plays these too. With a real API nobody can
-play another clock than the machine's, and with SimpleJWT no grace period: it has none.
+timeouts byte by byte, suspended workers, a lease that has to run out, lasting load. `make storm` plays these too.
+With a real API nobody can play another clock than the machine's, and with SimpleJWT no grace period: it has none.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,6 @@ PLAYED: tuple[Scenario, ...] = (
     lost.a_hand_off_that_comes_late,
     lost.answer_lost_after_the_api_committed,
     workers.worker_killed_after_the_store,
-    workers.lease_holder_killed_before_the_api_answered,
     sick_api.a_gateways_error_pages,
     sick_api.one_bad_answer_of_each_kind,
     sick_api.a_timeout,
@@ -40,6 +39,7 @@ PLAYED: tuple[Scenario, ...] = (
 PLAYED_WITH_GRACE: tuple[Scenario, ...] = (lost.answer_lost_under_the_apis_grace,)
 PLAYED_ON_POSTGRES: tuple[Scenario, ...] = (tabs.tabs_over_two_sites,)
 LEFT_OUT: tuple[Scenario, ...] = (
+    workers.lease_holder_killed_before_the_api_answered,
     tabs.signing_in_again_and_then_nothing_for_long,
     lost.an_answer_overtaken_at_the_site,
     lost.confirmations_in_the_wrong_order,

@@ -49,6 +49,14 @@ class SimpleJwtApi(RealApi):
             "API_USERNAME_FIELD": self._username_field,
         }
 
+    def set_active(self, email: str, active: bool) -> None:
+        """Whether this user may sign in, and stay so."""
+        self.program.order("set_active", email, active)
+
+    def delete(self, email: str) -> None:
+        """Remove a user for good."""
+        self.program.order("delete", email)
+
     def read_body(self, request: Call | Request) -> dict[str, str]:
         try:
             fields = json.loads(request.body)

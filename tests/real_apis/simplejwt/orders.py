@@ -4,6 +4,7 @@ import secrets
 from datetime import timedelta
 
 from django.apps import apps
+from django.contrib.auth import get_user_model
 from rest_framework_simplejwt import state
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.settings import api_settings
@@ -19,6 +20,14 @@ def prepare() -> None:
 
 def set_access_ttl(seconds: float) -> None:
     tokens.AccessToken.lifetime = timedelta(seconds=seconds)
+
+
+def set_active(email: str, active: bool) -> None:
+    get_user_model().objects.filter(email=email).update(is_active=active)
+
+
+def delete(email: str) -> None:
+    get_user_model().objects.get(email=email).delete()
 
 
 def expire_access_tokens() -> None:
