@@ -16,7 +16,7 @@ _STEP_BYTES = 128
 _ROOM_BESIDES_BYTES = 512
 _RAISE_LIMITS = (
     "Ask the API for smaller tokens, or raise the limits of each server on the way (gunicorn: "
-    "--limit-request-field-size; nginx: large_client_header_buffers, proxy_buffer_size)."
+    "--limit-request-field_size; nginx: large_client_header_buffers, proxy_buffer_size)."
 )
 
 

@@ -45,7 +45,9 @@ def a_site(folder: Path, **environment: str) -> Site:
 @pytest.fixture(scope="module")
 def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site on plain HTTP that trusts no proxy."""
-    with a_site(tmp_path_factory.mktemp("direct")) as site:
+    # Its gunicorn has gunicorn's own limit, and not the one of gunicorn.conf.py.
+    limit = f"--limit-request-field_size {LimitRequestFieldSize.default}"
+    with a_site(tmp_path_factory.mktemp("direct"), GUNICORN_CMD_ARGS=limit) as site:
         yield site
 
 
