@@ -28,6 +28,8 @@ class BrowserSession:
         self._request = request
         self._arrived = time.monotonic()
         self._opened = False
+        # Whether its record has been asked in this request.
+        self._checked = False
         self._presented: Presented | None = None
         self._held: ApiSession | None = None
         self._over: SessionEnded | None = None
@@ -46,18 +48,18 @@ class BrowserSession:
     def held(self) -> ApiSession | None:
         """The session that this request holds by now; None for a visitor who is not signed in.
 
-        Raises ApiUnavailable only where API_SESSION_CHECK asks for a look at the record that cannot be had.
+        Once its access token has run out, a cookie by itself proves no more that the session lives, and its record is
+        asked. Raises ApiUnavailable only where API_SESSION_CHECK asks for a look at the record that cannot be had.
         """
-        self.looked_at = True
-        if not self._opened:
-            self._open()
-            self._opened = True
+        session = self._look()
+        if session is not None and not self._checked and _has_run_out(session.tokens):
+            self._check(session)
         return self._held
 
     def opened(self) -> ApiSession | None:
         """The session as the cookie has it, where its record cannot be asked: enough to end it."""
         try:
-            return self.held
+            return self._look()
         except ApiUnavailable:
             return self._held
 
@@ -85,14 +87,11 @@ class BrowserSession:
 
     def require(self) -> ApiSession:
         """The session, or SignInRequired."""
-        session = self.held
-        if session is None:
-            raise self._over or NotSignedIn("this browser holds no session")
-        return session
+        return self._found(self.held)
 
     def require_living(self) -> ApiSession:
         """The session, after a look at its record. Raises SignInRequired if it is over, or ApiUnavailable."""
-        return self._check_in(self.require())
+        return self._check_in(self._found(self._look()))
 
     def is_living(self) -> bool:
         """Whether somebody is signed in, by the record too: one whose session was ended elsewhere is not.
@@ -115,7 +114,7 @@ class BrowserSession:
         ApiError where the token has expired and cannot be refreshed now. `trigger` says why one would be refreshed that
         has not expired.
         """
-        tokens = self.require().tokens
+        tokens = self._found(self._look()).tokens
         left = tokens.access_seconds_left()
         if left is None or not _is_due(tokens, left, for_seconds):
             return left
@@ -126,15 +125,16 @@ class BrowserSession:
                 self.rotate(trigger, patient=False)
             except ApiUnavailable:
                 return tokens.access_seconds_left()
-        return self.require().tokens.access_seconds_left()
+        return self._found(self._held).tokens.access_seconds_left()
 
     def rotate(self, trigger: Trigger, *, patient: bool = True) -> Means:
         """Get a newer pair. Raises SessionEnded or ApiUnavailable."""
-        session = self.require()
+        session = self._found(self._look())
         try:
             rotated = rotate(session, self.presented, trigger=trigger, patient=patient)
         except SessionEnded as ended:
             raise self._end(ended) from ended
+        self._checked = True
         if rotated.means is not Means.STILL_VALID:
             self._held = rotated.session
             self.changed = True
@@ -166,7 +166,7 @@ class BrowserSession:
         Raises NotSignedIn where the browser presents no session, another one, or a newer generation; SessionEnded where
         that session is over.
         """
-        session = self.require()
+        session = self._found(self._look())
         if handed.id != session.id or handed.generation < session.generation:
             raise NotSignedIn("the hand-off is not for the session of this browser, or older than it")
         newest = newest_to_write(handed, self.presented)
@@ -189,6 +189,19 @@ class BrowserSession:
         if self._over is not None:
             self._over = SessionEnded(self._over.reason, delete_cookie=False)
 
+    def _look(self) -> ApiSession | None:
+        """The session that this request holds by now, by its cookie."""
+        self.looked_at = True
+        if not self._opened:
+            self._open()
+            self._opened = True
+        return self._held
+
+    def _found(self, session: ApiSession | None) -> ApiSession:
+        if session is None:
+            raise self._over or NotSignedIn("this browser holds no session")
+        return session
+
     def _open(self) -> None:
         session = read_cookies(self._request.COOKIES)
         if session is None:
@@ -196,8 +209,12 @@ class BrowserSession:
         self._hold(session)
         add_step(StepKind.OPENED, generation=session.generation)
         self.changed = is_overwritten(self._request.COOKIES, session)
-        if session.confirmed and not conf.checks_every_request:
-            return
+        if not session.confirmed or conf.checks_every_request:
+            self._check(session)
+
+    def _check(self, session: ApiSession) -> None:
+        """Ask the record, and confirm what has not been confirmed yet."""
+        self._checked = True
         try:
             checked = self._check_in(session)
             self.changed = self.changed or not (session.confirmed and checked.confirmed)
@@ -226,6 +243,12 @@ class BrowserSession:
     def _end(self, ended: SessionEnded) -> SessionEnded:
         self._held, self._over, self.changed = None, ended, False
         return ended
+
+
+def _has_run_out(tokens: TokenPair) -> bool:
+    """Whether the access token has, by our own clock. Where the API does not tell, it is not known to."""
+    left = tokens.access_seconds_left()
+    return left is not None and left <= 0
 
 
 def _is_due(tokens: TokenPair, left: float, for_seconds: float) -> bool:

@@ -54,11 +54,13 @@ def events(request: ApiRequest) -> HttpResponseBase:
 
 
 def _own_session(request: ApiRequest) -> ApiSession:
-    """The session whose requests are shown. Raises Http404 where none are recorded, SignInRequired for a visitor."""
+    """The session whose requests are shown. Raises Http404 where none are recorded, SignInRequired for a visitor, and
+    for a copy of a session that is over; ApiUnavailable where the records cannot be reached.
+    """
     if request.trace is None:
         raise Http404("API_TRACE is off")
     request.trace.left_out = True
-    return request.api_session.require()
+    return request.api_session.require_living()
 
 
 def _news(request: ApiRequest, session_id: UUID, after: int) -> Iterator[Event | str]:

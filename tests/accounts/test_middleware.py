@@ -209,6 +209,70 @@ class TestAGoodToken:
         assert len(queries) <= 3
 
 
+ENDS = {
+    "its user signed out": EndReason.SIGNED_OUT,
+    "staff ended it": EndReason.REVOKED,
+    "the API refused it": EndReason.REFUSED,
+}
+
+
+class TestACopyOfASessionThatIsOver:
+    """On pages that call no API, nobody but the record can tell."""
+
+    @pytest.fixture
+    def thief(self, signed_in: Browser) -> Browser:
+        """Has copied the cookie long ago."""
+        thief = signed_in.copy()
+        thief.age(365 * 24 * 3600)
+        return thief
+
+    @pytest.mark.parametrize("page", ["/protected/script/", "/look-twice/"])
+    @pytest.mark.parametrize("reason", ENDS.values(), ids=ENDS)
+    def test_opens_no_page_once_its_token_has_run_out(self, thief: Browser, page: str, reason: EndReason) -> None:
+        SessionRecord.objects.end(thief.session().id, reason)
+        let_databases_clock_move_on()
+
+        response = thief.get(page)
+
+        assert (response.status_code, response["Location"].partition("?")[0]) == (302, "/accounts/login/")
+        assert cookies_set(response)["session"].value == "", "and it is over for good"
+
+    def test_nor_is_anybody_said_to_be_signed_in(self, signed_in: Browser, thief: Browser) -> None:
+        signed_in.sign_out()
+
+        assert thief.get("/accounts/session/").json()["authenticated"] is False
+
+    def test_nor_does_one_whose_record_is_gone(self, thief: Browser) -> None:
+        SessionRecord.objects.all().delete()
+
+        assert thief.get("/protected/script/").status_code == 302
+
+    def test_one_that_lives_does_and_asks_once(self, signed_in: Browser) -> None:
+        signed_in.age(120)
+
+        with CaptureQueriesContext(connection) as queries:
+            assert signed_in.get("/look-twice/").status_code == 200
+
+        assert len(queries) == 1
+
+    def test_nobody_is_turned_away_while_it_cannot_be_asked(self, signed_in: Browser) -> None:
+        signed_in.age(120)
+
+        with records_away():
+            assert signed_in.get("/look-twice/").status_code == 200
+
+    def test_a_token_that_is_renewed_on_the_page_costs_no_more_than_that(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        api.expire_access_tokens()
+        signed_in.age(120)
+
+        with CaptureQueriesContext(connection) as queries:
+            assert signed_in.open_page().status_code == 200
+
+        assert len(queries) <= 3
+
+
 class TestPagesThatNeedNoSession:
     @pytest.mark.parametrize("page", ["/", "/health/live", "/nowhere/", "/static/accounts/site.css"])
     @pytest.mark.parametrize(

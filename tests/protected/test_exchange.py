@@ -101,6 +101,13 @@ class TestThePage:
             after_all = next(listen(other)) + next_request_or_nothing(other)
             assert "/protected/" not in after_all.replace("/protected/exchange/", "")
 
+    @pytest.mark.parametrize("address", [PAGE, EVENTS])
+    def test_a_copy_of_a_session_that_is_over_shows_nothing(self, known: Browser, address: str) -> None:
+        copy = known.copy()
+        known.sign_out()
+
+        assert copy.get(address).status_code == 302, "though its access token is still good"
+
     def test_it_is_stored_by_no_cache(self, known: Browser) -> None:
         assert known.get(PAGE)["Cache-Control"] == "private, no-store"
 
