@@ -55,6 +55,16 @@ def is_overwritten(cookies: Mapping[str, str], session: ApiSession) -> bool:
     return first is None or first.id != session.id
 
 
+def without_disguises(header: str) -> str:
+    """A Cookie header without the cookies whose names are not ASCII.
+
+    Django strips the names of cookies, of all that Unicode calls a space. A browser takes such a space for a part of
+    the name: another subdomain may set one that only looks like `__Host-session` behind it, and it would come in here
+    as ours. No cookie of this site has a name like that.
+    """
+    return ";".join(cookie for cookie in header.split(";") if cookie.partition("=")[0].isascii())
+
+
 def check_size(session: ApiSession) -> None:
     """Raises ApiMisbehaved where the tokens of `session` are too large to be kept in cookies."""
     size = len(session.seal_for_cookie())

@@ -11,7 +11,7 @@ from accounts.answers import answer_api_error, answer_sign_in_required
 from accounts.api import ApiClient, ApiRequest
 from accounts.browser import BrowserSession
 from accounts.conf import conf
-from accounts.cookies import delete_cookies, write_cookies
+from accounts.cookies import delete_cookies, without_disguises, write_cookies
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
 from accounts.exchange import begin_exchange
 from accounts.trace import begin_trace
@@ -40,6 +40,10 @@ class ApiSessionMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: ApiRequest) -> HttpResponseBase:
+        cookies = request.META.get("HTTP_COOKIE", "")
+        if not cookies.isascii():
+            # Before anybody reads them.
+            request.META["HTTP_COOKIE"] = without_disguises(cookies)
         request.api_session = BrowserSession(request)
         request.api = ApiClient(request.api_session)
         request.trace = begin_trace(str(request.method), request.path) if conf.traces else None
@@ -69,6 +73,8 @@ def hand_over(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBa
     if not browser.looked_at:
         return response
     patch_vary_headers(response, ["Cookie"])
+    # Nor can another origin's page include it, as a script or an image: a sibling's requests come with our cookies.
+    response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     if response.has_header("Cache-Control"):
         patch_cache_control(response, private=True)
     else:
