@@ -71,7 +71,9 @@ def prepare(
     Raises ValueError for what cannot be sent, and for a path that could lead elsewhere: to another host, or up and out
     of API_BASE_URL.
     """
-    if not path.startswith("/") or {".", ".."} & set(unquote(path.split("?")[0]).split("/")):
+    # What follows a semicolon in a segment is no part of its name to some servers: to them "..;" is "..".
+    segments = {segment.partition(";")[0] for segment in unquote(path.split("?")[0]).split("/")}
+    if not path.startswith("/") or {".", ".."} & segments:
         raise ValueError(f"the path of an API call starts with a slash, and has no dot segments: {path!r}")
     return _prepare(method, conf.base_url + path, headers=headers, address=address, params=params, data=data, json=json)
 

@@ -54,6 +54,9 @@ PASSED_TO_THE_BROWSER = (
     "Retry-After",
     "Vary",
 )
+#: What an answer may not be fetched for (Sec-Fetch-Dest). A page's policy lets it run scripts of this site, and the API
+#: may hold what somebody has uploaded.
+NOT_FOR = ("script", "style", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet", "xslt")
 #: A larger body is streamed, so it cannot be repeated after a 401.
 REPEATED_UP_TO_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -113,7 +116,8 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
 
 def is_evasive(path: str) -> bool:
     """Whether a path could mean another one to the API than it does here."""
-    segments = path.split("/")[1:]
+    # Some servers drop what follows a semicolon before they look at the segments: to them "..;" is "..".
+    segments = [segment.partition(";")[0] for segment in path.split("/")[1:]]
     return (
         bool({".", ".."} & set(segments))
         or "" in segments[:-1]
@@ -129,6 +133,8 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
     path = f"/{path}"
     if "%2f" in _raw_path(request).lower() or is_evasive(path):
         return _refuse(404, "There is no such address.")
+    if request.headers.get("Sec-Fetch-Dest") in NOT_FOR:
+        return _refuse(403, "What the API answers is data, and no part of a page's code.")
     if request.headers.get("Upgrade"):
         return _refuse(501, "WebSockets and other upgrades are not passed on to the API.")
     method = str(request.method)

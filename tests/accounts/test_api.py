@@ -44,7 +44,16 @@ BODIES: dict[str, tuple[dict[str, Any], bytes]] = {
     "bytes": ({"data": b"\x00\xff"}, b"\x00\xff"),
 }
 NOT_RELATIVE_TO_THE_API = ["https://evil.example/", "protected-route", "", "?a=1", "@evil.example/", " /", r"\evil"]
-UP_AND_OUT = ["/..", "/../admin", "/rows/../../admin", "/rows/./..", "/%2e%2e/admin", "/.%2E/admin"]
+UP_AND_OUT = [
+    "/..",
+    "/../admin",
+    "/rows/../../admin",
+    "/rows/./..",
+    "/%2e%2e/admin",
+    "/.%2E/admin",
+    "/..;/admin",
+    "/.%2E%3Bx=1/admin",
+]
 
 
 def call(browser: Browser, method: str, path: str = SECRET, **options: Any) -> Answer:

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.ending import end_session
 from accounts.models import EndReason, SessionRecord
-from protected.proxy import Rule, is_evasive, parse_rules
+from protected.proxy import NOT_FOR, Rule, is_evasive, parse_rules
 from tests.browsers import ADA, GRACE, Browser, cookies_set, wait_until
 from tests.demo_api.server import Call, DemoApi, Fault, Gate
 
@@ -60,6 +60,13 @@ EVASIONS = {
     "text that turns around": "protected-route/%E2%80%AE",
     "a lone surrogate": "protected-route/%ED%A0%80",
     "no UTF-8": "protected-route/%FF",
+    "dots with a parameter": "protected-route/..;/auth/login",
+    "dots with a parameter that has a value": "protected-route/..;x=1/auth/login",
+    "dots with an encoded parameter": "protected-route/..%3B/auth/login",
+    "encoded dots with a parameter": "protected-route/%2e%2e;/auth/login",
+    "dots with a parameter at the end": "protected-route/..;",
+    "one dot with a parameter": "protected-route/.;/rows/1",
+    "a segment that is nothing but a parameter": "protected-route/;x=1/rows/1",
     "dots in too many bytes": "protected-route/%C0%AE%C0%AE/auth",
     "a percent sign": "protected-route/%25",
     "a neighbour": "protected-routes",
@@ -450,6 +457,20 @@ class TestWhatReachesTheBrowser:
 
         assert response["Content-Security-Policy"] == "sandbox; default-src 'none'"
         assert response["X-Content-Type-Options"] == "nosniff"
+
+    @pytest.mark.parametrize("purpose", NOT_FOR)
+    def test_an_answer_is_no_code_of_a_page(self, signed_in: Browser, api: DemoApi, purpose: str) -> None:
+        api.forget_calls()
+
+        response = answer(signed_in, PROXY, HTTP_SEC_FETCH_DEST=purpose, HTTP_SEC_FETCH_SITE="same-origin")
+
+        assert response.status_code == 403
+        assert "no part of a page's code" in body_of(response)["detail"]
+        assert api.calls == []
+
+    @pytest.mark.parametrize("purpose", ["empty", "document", "image", "video", "audio", "font", "track", "report"])
+    def test_it_may_be_anything_else(self, signed_in: Browser, purpose: str) -> None:
+        assert answer(signed_in, PROXY, HTTP_SEC_FETCH_DEST=purpose).status_code == 200
 
     def test_an_answer_to_head_has_no_body(self, signed_in: Browser, api: DemoApi) -> None:
         api.fail("HEAD", ROUTE, Fault.answer(200, headers={"ETag": '"7"', "Content-Length": "99"}))
