@@ -27,6 +27,9 @@ from accounts.exceptions import ApiUnavailable
 from accounts.session import ApiSession
 from accounts.tokens import TokenPair, User
 from accounts.transport import AnswerLost, NotSent, call_once, pooled_adapter, prepare
+from tests.accounts.gateway import Gateway, make_certificate
+from tests.browsers import Browser
+from tests.demo_api.server import DemoApi
 
 CALL = ApiCall(method="POST", path="/auth/refresh", json={"refreshToken": "r0"})
 SOON_SECONDS = 0.3
@@ -402,6 +405,22 @@ class TestNotSent:
                 ask(api.url.replace("http:", "https:"), SOON_SECONDS)
 
             assert api.is_left_alone()
+
+    def test_an_api_whose_certificate_nobody_vouches_for(
+        self, ask: Callable[..., ApiAnswer], signed_in: Browser, api: DemoApi, settings: Settings, tmp_path: Path
+    ) -> None:
+        """Whoever is in between on the network has one like that."""
+        api.expire_access_tokens()
+        api.forget_calls()
+
+        with Gateway(api.url, certificate=make_certificate(tmp_path / "certificate.pem")) as between:
+            settings.API_BASE_URL = between.url
+            with pytest.raises(NotSent):
+                ask(between.url)
+            pages = [signed_in.open_page().status_code, signed_in.sign_in().status_code]
+
+        assert pages == [503, 503]
+        assert api.calls == [], "neither a token nor a password has left"
 
     def test_it_does_not_tell_what_was_not_sent(self, ask: Callable[..., ApiAnswer], refused_url: str) -> None:
         with pytest.raises(NotSent) as caught:
