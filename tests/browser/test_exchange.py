@@ -52,8 +52,8 @@ def drawn(page: Page, person: BrowserContext, watch: Watch, api: DemoApi) -> Pag
     sign_in(page)
     drawn = person.new_page()
     drawn.goto(DRAWN)
-    # The sign-in and the page after it may have been written down by then, or follow.
-    expect(drawn.get_by_role("status")).to_have_text(re.compile("Live: what is new appears below.|New: .*"))
+    # The sign-in and the page after it may have been written down by then, or follow, or be drawn while they last.
+    expect(drawn.get_by_role("status")).to_have_text(re.compile("Live: what is new appears below.|(New|Ended): .*"))
     expect(requests(drawn)).to_have_count(2)
     return drawn
 
