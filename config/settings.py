@@ -100,11 +100,16 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # Whatever answers, and whatever is logged on the way: it has the id of the request.
     "accounts.middleware.ExchangeMiddleware",
+    # Outside of whatever answers, so that nothing leaves without its headers.
+    "config.headers.SecurityHeadersMiddleware",
+    "django_permissions_policy.PermissionsPolicyMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
     "config.health.HealthMiddleware",
     "config.metrics.MetricsMiddleware",
+    # Redirects to HTTPS.
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Outside of everything that can answer by itself: whatever the answer, a rotated session goes out with it.
     "accounts.middleware.ApiSessionMiddleware",
@@ -113,7 +118,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -178,6 +182,8 @@ USE_TZ = True
 STATIC_URL = "static/"
 # Files are served from the apps' own folders: a deployment needs no collectstatic step.
 WHITENOISE_USE_FINDERS = True
+# No other site's scripts read them.
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # --- Security --------------------------------------------------------------------------------------------------------
 TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)
@@ -188,6 +194,7 @@ SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
 SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 X_FRAME_OPTIONS = "DENY"
@@ -200,6 +207,28 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
         "object-src": [NONE],
     }
+}
+# What no page of ours asks a browser for, no injected script or frame gets. Whoever needs one takes it from the list.
+PERMISSIONS_POLICY: dict[str, list[str]] = {
+    feature: []
+    for feature in (
+        "accelerometer",
+        "camera",
+        "display-capture",
+        "geolocation",
+        "gyroscope",
+        "hid",
+        "idle-detection",
+        "local-fonts",
+        "magnetometer",
+        "microphone",
+        "midi",
+        "payment",
+        "screen-wake-lock",
+        "serial",
+        "usb",
+        "xr-spatial-tracking",
+    )
 }
 DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.reporting.SecretsFilter"
 
