@@ -1,6 +1,6 @@
 """The browser's address, from behind a known number of proxies; and which addresses strangers cannot reach."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from django.http import HttpRequest
 
@@ -31,3 +31,16 @@ def is_private(host: str) -> bool:
         return ip_address(name).is_private
     except ValueError:
         return "*" not in name and ("." not in name or name.endswith(_PRIVATE_NAMES))
+
+
+def client_network(address: str) -> str:
+    """Where limits count an address: IPv4 by itself, IPv6 by its /64, which is what one customer has at least."""
+    if not address:
+        return ""
+    ip = ip_address(address)
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is None:
+            return str(ip_network((ip, 64), strict=False).network_address)
+        # A server that listens on both writes IPv4 so (RFC 4291 section 2.5.5.2), and all of it is one /64.
+        ip = ip.ipv4_mapped
+    return str(ip)

@@ -10,12 +10,13 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from accounts.conf import conf
+from accounts.conf import conf, parse_limits
 from accounts.dialects import BUILT_IN, current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect, OAuth2PasswordDialect
 
 _SHORTEST_KEY = 32
+_YEAR_SECONDS = 366 * 24 * 3600
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -233,6 +234,21 @@ def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     return messages
 
 
+@register(Tags.security)
+def check_sign_in_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    names = ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE")
+    return [
+        Error(
+            f"{name} is {getattr(settings, name)!r}, which is no limit.",
+            hint="It looks like 20/10 minutes, or 20/10 minutes; 100/day. Above zero, and for a year at most; "
+            "empty for none.",
+            id="accounts.E030",
+        )
+        for name in names
+        if not _is_limit(getattr(settings, name))
+    ]
+
+
 @register(Tags.database)
 def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     return [
@@ -260,6 +276,14 @@ def _address(text: str, *, may_have_query: bool = False) -> SplitResult | None:
 def _is_in_the_clear(url: SplitResult | None) -> bool:
     """Whether what goes there leaves this machine without TLS."""
     return url is not None and url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1")
+
+
+def _is_limit(text: str) -> bool:
+    try:
+        limits = parse_limits(text)
+    except ValueError:
+        return False
+    return all(limit.amount > 0 and limit.get_expiry() <= _YEAR_SECONDS for limit in limits)
 
 
 def _needs_issuer() -> bool:

@@ -3,6 +3,7 @@
 from urllib.parse import parse_qsl
 
 from django.conf import settings
+from limits import RateLimitItem, parse_many
 
 
 class Conf:
@@ -120,8 +121,28 @@ class Conf:
         return bool(settings.API_TRACE)
 
     @property
+    def sign_in_limit_per_address(self) -> list[RateLimitItem]:
+        """How many sign-ins may fail from one address; none for as many as one likes, here and in the next two."""
+        return parse_limits(settings.SIGN_IN_LIMIT_PER_ADDRESS)
+
+    @property
+    def sign_in_limit_per_user(self) -> list[RateLimitItem]:
+        """How many may fail with one user name, from one address."""
+        return parse_limits(settings.SIGN_IN_LIMIT_PER_USER)
+
+    @property
+    def sign_in_limit_per_user_anywhere(self) -> list[RateLimitItem]:
+        """How many may fail with one user name, from all addresses together where that user is not known."""
+        return parse_limits(settings.SIGN_IN_LIMIT_PER_USER_ANYWHERE)
+
+    @property
     def trusted_proxy_count(self) -> int:
         return int(settings.TRUSTED_PROXY_COUNT)
+
+
+def parse_limits(text: str) -> list[RateLimitItem]:
+    """Limits as `limits` writes them, "10/10 minutes; 50/day". Raises ValueError for what is none."""
+    return parse_many(text) if text.strip() else []
 
 
 conf = Conf()

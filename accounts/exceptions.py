@@ -5,6 +5,7 @@ AccountsError
 │   ├── NotSignedIn       this browser holds no session
 │   └── SessionEnded      it did; `reason` says why it ended
 ├── CredentialsRefused    back to the form, with the API's own words
+├── TooManyAttempts       back to the form: 429 and Retry-After
 └── ApiError              the session is good: keep it, try again later
     ├── ApiUnavailable    no answer in time, or a 5xx: 503 and Retry-After
     │   └── BodySpent     the same request, sent again, will do
@@ -49,6 +50,15 @@ class CredentialsRefused(AccountsError):
         self.message = message
 
 
+class TooManyAttempts(AccountsError):
+    """Too many sign-ins have failed: nobody is asked before `retry_after` whole seconds have passed."""
+
+    def __init__(self, *, retry_after: float) -> None:
+        self.retry_after = max(1, math.ceil(retry_after))
+        self.message = f"Too many attempts to sign in have failed. Please try again in {_in_words(self.retry_after)}."
+        super().__init__(self.message)
+
+
 class ApiError(AccountsError):
     """The API failed us; the session is still good."""
 
@@ -67,3 +77,11 @@ class BodySpent(ApiUnavailable):
 
 class ApiMisbehaved(ApiError):
     """The API answered, but with something that this site cannot use."""
+
+
+def _in_words(seconds: int) -> str:
+    """A time to wait, rounded up."""
+    for size, name in ((3600, "hours"), (60, "minutes")):
+        if seconds > size:
+            return f"{math.ceil(seconds / size)} {name}"
+    return "a minute"

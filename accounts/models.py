@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.session import ApiSession
+from accounts.tallies import Tally  # noqa: F401  # Django looks for models here
 from accounts.text import clean_text
 
 

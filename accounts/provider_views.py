@@ -16,7 +16,7 @@ from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
-from accounts.exceptions import RETRY_AFTER_SECONDS, ApiError, ApiUnavailable, CredentialsRefused
+from accounts.exceptions import RETRY_AFTER_SECONDS, ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
 from accounts.sign_in import begin_sign_in_at_provider, finish_sign_in_at_provider
 from accounts.sign_out_hint import forget_id_token, read_id_token, remember_id_token
 from accounts.text import clean_text
@@ -143,6 +143,8 @@ def _finish_sign_in(
         signed_in = finish_sign_in_at_provider(request, dialect, asked, code=code, issuer=issuer)
     except CredentialsRefused as refused:
         return _sign_in_failed(request, refused.message, status=400, wanted=asked.next)
+    except TooManyAttempts as error:
+        return _sign_in_failed(request, error.message, status=429, wanted=asked.next, retry_after=error.retry_after)
     except ApiUnavailable as error:
         return _sign_in_failed(request, PROVIDER_AWAY, status=503, wanted=asked.next, retry_after=error.retry_after)
     except ApiError as error:
@@ -173,14 +175,14 @@ def _sign_in_failed(
     words: str = "",
     retry_after: int = RETRY_AFTER_SECONDS,
 ) -> HttpResponse:
-    """What went wrong, with a way to try again. `words` are the provider's own; `retry_after` counts with a 503."""
+    """What went wrong, with a way to try again. `words` are the provider's own; `retry_after` is for a 429 or 503."""
     if status in (400, 403) and request.api_session.is_living():
         # Another tab was quicker, or the way back led here once more.
         return HttpResponseRedirect(next_page(request, wanted))
     login = reverse("accounts:login") + (f"?{urlencode({'next': wanted})}" if wanted else "")
     context = {"detail": detail, "words": words, "login": login}
     response = render(request, "accounts/sign_in_failed.html", context, status=status)
-    if status == 503:
+    if status in (429, 503):
         response["Retry-After"] = str(retry_after)
     return response
 

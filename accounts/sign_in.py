@@ -18,6 +18,7 @@ from accounts.ending import end_session, reuse
 from accounts.events import tell
 from accounts.exceptions import AccountsError, SessionEnded
 from accounts.judge import Verdict, judge
+from accounts.limiting import limited_attempt
 from accounts.models import EndReason, Kind, SessionRecord
 from accounts.records import drop_broken_connection, records_reachable
 from accounts.sealing import CannotOpen
@@ -30,9 +31,12 @@ logger = logging.getLogger(__name__)
 def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
     """Sign in at the API with name and password, and begin a new session in this browser; the one before is over.
 
-    Raises CredentialsRefused with the API's words, ApiUnavailable or ApiMisbehaved.
+    Raises CredentialsRefused with the API's words, TooManyAttempts before it is asked, ApiUnavailable or ApiMisbehaved.
     """
-    return _begin(request, request_sign_in(username, password, address=request.api_session.address))
+    address = request.api_session.address
+    with limited_attempt(address, username):
+        signed_in = request_sign_in(username, password, address=address)
+    return _begin(request, signed_in)
 
 
 def begin_sign_in_at_provider(request: ApiRequest, dialect: OAuth2Dialect, next_page: str) -> HttpResponse:
@@ -51,17 +55,20 @@ def finish_sign_in_at_provider(
 ) -> SignedIn:
     """Trade the code with which the browser came back from the provider, and begin a new session.
 
-    Raises CredentialsRefused for a code that is of no use any more, ApiUnavailable or ApiMisbehaved.
+    Raises CredentialsRefused for a code that is of no use any more, TooManyAttempts, ApiUnavailable or ApiMisbehaved.
     """
     dialect.check_issuer(issuer)
-    signed_in = request_tokens(
-        dialect,
-        code,
-        redirect_uri=_redirect_uri(request),
-        code_verifier=asked.code_verifier,
-        nonce=asked.nonce,
-        address=request.api_session.address,
-    )
+    address = request.api_session.address
+    # No code can be guessed; but each one that is made up costs this client a call at the provider, which counts them.
+    with limited_attempt(address):
+        signed_in = request_tokens(
+            dialect,
+            code,
+            redirect_uri=_redirect_uri(request),
+            code_verifier=asked.code_verifier,
+            nonce=asked.nonce,
+            address=address,
+        )
     _begin(request, signed_in)
     return signed_in
 

@@ -17,7 +17,7 @@ from accounts.answers import is_script, next_page
 from accounts.api import ApiRequest
 from accounts.conf import conf
 from accounts.cookies import LARGEST_SESSION_BYTES, read_cookies
-from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, SignInRequired
+from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, SignInRequired, TooManyAttempts
 from accounts.forms import SignInForm
 from accounts.metrics import count_refused_hand_off
 from accounts.provider_views import login_at_provider, signed_out_page, signs_in_at_provider
@@ -121,6 +121,8 @@ def _try_to_sign_in(request: ApiRequest, form: SignInForm) -> HttpResponse:
     except CredentialsRefused as refused:
         form.add_error(None, refused.message)
         return _sign_in_page(request, form)
+    except TooManyAttempts as error:
+        return _too_many_attempts(request, form, error)
     except ApiUnavailable as error:
         form.add_error(None, "The service that checks your password is not answering. Please try again in a moment.")
         response = _sign_in_page(request, form, status=503, api_is_away=_is_local_api_away())
@@ -130,6 +132,17 @@ def _try_to_sign_in(request: ApiRequest, form: SignInForm) -> HttpResponse:
         form.add_error(None, "The service that checks your password gave an answer that this site cannot use.")
         return _sign_in_page(request, form, status=502)
     return HttpResponseRedirect(next_page(request, form.cleaned_data["next"]))
+
+
+def _too_many_attempts(request: ApiRequest, form: SignInForm, error: TooManyAttempts) -> HttpResponse:
+    form.add_error(None, error.message)
+    response: HttpResponse
+    if is_script(request):
+        response = JsonResponse({"detail": error.message}, status=429)
+    else:
+        response = _sign_in_page(request, form, status=429)
+    response["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _sign_in_page(

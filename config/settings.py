@@ -83,12 +83,17 @@ API_SESSION_COOKIE_SAMESITE = env.str("API_SESSION_COOKIE_SAMESITE", default="La
 API_SESSION_LEEWAY = env.float("API_SESSION_LEEWAY", default=30.0)
 API_SESSION_CHECK = env.str("API_SESSION_CHECK", default="on-rotation")
 
+# --- How many sign-ins may fail --------------------------------------------------------------------------------------
+SIGN_IN_LIMIT_PER_ADDRESS = env.str("SIGN_IN_LIMIT_PER_ADDRESS", default="20/10 minutes")
+SIGN_IN_LIMIT_PER_USER = env.str("SIGN_IN_LIMIT_PER_USER", default="10/10 minutes")
+SIGN_IN_LIMIT_PER_USER_ANYWHERE = env.str("SIGN_IN_LIMIT_PER_USER_ANYWHERE", default="50/hour")
+
 # --- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     # Before the admin, some of whose templates they replace.
     "accounts",
     "protected",
-    "django.contrib.admin",
+    "config.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

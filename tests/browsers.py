@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from http.cookies import Morsel
 from typing import Any
@@ -127,15 +127,20 @@ def cookies_set(response: HttpResponse) -> dict[str, "Morsel[str]"]:
 
 
 @contextmanager
-def records_away() -> Iterator[None]:
-    """The database answers, and every statement about sessions fails."""
+def table_away(name: str) -> Iterator[None]:
+    """The database answers, and every statement about this table fails."""
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE accounts_sessionrecord RENAME TO accounts_sessionrecord_away")
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {name}_away")
     try:
         yield
     finally:
         with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE accounts_sessionrecord_away RENAME TO accounts_sessionrecord")
+            cursor.execute(f"ALTER TABLE {name}_away RENAME TO {name}")
+
+
+def records_away() -> AbstractContextManager[None]:
+    """Every statement about sessions fails."""
+    return table_away("accounts_sessionrecord")
 
 
 def wait_until(happened: Callable[[], bool]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from accounts.address import client_address, is_private
+from accounts.address import client_address, client_network, is_private
 
 PEER = "198.51.100.9"
 
@@ -120,3 +120,18 @@ def test_what_strangers_cannot_reach_is_private(host: str) -> None:
 @pytest.mark.parametrize("host", ["www.example.com", ".example.com", "*", "8.8.8.8", "[2606:4700::1]", "local.example"])
 def test_what_they_can_is_not(host: str) -> None:
     assert not is_private(host)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("198.51.100.9", "198.51.100.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ("::1", "::"),
+        ("::ffff:198.51.100.9", "198.51.100.9"),
+        ("", ""),
+    ],
+)
+def test_limits_count_ipv6_by_what_one_customer_has(address: str, network: str) -> None:
+    assert client_network(address) == network

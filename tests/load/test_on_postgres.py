@@ -15,6 +15,7 @@ FILES = {
     "test_events.py": "",
     "test_journal.py": "not TestProcesses",
     "test_admin.py": "",
+    "test_limiting.py": "",
 }
 
 

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from accounts.ending import end_session
 from accounts.models import EndReason, SessionEvent, SessionRecord, TracedRequest
+from accounts.tallies import Tally
 
 # The hosts date a refresh token by their own clocks: one that is off must not end a session that the API still knows.
 _CLOCK_MARGIN = timedelta(days=1)
@@ -34,9 +35,10 @@ class Command(BaseCommand):
         removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago), batch)
         events = _remove(SessionEvent.objects.filter(at__lt=long_ago), batch)
         drawn = _remove(TracedRequest.objects.filter(at__lt=long_ago), batch)
+        tallies = _remove(Tally.objects.filter(expires_at__lt=Now()), batch)
         self.stdout.write(
             f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed, "
-            f"{drawn} drawn requests and {events} events as old as that."
+            f"{drawn} drawn requests and {events} events as old as that, {tallies} counts of sign-ins that are over."
         )
 
 
@@ -44,5 +46,6 @@ def _remove(rows: "QuerySet[Any]", batch: int) -> int:
     """Delete a few at a time, so that nobody waits long for a lock. Returns how many."""
     removed = 0
     while ids := list(rows.order_by().values_list("pk", flat=True)[:batch]):
-        removed += rows.model.objects.filter(pk__in=ids).delete()[0]
+        # What has changed in the meantime, as the count of a window that began anew, stays.
+        removed += rows.filter(pk__in=ids).delete()[0]
     return removed

@@ -1,0 +1,7 @@
+from django.contrib.admin.apps import AdminConfig as DjangosAdminConfig
+
+
+class AdminConfig(DjangosAdminConfig):
+    """Django's admin, with a sign-in that is limited."""
+
+    default_site = "accounts.staff.StaffSite"
