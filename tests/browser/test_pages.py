@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from django.template.loader import render_to_string
-from playwright.sync_api import Page, Request, Response
+from playwright.sync_api import Page, Request, Response, Route
 
-from tests.browser.conftest import ADA, PROJECT, fill_in, sign_in
+from tests.browser.conftest import ADA, FAILURES, PROJECT, fill_in, sign_in
 from tests.browser.looks import THEMES, find_flaws
 from tests.demo_api.server import DemoApi, Fault
 
@@ -22,6 +22,23 @@ def sign_in_wrongly(page: Page, api: DemoApi) -> None:
     page.goto("/accounts/login/")
     fill_in(page, ADA, "low-tide")
     page.get_by_role("alert").wait_for()
+
+
+def sign_in_too_often(page: Page, api: DemoApi) -> None:
+    """The page as it comes with its 429, which the browser's console would complain of."""
+
+    def pass_on_as_a_success(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, status=200 if answer.status == 429 else answer.status)
+
+    page.route("**/accounts/login/", pass_on_as_a_success)
+    page.goto("/accounts/login/")
+    for _ in range(FAILURES):
+        fill_in(page, "stranger@example.com", "low-tide")
+        page.get_by_text("Wrong e-mail address or password.").wait_for()
+        page.goto("/accounts/login/")
+    fill_in(page, "stranger@example.com", "low-tide")
+    page.get_by_text("Too many attempts to sign in have failed.").wait_for()
 
 
 def sign_in_with_nothing(page: Page, api: DemoApi) -> None:
@@ -77,6 +94,7 @@ PAGES: dict[str, Visit] = {
     "sign-in": lambda page, api: page.goto("/accounts/login/"),
     "sign-in after the session ended": lambda page, api: page.goto("/accounts/login/?ended=1"),
     "sign-in, wrong password": sign_in_wrongly,
+    "sign-in, too often": sign_in_too_often,
     "sign-in, nothing typed": sign_in_with_nothing,
     "sign-in, no API": sign_in_without_an_api,
     "protected": lambda page, api: sign_in(page),

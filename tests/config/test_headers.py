@@ -19,6 +19,7 @@ from tests.load.site import Site
 
 ADA = "ada@example.com"
 PATIENCE_SECONDS = 60.0
+FAILURES = 4  # that one user name may have
 YEAR_SECONDS = 365 * 24 * 3600
 
 OUR_POLICY = [
@@ -76,9 +77,9 @@ class Visitor:
             Origin="https://www.example.com",
         )
 
-    def sign_in(self, password: str = DEMO_USERS[ADA]) -> Answer:
+    def sign_in(self, password: str = DEMO_USERS[ADA], name: str = ADA) -> Answer:
         self.get("/accounts/login/")
-        return self.post("/accounts/login/", username=ADA, password=password)
+        return self.post("/accounts/login/", username=name, password=password)
 
     def signed_in(self) -> "Visitor":
         assert self.sign_in().status == 302
@@ -90,6 +91,12 @@ class Visitor:
             connection.execute(f"ALTER TABLE {name} RENAME TO {name}_away")
             yield
             connection.execute(f"ALTER TABLE {name}_away RENAME TO {name}")
+
+
+def too_many_attempts(visitor: Visitor) -> Answer:
+    for _ in range(FAILURES):
+        visitor.sign_in("low-tide", "stranger@example.com")
+    return visitor.sign_in("low-tide", "stranger@example.com")
 
 
 def server_error(visitor: Visitor) -> Answer:
@@ -135,6 +142,7 @@ ANSWERS: dict[str, tuple[int, Visit]] = {
     "a forged form": (403, lambda visitor: visitor.ask("POST", "/accounts/logout/")),
     "no page": (404, lambda visitor: visitor.get("/nowhere/")),
     "a wrong method": (405, lambda visitor: visitor.get("/accounts/logout/")),
+    "too many attempts to sign in": (429, too_many_attempts),
     "a server error": (500, server_error),
     "an API that answers nonsense": (502, bad_gateway),
     "an API that is away": (503, service_unavailable),
@@ -179,7 +187,12 @@ def site(api: DemoApi, database: Path) -> Iterator[Site]:
         database_url=f"sqlite:///{database}",
         api_url=api.url,
         workers=1,
-        environment={"ALLOWED_HOSTS": "www.example.com", "SECURE_SSL_REDIRECT": "true", "TRUSTED_PROXY_COUNT": "1"},
+        environment={
+            "ALLOWED_HOSTS": "www.example.com",
+            "SECURE_SSL_REDIRECT": "true",
+            "TRUSTED_PROXY_COUNT": "1",
+            "SIGN_IN_LIMIT_PER_USER": f"{FAILURES}/hour",
+        },
     )
     site.migrate()
     with site:
