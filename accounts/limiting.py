@@ -2,7 +2,8 @@
 
 An attempt is counted before anybody is asked, and given back when it was right or could not be judged. So of however
 many that are sent at once, no more wrong ones get through than a limit says; counting afterwards would let in as many
-more as the site has threads.
+more as the site has threads. The price: right ones count too while they are under way, and a worker that dies then
+leaves its attempt counted.
 
 What is counted together:
 
@@ -18,7 +19,7 @@ A limit is a window that begins with its first failure and is not prolonged by l
 import logging
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -64,10 +65,14 @@ def limited_attempt(
         is_known = bool(place and _storage.get(place))
         limits = _limits(realm, name, network, is_known=is_known)
         try:
-            _count(limits)
+            # First by reading alone: whoever is over a limit keeps no row locked, however often he comes back.
+            _refuse_used_up(limits, _limiter.test)
+            with transaction.atomic(using=router.db_for_write(Tally)):
+                _refuse_used_up(limits, _limiter.hit)
         except TooManyAttempts as error:
             # Without the name: people type passwords there.
-            logger.warning("a sign-in from %s was not tried: for %s s no more may fail", address, error.retry_after)
+            where = address or "an unknown address"
+            logger.warning("a sign-in from %s was not tried: for %s s no more may fail", where, error.retry_after)
             raise
     try:
         yield
@@ -91,13 +96,12 @@ def _limits(realm: str, name: str, network: str, *, is_known: bool) -> list[Limi
     return limits
 
 
-def _count(limits: list[Limit]) -> None:
-    """Count an attempt under all limits, or under none. Raises TooManyAttempts."""
-    with transaction.atomic(using=router.db_for_write(Tally)):
-        used_up = [limit for limit in limits if not _limiter.hit(limit.item, *limit.identifiers)]
-        if used_up:
-            over_at = max(_limiter.get_window_stats(limit.item, *limit.identifiers).reset_time for limit in used_up)
-            raise TooManyAttempts(retry_after=over_at - time.time())
+def _refuse_used_up(limits: list[Limit], is_left: Callable[..., bool]) -> None:
+    """Raises TooManyAttempts where one of them has nothing left."""
+    used_up = [limit for limit in limits if not is_left(limit.item, *limit.identifiers)]
+    if used_up:
+        over_at = max(_limiter.get_window_stats(limit.item, *limit.identifiers).reset_time for limit in used_up)
+        raise TooManyAttempts(retry_after=over_at - time.time())
 
 
 def _give_back(limits: list[Limit], *, place: str = "") -> None:

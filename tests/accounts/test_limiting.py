@@ -413,6 +413,16 @@ class TestWhatItCosts:
 
         assert not queries.captured_queries
 
+    def test_an_attempt_that_is_refused_only_reads(self, browser: Browser) -> None:
+        """So nobody keeps the others from writing by trying on and on."""
+        fail(browser, PER_USER)
+
+        with CaptureQueriesContext(connection) as queries:
+            assert is_refused(sign_in(browser))
+
+        assert queries.captured_queries
+        assert all(query["sql"].startswith("SELECT") for query in queries.captured_queries)
+
 
 class TestWhatIsKept:
     def test_nothing_that_can_be_read(self, browser: Browser, caplog: pytest.LogCaptureFixture) -> None:
