@@ -68,11 +68,12 @@ class ApiClient:
 
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
         acted on the first one. It takes a body that can be sent twice; with any other, a 401 ends in BodySpent, and the
-        next call has a new token. `stream` leaves the body for the caller to read and close; `any_status` lets
-        a 5xx pass as an answer too.
+        next call has a new token. `stream` leaves the body for the caller to read and close; without it, the body has
+        at most LARGEST_ANSWER_BYTES. `any_status` lets a 5xx pass as an answer too.
 
-        Raises SignInRequired; ApiUnavailable for no answer in time and for a 5xx; ApiMisbehaved for a redirect, and for
-        a 401 to a token that the API has only just handed out; ValueError for a call that cannot be spelled in HTTP.
+        Raises SignInRequired; ApiUnavailable for no answer in time and for a 5xx; ApiMisbehaved for a redirect, for an
+        answer that is too large, and for a 401 to a token that the API has only just handed out; ValueError for a call
+        that cannot be spelled in HTTP.
         """
         self.called = True
         started_at = time.time()
@@ -147,7 +148,8 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
 
 def _usable(response: requests.Response, *, any_status: bool) -> requests.Response:
     status = response.status_code
-    if status >= 500 and not any_status:
+    # What is no status of HTTP counts as a 5xx (RFC 9110 section 15).
+    if status >= 500 and not (any_status and status < 600):
         response.close()
         raise ApiUnavailable(f"status {status}", retry_after=parse_retry_after(response.headers.get("Retry-After")))
     if response.is_redirect:

@@ -47,17 +47,14 @@ class PassedThrough:
     """The body of an API's answer on its way to the browser, as it comes. Closing it gives the connection up.
 
     Servers send the headers with the first piece. It is read at once, so that a session cookie among them is decided
-    when they leave, and not long before. Raises ApiUnavailable where the API has stopped by then.
+    when they leave, and not long before. Raises ApiUnavailable where the API has stopped by then, or stops later on:
+    then the server breaks the browser's connection off too.
     """
 
     def __init__(self, answer: Response, *, decoded: bool) -> None:
         self._answer = answer
         self._decoded = decoded
-        try:
-            self._next = self._read()
-        except HTTPError as error:
-            answer.close()
-            raise ApiUnavailable("the answer breaks off") from error
+        self._next = self._read()
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -69,7 +66,12 @@ class PassedThrough:
         return piece
 
     def _read(self) -> bytes:
-        return bytes(self._answer.raw.read1(_PIECE_BYTES, decode_content=self._decoded))
+        try:
+            return bytes(self._answer.raw.read1(_PIECE_BYTES, decode_content=self._decoded))
+        except (HTTPError, ValueError) as error:
+            # A ValueError, where chunks are said to have a length that is none.
+            self._answer.close()
+            raise ApiUnavailable("the answer breaks off") from error
 
     def close(self) -> None:
         self._answer.close()

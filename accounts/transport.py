@@ -24,6 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HeaderParsingError
 from urllib3.util.response import assert_header_parsing
 
+from accounts.api_response import ApiResponse, read_body
 from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
 from accounts.exchange import current_exchange
@@ -117,7 +118,8 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     with Deadline(ends_at) as deadline:
         try:
             response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
-            body = response.raw.read(_LARGEST_AUTH_ANSWER_BYTES, decode_content=True)
+            body = read_body(response, _LARGEST_AUTH_ANSWER_BYTES)
+            response.close()
             status = response.status_code
         except (
             Exception
@@ -301,3 +303,9 @@ class _WatchedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+    def build_response(self, *args: Any) -> ApiResponse:
+        """`requests` makes a response of its own class, which differs in no attribute."""
+        response = ApiResponse()
+        response.__dict__.update(super().build_response(*args).__dict__)
+        return response

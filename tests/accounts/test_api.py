@@ -1,5 +1,6 @@
 """request.api: what a view's call becomes on the wire, and what every kind of answer becomes for the view."""
 
+import gzip
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from django.urls import path
 from pytest_django import Settings
 
 from accounts.api import ApiRequest
+from accounts.api_response import LARGEST_ANSWER_BYTES
 from config.urls import urlpatterns as site
 from tests.browsers import GRACE, Answer, Browser, cookies_set
 from tests.demo_api.server import DemoApi, Fault, Gate
@@ -282,8 +284,68 @@ class TestAContradiction:
             assert browser.record().ended_at is None
 
 
+class TestTheAnswersBody:
+    @pytest.mark.parametrize(
+        ("body", "content_type"),
+        [
+            (b"<h1>Hello</h1>", "text/html"),
+            (b"[" * 100_000, "application/json"),
+            (b"9" * 5000, "application/json"),
+            (b"\xff{}", "application/json; charset=idna"),
+            (b"\xff{}", "application/json; charset=undefined"),
+            (b"\xff{}", "application/json; charset=hex"),
+        ],
+        ids=["HTML", "nested beyond measure", "a number beyond measure", "idna", "undefined", "no charset of text"],
+    )
+    def test_what_is_no_json_is_a_502_whatever_it_is(
+        self, signed_in: Browser, api: DemoApi, body: bytes, content_type: str
+    ) -> None:
+        api.fail("GET", SECRET, Fault.answer(200, body, content_type))
+
+        def view(request: ApiRequest) -> HttpResponse:
+            with pytest.raises(requests.JSONDecodeError):
+                request.api.get(SECRET).json()
+            return HttpResponse(request.api.get(SECRET).json())
+
+        api.fail("GET", SECRET, Fault.answer(200, body, content_type))
+        assert signed_in.get("/visit/", **{"tests.view": view}).status_code == 502
+
+    @pytest.mark.parametrize("charset", ["idna", "undefined", "hex", "no-such"])
+    def test_text_in_a_charset_that_is_none_is_text(self, signed_in: Browser, api: DemoApi, charset: str) -> None:
+        api.fail("GET", SECRET, Fault.answer(200, b"high tide\xff", f"text/plain; charset={charset}"))
+
+        def view(request: ApiRequest) -> HttpResponse:
+            return HttpResponse(request.api.get(SECRET).text)
+
+        assert signed_in.get("/visit/", **{"tests.view": view}).text == "high tide\N{REPLACEMENT CHARACTER}"
+
+    @pytest.mark.parametrize("packed", [False, True], ids=["as it is", "packed"])
+    @pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 502)], ids=["the largest", "larger"])
+    def test_what_is_read_whole_has_a_limit(
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, packed: bool, more: int, status: int
+    ) -> None:
+        body = bytes(LARGEST_ANSWER_BYTES + more)
+        encoding = {"Content-Encoding": "gzip"} if packed else {}
+        api.fail("GET", SECRET, Fault.answer(200, gzip.compress(body) if packed else body, headers=encoding))
+
+        response = call(signed_in, "GET")
+
+        assert response.status_code == status
+        assert ("LARGEST_ANSWER_BYTES" in caplog.text) == (status == 502)
+        assert signed_in.is_signed_in()
+
+    def test_what_is_read_in_pieces_has_none(self, signed_in: Browser, api: DemoApi) -> None:
+        api.fail("GET", SECRET, Fault.answer(200, bytes(LARGEST_ANSWER_BYTES * 2)))
+
+        def view(request: ApiRequest) -> HttpResponse:
+            pieces = request.api.get(SECRET, stream=True).iter_content(1024 * 1024)
+            return HttpResponse(str(sum(map(len, pieces))))
+
+        assert signed_in.get("/visit/", **{"tests.view": view}).text == str(LARGEST_ANSWER_BYTES * 2)
+
+
 class TestAnApiThatFails:
-    @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 599])
+    @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 599, 600, 999])
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_a_5xx_is_a_503(self, signed_in: Browser, api: DemoApi, method: str, status: int) -> None:
         api.fail(method, SECRET, Fault.answer(status, b"<h1>Sorry</h1>", "text/html", {"Retry-After": "9"}))
