@@ -16,13 +16,16 @@ from accounts.calls import ApiCall
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
 from accounts.retry_after import parse_retry_after
-from accounts.transport import AnswerLost, NotSent, call_once
+from accounts.transport import AnswerLost, NotSent, call_once, check_url
 
 logger = logging.getLogger(__name__)
 
 KEEP_SECONDS = 3600.0
 #: After a failure, or a search for a key that is not there, nobody asks again for so long.
 PAUSE_SECONDS = 5.0
+
+# Browsers and servers agree on little more.
+_LONGEST_URL = 2000
 
 # Public keys only: with the client's secret as the key (HS256), whoever knows it could sign in as anybody.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -115,18 +118,26 @@ def _find(keys: dict[str, Any], header: dict[str, Any]) -> jwt.PyJWK | None:
 
 
 def _endpoint(document: dict[str, Any], name: str) -> str:
-    """The URL under `name`, or "". Raises ApiMisbehaved for what would send codes and tokens in the clear."""
+    """The URL under `name`, or "". Raises ApiMisbehaved for one that leads nowhere, or sends codes in the clear."""
     url = document.get(name)
     if not url:
         return ""
-    try:
-        parts = urlsplit(str(url))
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or (parts.scheme == "http" and conf.oauth_issuer.startswith("https:")):
+    scheme = _scheme(str(url))
+    if not scheme or (scheme == "http" and conf.oauth_issuer.startswith("https:")):
         raise ApiMisbehaved(f"the provider's {name} is no https address")
     return str(url)
+
+
+@functools.lru_cache(maxsize=64)
+def _scheme(url: str) -> str:
+    """http or https, or "" for what no request can be sent to, and no browser."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and len(url) <= _LONGEST_URL
+        check_url(url)
+    except ValueError:
+        return ""
+    return parts.scheme if usable else ""
 
 
 class _Document:

@@ -106,6 +106,12 @@ def _prepare(
     return request
 
 
+def check_url(url: str) -> None:
+    """Raises ValueError for a whole URL that no request can be sent to. One is spelled in ASCII (RFC 3986)."""
+    url.encode("ascii")
+    _prepare("GET", url, headers={}, address="")
+
+
 def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     """Send a call on a connection of its own and read the answer, all of it before `ends_at` (time.monotonic()).
 

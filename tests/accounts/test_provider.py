@@ -128,6 +128,35 @@ class TestWhatIsNone:
         with pytest.raises(ApiMisbehaved):
             OAuth2Dialect().authorization_url(redirect_uri="", state="", nonce="", code_verifier="")
 
+    @pytest.mark.parametrize(
+        "name", ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "end_session_endpoint"]
+    )
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "http://",
+            "http:///token",
+            "http://:80/token",
+            "http://[::1",
+            "http://login.example.com:0/",
+            "http://login.example.com:99999/",
+            "http://login.example.com:x/",
+            "http://*/",
+            "http://login.example.com/\ud800",
+            "http://login.example.com/\u6f6e",
+            "http://login.example.com/" + "a" * 20_000,
+            "//login.example.com/",
+            ["http://login.example.com/"],
+            7,
+        ],
+        ids=lambda value: repr(value)[:40],
+    )
+    def test_an_endpoint_that_leads_nowhere(self, odd_provider: OddProvider, name: str, value: object) -> None:
+        odd_provider.metadata = {name: value}
+
+        with pytest.raises(ApiMisbehaved, match=name):
+            current_provider()
+
     def test_no_issuer(self, odd_provider: OddProvider, settings: Settings) -> None:
         settings.OAUTH_ISSUER = ""
 
