@@ -3,6 +3,13 @@
 import json
 from dataclasses import dataclass
 
+from accounts.exceptions import ApiMisbehaved
+
+#: A table of more cells is shown as text: rows that have no column in common make a square of them.
+MOST_CELLS = 100_000
+#: Longer text is not indented: what is nested deep would become hundreds of times as long.
+LONGEST_INDENTED = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -14,16 +21,27 @@ class Table:
 
 
 def as_table(body: object) -> Table:
-    """The `data` of an answer's JSON (or all of it): a list of objects is a table, anything else is text."""
+    """The `data` of an answer's JSON (or all of it): a list of objects is a table, anything else is text.
+
+    Raises ApiMisbehaved for what is nested too deep to be shown.
+    """
     data = body.get("data", body) if isinstance(body, dict) else body
-    if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
-        columns = list(dict.fromkeys(str(key) for row in data for key in row))
-        return Table(
-            columns=[_printable(column) for column in columns],
-            rows=[[_cell(row.get(column)) for column in columns] for row in data],
-        )
-    text = data if isinstance(data, str) else json.dumps(data, indent=2, ensure_ascii=False)
-    return Table(columns=[], rows=[], text=_printable(text))
+    try:
+        if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
+            columns = list(dict.fromkeys(str(key) for row in data for key in row))
+            if len(columns) * len(data) <= MOST_CELLS:
+                return Table(
+                    columns=[_printable(column) for column in columns],
+                    rows=[[_cell(row.get(column)) for column in columns] for row in data],
+                )
+        return Table(columns=[], rows=[], text=_printable(data if isinstance(data, str) else _as_text(data)))
+    except RecursionError as error:
+        raise ApiMisbehaved("the API's data is nested too deep to be shown") from error
+
+
+def _as_text(data: object) -> str:
+    text = json.dumps(data, ensure_ascii=False)
+    return text if len(text) > LONGEST_INDENTED else json.dumps(data, indent=2, ensure_ascii=False)
 
 
 def _cell(value: object) -> str:

@@ -40,6 +40,10 @@ UNUSABLE = {
     "a redirect to nowhere": Fault.answer(302),
     "403": Fault.answer(403, {"message": "Not yours."}),
     "404": Fault.answer(404, b"<h1>Not Found</h1>", "text/html"),
+    "JSON nested beyond measure": Fault.answer(200, b'{"data": ' + b"[" * 100_000),
+    "JSON nested deeper than can be shown": Fault.answer(200, b'{"data": ' + b"[" * 970 + b"]" * 970 + b"}"),
+    "a number beyond measure": Fault.answer(200, b"9" * 5000),
+    "a charset that is none": Fault.answer(200, b"\xff", "application/json; charset=undefined"),
 }
 AWAY = {
     "500": Fault.answer(500, {"message": "Out of ink."}),
@@ -47,6 +51,7 @@ AWAY = {
     "503": Fault.answer(503),
     "an answer that does not come": Fault.delay(5),
     "no gzip, though it says so": Fault.answer(200, b"plain", headers={"Content-Encoding": "gzip"}),
+    "a status beyond HTTP's": Fault.answer(700, b"{}"),
     "two lengths": Fault.answer(200, b"{}", headers={"Content-Length": "2, 7", "Connection": "close"}),
 }
 # Each leaves it open whether the refresh token is still good: the session stays.

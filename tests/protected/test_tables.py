@@ -1,6 +1,7 @@
 """The API's data as a table or as text, whatever its shape."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from protected.tables import Table, as_table
+from accounts.exceptions import ApiMisbehaved
+from protected.tables import MOST_CELLS, Table, as_table
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -110,3 +112,32 @@ def test_depth_does_no_harm(depth: int) -> None:
 
     assert as_table({"data": deep}).text.count("[") == depth
     assert as_table({"data": [{"deep": deep}]}).rows == [["[" * depth + "]" * depth]]
+
+
+class TestLimits:
+    def test_rows_that_have_no_column_in_common_are_no_table(self) -> None:
+        rows = [{str(number): number} for number in range(1000)]
+
+        table = as_table({"data": rows})
+
+        assert table.rows == []
+        assert json.loads(table.text) == rows
+
+    def test_a_table_may_be_long(self) -> None:
+        assert len(as_table([{"a": 1}] * MOST_CELLS).rows) == MOST_CELLS
+
+    def test_what_is_nested_deep_does_not_grow_beyond_measure(self) -> None:
+        deep = json.loads("[" * 300 + "]" * 300)
+
+        table = as_table({"data": [deep] * 1000})
+
+        assert len(table.text) < 1_000_000
+
+    @pytest.mark.parametrize("rows", [False, True], ids=["as text", "in a cell"])
+    def test_what_is_nested_too_deep_cannot_be_shown(self, rows: bool) -> None:
+        deep: object = []
+        for _ in range(sys.getrecursionlimit()):
+            deep = [deep]
+
+        with pytest.raises(ApiMisbehaved, match="too deep"):
+            as_table([{"deep": deep}] if rows else deep)
