@@ -63,6 +63,8 @@ _CHUNK_BYTES = 64 * 1024
 _AS_IT_IS = "%/:=&?~+!$,;'@()*[]"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 _RULE = re.compile(r"([A-Z]+) (/\S*)")
+#: No header may hold these (RFC 9110 section 5.5), and servers refuse to send them.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,9 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
         return _refuse(405, f"{method} is not allowed here.", Allow=", ".join(dict.fromkeys(allowed)))
     if "Transfer-Encoding" in request.headers:
         return _refuse(411, "Send the body with its Content-Length.")
+    headers = _picked(request.headers, PASSED_TO_THE_API)
+    if unfit := [name for name, value in headers.items() if _CONTROL.search(value)]:
+        return _refuse(400, f"The header {unfit[0]} has control characters in it.")
     try:
         body = _body(request)
     except ValueError as error:
@@ -158,7 +163,8 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
             method,
             quote(path) + _query(request),
             data=body,
-            headers={"Accept-Encoding": "identity"} | _picked(request.headers, PASSED_TO_THE_API),
+            # What `str.strip` takes for spaces in Latin 1, `requests` refuses at the beginning of a value.
+            headers={"Accept-Encoding": "identity"} | {name: value.strip() for name, value in headers.items()},
             stream=True,
             any_status=True,
         )
@@ -172,9 +178,9 @@ def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
     response = StreamingHttpResponse(PassedThrough(answer, decoded=False), status=answer.status_code)
     del response["Content-Type"]
     for name, value in _picked(answer.headers, PASSED_TO_THE_BROWSER).items():
-        response[name] = value
-    if "Transfer-Encoding" in answer.headers:
-        # Chunks overrule a length (RFC 9112 section 6.3), and leave with another one: whoever believed it would wait.
+        # A folded line is one of the things that are left of the RFCs' past (RFC 9112 section 5.2).
+        response[name] = _CONTROL.sub(" ", value)
+    if not _tells_length(answer):
         del response["Content-Length"]
     # An API that says nothing of caching leaves it to the ETag.
     response.setdefault("Cache-Control", "private, no-cache")
@@ -182,6 +188,20 @@ def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
     response["X-Accel-Buffering"] = "no"
     return response
+
+
+def _tells_length(answer: requests.Response) -> bool:
+    """Whether the Content-Length of an answer is one that a browser may believe. Who believed another would wait, or
+    take the next answer for the rest of this one.
+    """
+    return (
+        # Chunks overrule a length (RFC 9112 section 6.3), and leave with another one.
+        "Transfer-Encoding" not in answer.headers
+        # Not one that came twice: "5, 5" is no number.
+        and answer.headers.get("Content-Length", "").isdigit()
+        # A 204 has no body, and no length (RFC 9110 section 8.6).
+        and answer.status_code != 204
+    )
 
 
 def _picked(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -337,6 +338,22 @@ class TestWhatReachesTheApi:
         assert response.status_code == 400
         assert api.calls == []
 
+    @pytest.mark.parametrize("value", ["a\r\nX-Injected: yes", "a\nb", "a\rb", "a\x00b", "\x7f"], ids=repr)
+    def test_a_header_with_control_characters_is_refused(self, signed_in: Browser, api: DemoApi, value: str) -> None:
+        api.forget_calls()
+
+        response = answer(signed_in, PROXY, HTTP_PREFER=value)
+
+        assert response.status_code == 400
+        assert "Prefer" in body_of(response)["detail"]
+        assert api.calls == []
+
+    @pytest.mark.parametrize("value", ["\xa0a", "\x85a", " a", "a\xa0"], ids=repr)
+    def test_spaces_around_a_header_are_no_mistake_of_ours(self, signed_in: Browser, api: DemoApi, value: str) -> None:
+        assert answer(signed_in, PROXY, HTTP_PREFER=value).status_code == 200
+
+        assert only_call(api).headers["prefer"] == "a"
+
     def test_without_a_body_none_is_made_up(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
         settings.API_PROXY_ALLOW = EVERYTHING
         for method in ("GET", "DELETE", "POST"):
@@ -410,6 +427,45 @@ class TestWhatReachesTheBrowser:
         assert len(api.calls) == 1
         assert not cookies_set(response)
         assert signed_in.is_signed_in()
+
+    @pytest.mark.parametrize("status", [600, 777, 999])
+    def test_a_status_beyond_https_is_no_answer(self, signed_in: Browser, api: DemoApi, status: int) -> None:
+        api.fail("GET", ROUTE, Fault.answer(status, b"{}"))
+
+        assert answer(signed_in, PROXY).status_code == 503
+        assert signed_in.is_signed_in()
+
+    @pytest.mark.parametrize(
+        ("value", "passed"),
+        [
+            ("a\r\n b", "a b"),
+            ("a\x00b", "a b"),
+            ("a\x0bb\x1fc", "a b c"),
+            ("a\x7fb", "a b"),
+            ("a\tb", "a\tb"),
+            ("\xe9", "\xe9"),
+        ],
+        ids=["folded", "a NUL", "controls", "a delete", "a tab", "Latin 1"],
+    )
+    def test_no_header_has_what_no_header_may_have(
+        self, signed_in: Browser, api: DemoApi, value: str, passed: str
+    ) -> None:
+        api.fail("GET", ROUTE, Fault.answer(200, b"{}", headers={"Link": value}))
+
+        assert re.sub(" +", " ", answer(signed_in, PROXY)["Link"]) == passed
+
+    @pytest.mark.parametrize(
+        ("status", "body", "length"), [(200, b"{}", "2, 2"), (204, b"", "0")], ids=["twice", "of a 204"]
+    )
+    def test_a_length_that_says_nothing_is_not_passed_on(
+        self, signed_in: Browser, api: DemoApi, status: int, body: bytes, length: str
+    ) -> None:
+        api.fail("GET", ROUTE, Fault.answer(status, body, headers={"Content-Length": length}))
+
+        response = answer(signed_in, PROXY)
+
+        assert (response.status_code, response.content) == (status, body)
+        assert "Content-Length" not in response
 
     def test_an_etag_saves_the_body(self, signed_in: Browser, api: DemoApi) -> None:
         api.fail("GET", ROUTE, Fault.answer(200, b"{}", headers={"ETag": 'W/"7"', "Vary": "Accept-Encoding"}))
