@@ -67,7 +67,10 @@ class AuthorizationRequest:
     def remember(self, response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
         """Set the cookie, and delete the oldest of the `presented` ones where there are too many."""
         name, text = _name(self.state), self._seal()
-        older = [known for known in presented if _STATE_IN_NAME.fullmatch(known.removeprefix(_name("")))]
+        prefix = _name("")
+        older = [
+            known for known in presented if known.startswith(prefix) and _STATE_IN_NAME.fullmatch(known, len(prefix))
+        ]
         older.sort(key=lambda known: _begun_at(presented[known]), reverse=True)
         room = _ROOM_BYTES - len(name) - len(text)
         for number, known in enumerate(older, 2):

@@ -4,8 +4,10 @@ from base64 import urlsafe_b64decode
 from http.cookies import Morsel
 
 import pytest
+from django.http import HttpResponse
 from pytest_django import Settings
 
+from accounts.authorization import AuthorizationRequest
 from tests.accounts.at_provider import PAGE, begin, press_button, query_of, sign_in_cookies
 from tests.accounts.odd_provider import OddProvider
 from tests.browsers import Answer, Browser
@@ -104,6 +106,20 @@ class TestTheSignInUnderWay:
         size = len(cookie_of(answer, "sign-in-").OutputString())
         assert size <= LARGEST_COOKIE_BYTES
         assert newcomer.get(odd_provider.come_back(answer["Location"])).status_code == 302
+
+    @pytest.mark.parametrize("rest", ["\xe9", "[]", "a b", "\x01", "", "1234567", "0123abcd0", "0123abcg"])
+    def test_cookies_that_only_look_like_ours_are_left_alone(self, rest: str) -> None:
+        """And who can set one that cannot be written back keeps nobody from signing in."""
+        ours = {f"session-sign-in-{number:08x}": "x" for number in range(6)}
+        response = HttpResponse()
+
+        AuthorizationRequest.begin("/").remember(
+            response, presented={f"session-sign-in-{rest}": "x", "0123abcd": "x", **ours}
+        )
+
+        deleted = {name for name, cookie in response.cookies.items() if not cookie.value}
+        assert deleted < ours.keys()
+        assert len(deleted) == 2
 
 
 class TestTheIdToken:
