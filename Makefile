@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 API_PORT ?= 8001
+MINUTES ?= 10
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -10,7 +11,7 @@ ALONE := storm or browser or postgres
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench storm lock clean
+.PHONY: help install run test lint bench storm fuzz lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -72,6 +73,9 @@ bench: install  ## the benchmarks, as ratios measured in one run
 
 storm: install  ## tabs, workers, hosts and faults against a strict API
 	$(BIN)/python -m tests.load.storm $(ARGS)
+
+fuzz: install  ## the fuzz tests for MINUTES=10, with other examples than in make test
+	$(BIN)/python -m tests.fuzz $(MINUTES)
 
 lock:  ## requirements.lock from pyproject.toml; make lock UPGRADE=1 takes the newest versions
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \

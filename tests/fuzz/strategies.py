@@ -1,0 +1,513 @@
+"""What browsers, attackers, gateways and APIs may send, as strategies of Hypothesis."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.test.client import FakePayload
+from hypothesis import strategies as st
+
+#: Text as WSGI has it: bytes, each as a character (PEP 3333).
+latin = st.text(st.characters(max_codepoint=255), max_size=40)
+#: What no header should have in it, and what splits answers and requests where it gets through.
+CONTROLS = ["\r\n", "\r", "\n", "\0", "\x0b", "\x1c", "\x7f", "\x85", "\r\n ", "\r\nX-Injected: yes\r\n\r\n", "\n\n<b>"]
+
+numbers = st.one_of(
+    st.integers(),
+    st.integers(min_value=10**4000, max_value=10**4000 + 9),
+    st.floats(),
+    st.sampled_from([0, -1, 1e308, 2**63, 10**400]),
+)
+texts = st.one_of(st.text(max_size=60), st.sampled_from(["", "\0", "\ud800", "<script>", "a" * 5000, "٣", "1e999"]))
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, texts),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(texts, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+def changed(whole: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """`whole` with some of its values replaced, and some of them missing."""
+    names = st.sampled_from(sorted(whole))
+    replaced = st.dictionaries(names, json_values, max_size=2)
+    missing = st.sets(names, max_size=1)
+    return st.builds(lambda new, gone: {k: v for k, v in {**whole, **new}.items() if k not in gone}, replaced, missing)
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+#: Bodies that some reader chokes on.
+ODD_BODIES: list[bytes] = [
+    b"",
+    b"null",
+    b"{",
+    b"<h1>Bad Gateway</h1>",
+    b"[" * 10_000,
+    b'{"data":' * 2000,
+    b'{"data":' + b"[" * 900 + b"]" * 900 + b"}",
+    b'{"data":' + b"9" * 5000 + b"}",
+    b'{"data": 1e999, "a": NaN}',
+    b"\xef\xbb\xbf{}",
+    b"\xff\xfe{\x00}\x00",
+    b'{"data": "\\ud800"}',
+    b'{"message": "no"}',
+    b"\x1f\x8b",
+    gzip.compress(b'{"data": 1}'),
+    gzip.compress(b'{"data": 1}')[:-9],
+    gzip.compress(gzip.compress(b"[]")) + b"rest",
+    zlib.compress(b"{}"),
+    b"x" * 9000,
+    as_json({"data": [{str(n): n} for n in range(600)]}),
+]
+bodies = st.one_of(json_values.map(as_json), st.binary(max_size=80), st.sampled_from(ODD_BODIES))
+
+ODD_STATUSES = [
+    100,
+    101,
+    103,
+    199,
+    204,
+    205,
+    206,
+    301,
+    302,
+    304,
+    307,
+    400,
+    401,
+    403,
+    404,
+    408,
+    429,
+    500,
+    503,
+    599,
+    600,
+    999,
+]
+statuses = st.one_of(st.just(200), st.sampled_from(ODD_STATUSES), st.integers(100, 999))
+
+_HEADERS: dict[str, list[str]] = {
+    "Content-Type": [
+        "application/json",
+        "application/json; charset=latin-1",
+        "text/html; charset=idna",
+        "application/json; charset=undefined",
+        "text/plain; charset=punycode",
+        "application/json; charset=hex",
+        'application/json; charset="utf-8\0"',
+        "text/event-stream",
+        ";;;=",
+        "",
+    ],
+    "Content-Encoding": ["gzip", "deflate", "br", "gzip, gzip", "gzip, " * 9 + "gzip", "identity", "x", ",", "GZIP"],
+    "Set-Cookie": ["session=; Path=/", "session=theirs", "a=b; expires=" + "9" * 300, "=;=;", "__Host-session=x"],
+    "Location": ["https://evil.example/", "//evil.example", "http://[", "javascript:alert(1)", ""],
+    "Retry-After": [
+        "0",
+        "-1",
+        "9" * 5000,
+        "Mon, 99 Foo 9999",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "1e9",
+        "\xb2",
+        "",
+        "a b c d e",
+    ],
+    "Cache-Control": ["public", "private=, public, =,", "max-age=x, s-maxage", 'no-cache="Set-Cookie', ","],
+    "Vary": ["*", ",", "Cookie", "a" * 500],
+    "ETag": ['"1"', "W/", '"\x80"'],
+    "Content-Disposition": ['attachment; filename="a\r\n b"', "inline"],
+    "Link": ["<a>; rel=next\r\n <b>", "<"],
+    "Connection": ["close", "keep-alive", "Upgrade", "ETag"],
+    "Upgrade": ["h2c", "websocket"],
+    "WWW-Authenticate": ["Bearer", "Basic realm=x"],
+    "Content-Security-Policy": ["default-src *"],
+    "Trailer": ["Content-Length"],
+    "X-Injected": ["yes"],
+}
+
+
+@st.composite
+def _headers(draw: st.DrawFn) -> list[str]:
+    name = draw(st.sampled_from(sorted(_HEADERS)))
+    value = draw(st.one_of(st.sampled_from(_HEADERS[name]), latin))
+    if draw(st.integers(0, 5)) == 0:
+        at = draw(st.integers(0, len(value)))
+        value = value[:at] + draw(st.sampled_from(CONTROLS)) + value[at:]
+    return [f"{name}: {value}"]
+
+
+Framing = Callable[[bytes], tuple[list[str], bytes]]
+
+
+def _with(*lines: str) -> Framing:
+    """The body as it is, under these header lines; `{length}` is its length."""
+    return lambda body: ([line.format(length=len(body)) for line in lines], body)
+
+
+def _in_chunks(coding: str = "chunked", size: str = "{length:x}", *lines: str) -> Framing:
+    """The body as one chunk, said to be of this size."""
+    return lambda body: (
+        [f"Transfer-Encoding: {coding}", *lines],
+        size.format(length=len(body)).encode() + b"\r\n" + body + b"\r\n0\r\n\r\n",
+    )
+
+
+#: How a body is said to be long: the header lines for it, and what follows the head.
+FRAMINGS: dict[str, Framing] = {
+    "its length": _with("Content-Length: {length}"),
+    "chunks": _in_chunks(),
+    "until it ends": _with(),
+    "more than comes": _with("Content-Length: 1{length}"),
+    "less than comes": lambda body: ([f"Content-Length: {len(body) // 2}"], body),
+    "its length twice": _with("Content-Length: {length}", "Content-Length: {length}"),
+    "two lengths": _with("Content-Length: {length}", "Content-Length: 1{length}"),
+    "length and chunks": _in_chunks("chunked", "{length:x}", "Content-Length: 3"),
+    **{
+        f"a length of {length!r}": _with(f"Content-Length: {length}")
+        for length in ("-5", "+2", "1_0", "0x5", "", "9" * 30, "2, 2", "2,3", "\xb2", " 2")
+    },
+    **{
+        f"a chunk of {size!r}": _in_chunks("chunked", size)
+        for size in ("-5", "-1", "+5", "0x5", "1_0", "F" * 40, "z", "", " 5", "5; a=b")
+    },
+    **{
+        f"coded as {coding!r}": _in_chunks(coding)
+        for coding in ("gzip, chunked", "chunked, chunked", "identity", "xchunked", "chunked,", "\x0bchunked")
+    },
+}
+BEFORE = [
+    b"",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 3,
+    b"\r\n",
+    b"SSH-2.0-x\r\n",
+]
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer of the API's, or of whoever answers in its place."""
+
+    status: int
+    headers: list[str]
+    body: bytes
+    framing: str = "its length"
+    before: bytes = b""
+
+    @property
+    def raw(self) -> bytes:
+        lines, rest = FRAMINGS[self.framing](self.body)
+        head = "\r\n".join([f"HTTP/1.1 {self.status} So", *self.headers, *lines, "", ""])
+        return self.before + head.encode("latin-1") + rest
+
+
+def answers(
+    bodies: st.SearchStrategy[bytes] = bodies,
+    statuses: st.SearchStrategy[int] = statuses,
+    framings: Iterable[str] = FRAMINGS,
+) -> st.SearchStrategy[Said]:
+    """Every status with every type and every body, framed in every way."""
+    return st.builds(
+        Said,
+        statuses,
+        st.lists(_headers(), max_size=4).map(lambda lists: [line for lines in lists for line in lines]),
+        bodies,
+        st.one_of(st.just("its length"), st.sampled_from(sorted(framings))),
+        st.one_of(st.just(b""), st.sampled_from(BEFORE)),
+    )
+
+
+# --- What comes from browsers ----------------------------------------------------------------------------------------
+
+METHODS = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PROPFIND",
+    "get",
+    "G\xcbT",
+    "",
+]
+ADDRESSES = [
+    "/",
+    "/accounts/login/",
+    "/accounts/callback/",
+    "/accounts/logout/",
+    "/accounts/logout/provider/",
+    "/accounts/session/",
+    "/accounts/session/update/",
+    "/protected/",
+    "/protected/stream/",
+    "/protected/events/",
+    "/protected/download/",
+    "/protected/script/",
+    "/protected/api/protected-route",
+    "/admin/",
+    "/admin/login/",
+    "/health/live",
+    "/health/ready",
+    "/static/accounts/site.css",
+]
+_PIECES = [
+    "..",
+    ".",
+    "",
+    "%2e%2e",
+    "%00",
+    "%0d%0a",
+    "\\",
+    "\0",
+    "\r\n",
+    "\xff",
+    "\xc3\xa9",
+    "%",
+    "%zz",
+    "?",
+    "#",
+    ";",
+    "~",
+    "a" * 9000,
+]
+paths = st.one_of(
+    st.sampled_from(ADDRESSES),
+    st.builds(lambda address, rest: address + rest, st.sampled_from(ADDRESSES), latin),
+    st.builds(
+        lambda address, pieces: address + "/".join(pieces),
+        st.sampled_from(ADDRESSES),
+        st.lists(st.one_of(st.sampled_from(_PIECES), latin), max_size=5),
+    ),
+    latin.map(lambda text: "/" + text),
+)
+
+NEXT_PAGES = [
+    "/protected/",
+    "//evil.example",
+    "https://evil.example/",
+    "/\\evil.example",
+    "\\/evil.example",
+    "http:///evil.example",
+    "javascript:alert(1)",
+    "/%0d%0aX-Injected:%20yes",
+    "/\r\nX-Injected: yes",
+    "//[",
+    "http://[::1",
+    "http://testserver:99999/",
+    "/" + "\u6f6e" * 700,
+    "/" + "\u6f6e" * 3000,
+    "/" + "a" * 20_000,
+    "\x00/",
+    "\x08//evil.example",
+    "/\u202e",
+]
+_VALUES = [*NEXT_PAGES, "1", "0", "-1", "1e400", "nan", "9" * 5000, "1_0", "\u0663", "", "true", "%", "+"]
+_NAMES = [
+    "next",
+    "ended",
+    "rows",
+    "delay",
+    "bytes",
+    "code",
+    "state",
+    "iss",
+    "error",
+    "error_description",
+    "q",
+    "o",
+    "p",
+]
+pairs_of_text = st.lists(
+    st.tuples(st.one_of(st.sampled_from(_NAMES), latin), st.one_of(st.sampled_from(_VALUES), st.text(max_size=30))),
+    max_size=4,
+)
+#: A query as it was sent: encoded as it should be, or bytes of any kind.
+queries = st.one_of(
+    st.just(""),
+    pairs_of_text.map(urlencode),
+    latin,
+    st.sampled_from(
+        ["&" * 5000, "a&" * 1100, "next=%ff%fe", "%", "=", "next[]=/", "rows=1;delay=0", "a=" + "b" * 9000]
+    ),
+)
+
+_REQUEST_HEADERS: dict[str, list[str]] = {
+    "HTTP_HOST": [
+        "testserver",
+        "evil.example",
+        "testserver:99999",
+        "testserver:x",
+        "[::1",
+        "",
+        "a b",
+        "testserver@evil.example",
+    ],
+    "HTTP_X_FORWARDED_HOST": ["evil.example"],
+    "HTTP_X_FORWARDED_PROTO": ["https", "javascript", "https,http"],
+    "HTTP_X_FORWARDED_FOR": [
+        "203.0.113.5",
+        "x",
+        ",,,",
+        "::1%eth0",
+        "1.2.3.4, " * 500,
+        "::ffff:1.2.3.4",
+        "999.1.1.1",
+        "[::1]:80",
+    ],
+    "HTTP_X_FORWARDED_PORT": ["0", "x"],
+    "HTTP_FORWARDED": ["for=x;host=evil.example;proto=https"],
+    "HTTP_ACCEPT": ["application/json", "text/html", "*/*;q=" + "9" * 500, "", ","],
+    "HTTP_ACCEPT_ENCODING": ["gzip", "br;q=x", "identity;q=0, *;q=0"],
+    "HTTP_ACCEPT_LANGUAGE": ["de", "x" * 5000, "../../etc", "en-" * 300],
+    "HTTP_SEC_FETCH_MODE": ["cors", "navigate"],
+    "HTTP_HX_REQUEST": ["true", "false"],
+    "HTTP_HX_CURRENT_URL": NEXT_PAGES[:-6],
+    "HTTP_REFERER": NEXT_PAGES[:-6],
+    "HTTP_ORIGIN": ["null", "https://evil.example", "http://testserver", "http://["],
+    "HTTP_LAST_EVENT_ID": ["1", "-1", "9" * 5000, "\0"],
+    "HTTP_IF_MODIFIED_SINCE": ["Mon, 99 Foo 9999", "0", "Sat, 01 Jan 0000 00:00:00 GMT"],
+    "HTTP_IF_NONE_MATCH": ["*", '"', "W/"],
+    "HTTP_IF_MATCH": ["*", "\xa0x"],
+    "HTTP_RANGE": ["bytes=0-", "bytes=-1", "bytes=9-1", "bytes=" + "0-1," * 2000, "x"],
+    "HTTP_PREFER": ["\xa0x", " x", "\x85", "x\r\nX-Injected: yes", "\x00"],
+    "HTTP_IDEMPOTENCY_KEY": ["1"],
+    "HTTP_USER_AGENT": ["\0", "<script>", "x" * 9000, "\xff\xfe"],
+    "HTTP_AUTHORIZATION": ["Bearer stolen", "Basic " + "A" * 500],
+    "HTTP_CONNECTION": ["Upgrade", "Authorization, Cookie", "close"],
+    "HTTP_UPGRADE": ["websocket", "h2c", ""],
+    "HTTP_TRANSFER_ENCODING": ["chunked", "identity"],
+    "HTTP_EXPECT": ["100-continue", "x"],
+    "HTTP_X_CSRFTOKEN": ["c" * 32, "\xff" * 32, "", "c" * 5000],
+    "HTTP_X_HTTP_METHOD_OVERRIDE": ["DELETE"],
+    "HTTP_TE": ["trailers"],
+    "HTTP_X_INJECTED": ["yes"],
+    "REMOTE_ADDR": ["127.0.0.1", "", "::1", "unix:", "x"],
+    "RAW_URI": ["/", "/%2f", "*", "http://evil.example/"],
+}
+request_headers: st.SearchStrategy[dict[str, str]] = st.lists(
+    st.sampled_from(sorted(_REQUEST_HEADERS)).flatmap(
+        lambda name: st.tuples(st.just(name), st.one_of(st.sampled_from(_REQUEST_HEADERS[name]), latin))
+    ),
+    max_size=5,
+).map(dict)
+
+#: Without a charset: see test_charsets_over_the_wire.
+content_types = st.sampled_from(
+    [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "multipart/form-data; boundary=\xff",
+        "multipart/form-data",
+        "multipart/form-data; boundary=" + "x" * 300,
+        "text/plain",
+        "",
+        ";",
+        "\xff",
+        "application/json;" + "a=b;" * 1000,
+    ]
+)
+_MULTIPART = [
+    b"--x\r\n",
+    b'Content-Disposition: form-data; name="next"\r\n\r\n//evil.example\r\n',
+    b'Content-Disposition: form-data; name="username"; filename="\x00/../a"\r\n\r\nada\r\n',
+    b'Content-Disposition: form-data; name="password"\r\nContent-Transfer-Encoding: base64\r\n\r\n!\r\n',
+    b"Content-Disposition: form-data\r\n",
+    b"Content-Type: text/plain; charset=undefined\r\n",
+    b"\r\n",
+    b"--x--\r\n",
+]
+forms = pairs_of_text.map(lambda pairs: urlencode([*pairs, ("username", "ada"), ("password", "x")]).encode())
+request_bodies = st.one_of(
+    st.just(b""),
+    forms,
+    st.lists(st.sampled_from(_MULTIPART), max_size=10).map(b"".join),
+    bodies,
+    st.just(b"a=1&" * 1500),
+)
+
+_COOKIE_NAMES = [
+    "csrftoken",
+    "sessionid",
+    "messages",
+    "session-1",
+    "session-id-token",
+    "session-new-",
+    "session-sign-in-",
+]
+_COOKIE_VALUES = [
+    '"\\000"',
+    '"\\377',
+    "2.",
+    "9.x",
+    "=",
+    "\xff",
+    "\xe9;\xe9",
+    "a" * 4000,
+    "{}",
+    "\0",
+    "$Version=1",
+    "x" * 32,
+]
+#: Pairs of a Cookie header; a text may hold several.
+cookies = st.lists(
+    st.builds(
+        lambda name, more, value: f"{name}{more}={value}",
+        st.sampled_from([*_COOKIE_NAMES, ""]),
+        st.one_of(st.sampled_from(["", "0123abcd", "\xe9", "[]", " ", "\x01", "-", "1"]), latin),
+        st.one_of(st.sampled_from(_COOKIE_VALUES), latin),
+    ),
+    max_size=6,
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as a server hands it to the site: text of bytes (PEP 3333)."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    cookies: list[str]
+    content_type: str
+    body: bytes
+
+    @property
+    def environ(self) -> dict[str, Any]:
+        """For the test client. The cookies are not in it."""
+        return {
+            "REQUEST_METHOD": self.method,
+            "PATH_INFO": self.path,
+            "QUERY_STRING": self.query,
+            "CONTENT_TYPE": self.content_type,
+            "CONTENT_LENGTH": str(len(self.body)),
+            "wsgi.input": FakePayload(self.body),
+            **self.headers,
+        }
+
+
+requests = st.builds(
+    Asked,
+    method=st.one_of(
+        st.sampled_from(["GET", "POST"]), st.sampled_from(METHODS), latin.filter(lambda text: " " not in text)
+    ),
+    path=paths,
+    query=queries,
+    headers=request_headers,
+    cookies=cookies,
+    content_type=content_types,
+    body=request_bodies,
+)

@@ -1,0 +1,364 @@
+"""Requests that no client library sends, over real sockets to gunicorn: framed twice, folded, too large, too slow."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzz.conftest import THREADS
+from tests.fuzz.effort import fuzz
+from tests.fuzz.raw_api import RawApi
+from tests.load.browser import Browser as Person
+from tests.load.site import Site
+
+PATIENCE_SECONDS = 60.0
+PROXY = "/protected/api/protected-route"
+#: A request that may only ever be a part of another one's body.
+HIDDEN = f"GET {PROXY}/hidden HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+#: The site's, and gunicorn's own: 414 for the request line, 417 and 431 for headers, 501 and 505 for what it has not.
+DOCUMENTED = {200, 204, 301, 302, 304, 400, 401, 403, 404, 405, 411, 413, 414, 417, 431, 501, 505}
+
+#: Header lines that two servers could understand in two ways.
+LINES = [
+    b"Content-Length: 0",
+    b"Content-Length: 5",
+    b"Content-Length: +5",
+    b"Content-Length: -1",
+    b"Content-Length: 0x5",
+    b"Content-Length: 5, 5",
+    b"Content-Length: 99999999999999999999",
+    b"Content-Length: " + b"9" * 5000,
+    b"Content-Length: ",
+    b"Content-Length : 5",
+    b"Content_Length: 5",
+    b"Content-Length\t: 5",
+    b"Content-Length: \xb2",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: Chunked",
+    b"Transfer-Encoding: xchunked",
+    b"Transfer-Encoding : chunked",
+    b"Transfer-Encoding:\x0bchunked",
+    b"Transfer-Encoding: identity",
+    b"Transfer-Encoding: chunked, identity",
+    b"Transfer-Encoding: gzip, chunked",
+    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x",
+    b"Transfer-Encoding:\r\n chunked",
+    b"Transfer-Encoding: \x00chunked",
+    b"Transfer_Encoding: chunked",
+    b"X: a\nTransfer-Encoding: chunked",
+    b"X: a\rTransfer-Encoding: chunked",
+    b"X: a\r\n folded",
+    b" X: a",
+    b"\tX: a",
+    b"X",
+    b": a",
+    b"",
+    b"X\x00: a",
+    b"X Y: a",
+    b"X(: a",
+    b"\xc3\xa9: a",
+    b"X: \x00",
+    b"X: \x7f",
+    b"X: \xff\xfe",
+    b"X: " + b"a" * 9000,
+    b"\r\n".join(b"X-%d: a" % number for number in range(120)),
+    b"Host: evil.example",
+    b"Host: 127.0.0.1",
+    b"Connection: Transfer-Encoding, Content-Length",
+    b"Connection: keep-alive",
+    b"Expect: 100-continue",
+    b"Expect: x",
+    b"Upgrade: h2c",
+    b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+    b"Trailer: Content-Length",
+    b"TE: trailers",
+    b"X-Forwarded-Proto: https",
+    b"X-Forwarded-Proto: x",
+    b"X-Forwarded-Ssl: on",
+    b"X-Forwarded-For: \xff",
+    b"Proxy: http://127.0.0.1:1/",
+    b"Accept: \xa0",
+    b"Prefer: \x85a",
+    b"Cookie: session=x",
+    b"Cookie: session-new-\xe9=x; session-new-[]=y",
+    b"Cookie: " + b"a=b; " * 1500,
+    b"Content-Type: multipart/form-data; boundary=x",
+    b"Content-Encoding: gzip",
+    b"Range: bytes=0-0,-1",
+    b"User-Agent: " + b"\xff" * 300,
+]
+METHODS = [b"GET", b"POST", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"PRI", b"get", b"G(T", b"", b"\x00", b"M" * 300]
+TARGETS = [
+    PROXY.encode(),
+    b"/",
+    b"/protected/",
+    b"/accounts/login/?next=//evil.example",
+    b"/accounts/session/update/",
+    b"/accounts/callback/?state=%00&state=%ff",
+    b"http://evil.example/",
+    b"//evil.example/protected/",
+    b"*",
+    b"evil.example:80",
+    b"",
+    b"/\x00",
+    b"/\xff",
+    b"/%ff%00",
+    b"/a b",
+    b"/#/..",
+    b"/?" + b"a&" * 1500,
+    b"/" + b"a" * 3000,
+    b"/" + b"a" * 9000,
+]
+VERSIONS = [
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"HTTP/0.9",
+    b"HTTP/2.0",
+    b"HTTP/9.9",
+    b"http/1.1",
+    b"HTTP/1.1 x",
+    b"",
+    b"HTTP/1.\xb2",
+]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request whose body is as long as its Content-Length says, or ends where its chunks do; and lines besides."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    lines: list[bytes]
+    ends_early: bool
+    chunked: bool
+
+    def raw(self, person: Person) -> bytes:
+        cookie = person.jar.header()
+        hidden = f"{HIDDEN}Cookie: {cookie}\r\n\r\n".encode()
+        body = b"0\r\n\r\n" + hidden if self.ends_early else hidden
+        framing = b"Content-Length: %d" % len(body)
+        if self.chunked:
+            body, framing = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), b"Transfer-Encoding: chunked"
+        head = [b" ".join([self.method, self.target, self.version]), *self.lines, b"Host: 127.0.0.1"]
+        own = [f"Cookie: {cookie}", f"X-CSRFToken: {person.jar.value('csrftoken')}", "Accept: application/json"]
+        rest = [*map(str.encode, own), framing, b"", b""]
+        return b"\r\n".join([*head, *rest]) + body
+
+
+sent = st.builds(
+    Sent,
+    method=st.one_of(st.just(b"POST"), st.sampled_from(METHODS), st.binary(max_size=5)),
+    target=st.one_of(
+        st.sampled_from(TARGETS[:5]), st.sampled_from(TARGETS), st.binary(max_size=20).map(lambda raw: b"/" + raw)
+    ),
+    version=st.one_of(st.just(b"HTTP/1.1"), st.sampled_from(VERSIONS)),
+    lines=st.lists(st.one_of(st.sampled_from(LINES), st.binary(max_size=30)), max_size=3),
+    ends_early=st.booleans(),
+    chunked=st.booleans(),
+)
+
+
+def exchange(site: Site, raw: bytes) -> bytes:
+    """All that comes back for these bytes, to the end of the connection."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE_SECONDS) as connection:
+        received = b""
+        try:
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(65_536):
+                received += piece
+        except (ConnectionResetError, BrokenPipeError):
+            # It had heard enough.
+            pass
+        return received
+
+
+def statuses(received: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"(?:\A|\n|})HTTP/1\.[01] (\d{3}) ", received)]
+
+
+def only_status(site: Site, raw: bytes) -> int:
+    (status,) = statuses(exchange(site, raw))
+    return status
+
+
+def open_files(worker: int) -> Iterator[str]:
+    for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            yield str(descriptor.readlink())
+
+
+def head(person: Person, *lines: str, method: str = "POST", path: str = PROXY) -> bytes:
+    """A script's request up to its body."""
+    always = [f"Cookie: {person.jar.header()}", f"X-CSRFToken: {person.jar.value('csrftoken')}", "Host: 127.0.0.1"]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *always, "Accept: application/json", *lines, "", ""]).encode()
+
+
+@fuzz
+@given(sent=sent)
+def test_any_bytes_have_a_documented_answer_and_hide_no_request(
+    site: Site, behind: RawApi, person: Person, sent: Sent
+) -> None:
+    behind.begin()
+
+    answered = statuses(exchange(site, sent.raw(person)))
+
+    assert set(answered) <= DOCUMENTED
+    assert not [heard.target for heard in behind.heard if "hidden" in heard.target]
+
+
+@fuzz
+@given(
+    raw=st.one_of(st.binary(), st.lists(st.one_of(st.sampled_from(LINES), st.binary(max_size=20))).map(b"\r\n".join))
+)
+def test_bytes_that_are_no_request_have_a_documented_answer(site: Site, raw: bytes) -> None:
+    assert set(statuses(exchange(site, raw + b"\r\n\r\n"))) <= DOCUMENTED
+
+
+AMBIGUOUS = {
+    "two lengths": ["Content-Length: 2", "Content-Length: 40"],
+    "the same length twice": ["Content-Length: 2", "Content-Length: 2"],
+    "a list of lengths": ["Content-Length: 2, 2"],
+    "a length and chunks": ["Content-Length: 2", "Transfer-Encoding: chunked"],
+    "chunks and a length": ["Transfer-Encoding: chunked", "Content-Length: 2"],
+    "a coding that is none": ["Content-Length: 2", "Transfer-Encoding: xchunked"],
+    "a space before the colon": ["Content-Length : 2"],
+    "a folded line": ["Content-Length: 2", "X: a", " folded: yes"],
+    "a length below zero": ["Content-Length: -2"],
+    "a length with a sign": ["Content-Length: +2"],
+    "two hosts": ["Content-Length: 2", "Host: evil.example"],
+}
+
+
+@pytest.mark.parametrize("lines", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_a_request_that_can_be_read_in_two_ways_is_read_in_none(
+    site: Site, behind: RawApi, person: Person, lines: list[str]
+) -> None:
+    status = statuses(exchange(site, head(person, *lines) + b"{}"))[0]
+
+    assert status in (400, 501) or (status == 411 and "Transfer-Encoding: chunked" in lines)
+    assert behind.heard == []
+
+
+def test_what_follows_a_refused_body_in_chunks_is_no_part_of_it(site: Site, behind: RawApi, person: Person) -> None:
+    """The connection goes on behind the last chunk, and nowhere else."""
+    hidden = f"{HIDDEN}Cookie: {person.jar.header()}\r\n\r\n".encode()
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden)
+    after = head(person, "Connection: close", method="GET")
+
+    answered = statuses(exchange(site, head(person, "Transfer-Encoding: chunked") + chunks + after))
+
+    assert answered == [411, 200]
+    assert [heard.target for heard in behind.heard] == ["/protected-route"]
+
+
+def test_hop_by_hop_headers_end_here(site: Site, behind: RawApi, person: Person) -> None:
+    """Neither they nor what they name reach the API, and none of them takes the session away."""
+    hop = [
+        "Keep-Alive: 9",
+        "TE: trailers",
+        "Trailer: X",
+        "Proxy-Authorization: Basic eA==",
+        "X-Hop: 1",
+        "X-Forwarded-Host: x",
+    ]
+
+    assert only_status(site, head(person, "Connection: close, X-Hop, Authorization, Cookie", *hop, method="GET")) == 200
+
+    (heard,) = behind.heard
+    assert not {name for name, _ in heard.headers} & {
+        "keep-alive",
+        "te",
+        "trailer",
+        "proxy-authorization",
+        "x-hop",
+        "cookie",
+    }
+    assert heard.header("authorization").startswith("Bearer ")
+    assert "x-forwarded-host" not in dict(heard.headers)
+
+
+OVERSIZED = {
+    "a header line of 33 KB": (["X: " + "a" * 33_000], {400, 431}),
+    "a cookie of 33 KB": (["Cookie: a=" + "b" * 33_000], {400, 431}),
+    "200 headers": ([f"X-{number}: a" for number in range(200)], {400, 431}),
+    "a form of 3 MB": (["Content-Length: 3000000", "Content-Type: application/x-www-form-urlencoded"], {400}),
+    "a form of a terabyte": (
+        ["Content-Length: 1000000000000", "Content-Type: application/x-www-form-urlencoded"],
+        {400},
+    ),
+    "JSON of a terabyte": (["Content-Length: 1000000000000", "Content-Type: application/json"], {200, 400, 403}),
+}
+
+
+@pytest.mark.parametrize(("lines", "documented"), OVERSIZED.values(), ids=OVERSIZED)
+@pytest.mark.parametrize("path", ["/accounts/login/", "/accounts/session/update/"])
+def test_more_than_anybody_needs_is_refused_without_being_read(
+    site: Site, person: Person, path: str, lines: list[str], documented: set[int]
+) -> None:
+    raw = head(person, *lines, path=path)
+    with socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE_SECONDS) as connection:
+        connection.sendall(raw)
+        answer = connection.recv(65_536)
+
+    assert statuses(answer)[0] in documented
+
+
+@pytest.mark.xfail(reason="Django decodes the query while it makes the request, before anybody catches an error")
+@pytest.mark.parametrize(
+    ("charset", "query"),
+    [
+        ("undefined", "next=/"),
+        ("idna", "next=%ff"),
+        ("hex", "next=/"),
+        ("utf-8", "a&" * 1100),
+        ("utf-7", "next=%2B2AA-"),
+    ],
+    ids=["undefined", "idna", "no charset of text", "any, and many parameters", "half a surrogate pair"],
+)
+def test_a_charset_of_any_kind_is_no_mistake_of_ours(site: Site, charset: str, query: str) -> None:
+    request = f"GET /accounts/login/?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain; charset={charset}"
+
+    assert only_status(site, f"{request}\r\n\r\n".encode()) in DOCUMENTED
+
+
+@pytest.mark.xfail(reason="Django's default upload handlers write files to the disk before anybody looks at the form")
+def test_a_file_that_nobody_asked_for_is_not_stored(site: Site) -> None:
+    (worker,) = site.workers
+    token = "c" * 32
+    lines = [f"Cookie: csrftoken={token}", "Content-Type: multipart/form-data; boundary=x", "Content-Length: 100000000"]
+    part = '--x\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'
+    request = "\r\n".join(["POST /accounts/login/ HTTP/1.1", "Host: 127.0.0.1", *lines, "", part])
+    with socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE_SECONDS) as connection:
+        connection.sendall(request.encode() + bytes(50_000_000))
+
+        opened = list(open_files(worker))
+
+    assert not [name for name in opened if name.endswith(".upload")]
+
+
+@pytest.mark.parametrize("path", [f"{PROXY}?{'a' * 3000}", f"/protected/?{'a=b&' * 900}"])
+def test_a_long_address_is_an_address(site: Site, person: Person, path: str) -> None:
+    assert only_status(site, head(person, method="GET", path=path)) == 200
+
+
+@pytest.mark.parametrize("part", ["a head", "a body"])
+def test_a_slow_sender_holds_no_more_than_a_thread(site: Site, behind: RawApi, person: Person, part: str) -> None:
+    """What stands in front of the site has to buffer, or to count connections: so the README says."""
+    half = head(person, "Content-Length: 1000")
+    half = half[:-30] if part == "a head" else half + b"{"
+    with ExitStack() as slow:
+        for _ in range(THREADS - 1):
+            connection = slow.enter_context(socket.create_connection(("127.0.0.1", site.port)))
+            connection.sendall(half)
+        assert person.open("/protected/").status == 200
+        assert behind.heard
+    tabs = person.open_tabs(THREADS)
+    assert [tab.answer().status for tab in tabs] == [200] * THREADS
