@@ -310,8 +310,8 @@ class _WatchedAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
-    def build_response(self, *args: Any) -> ApiResponse:
-        """`requests` makes a response of its own class, which differs in no attribute."""
-        response = ApiResponse()
-        response.__dict__.update(super().build_response(*args).__dict__)
+    def build_response(self, *args: Any) -> requests.Response:
+        """As `requests` builds it; an ApiResponse has the same attributes."""
+        response = super().build_response(*args)
+        response.__class__ = ApiResponse
         return response

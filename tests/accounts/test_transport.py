@@ -332,6 +332,29 @@ class TestDeadline:
             assert len(api.requests) == 1
             assert api.is_left_alone()
 
+    @pytest.mark.parametrize(
+        "script",
+        [
+            dribble(b"HTTP/1.1 200 OK\r\nX-Header: ", b"x"),
+            dribble(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"x"),
+            dribble(b'HTTP/1.1 200 OK\r\n\r\n{"data": ', b" "),
+            dribble(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+            dribble(b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        ],
+        ids=["a header", "body with its length", "body without a length", "chunks", "hints"],
+    )
+    def test_so_does_the_answer_to_a_views_call(
+        self, client: Callable[..., ApiClient], settings: Settings, script: Script
+    ) -> None:
+        settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.1, SOON_SECONDS
+        with Api(script) as api:
+            started = time.monotonic()
+            with pytest.raises(ApiUnavailable, match="in time"):
+                client(api.url).get("/")
+
+            assert SOON_SECONDS <= time.monotonic() - started < PATIENCE_SECONDS
+            assert api.is_left_alone()
+
     def test_a_whole_answer_counts_however_late(self, ask: Callable[..., ApiAnswer]) -> None:
         """It may hold the only living pair of tokens: the API has spent the old one."""
         with Api(dribble(b'HTTP/1.1 200 OK\r\n\r\n{"refreshToken": "r1"}', b" ")) as api:

@@ -11,7 +11,11 @@ import time
 
 from tests.fuzz.effort import PROFILE_VARIABLE
 
-_PYTEST = [sys.executable, "-m", "pytest", "tests/fuzz", "--quiet", "-p", "no:cacheprovider"]
+_PYTEST = [
+    *(sys.executable, "-m", "pytest", "tests/fuzz", "--quiet", "-p", "no:cacheprovider"),
+    # A test that takes minutes has not hung.
+    *("-o", "faulthandler_timeout=0"),
+]
 
 
 def main() -> int:

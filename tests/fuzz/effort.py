@@ -14,7 +14,7 @@ _BOTH = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile("ci", _BOTH, max_examples=50, derandomize=True)
-settings.register_profile("long", _BOTH, max_examples=1000)
+settings.register_profile("long", _BOTH, max_examples=300)
 
 #: Decorates every fuzz test.
 fuzz = settings.get_profile(os.environ.get(PROFILE_VARIABLE, "ci"))

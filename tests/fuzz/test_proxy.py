@@ -79,7 +79,7 @@ def test_nothing_but_what_is_allowed_reaches_the_api(
     assert "//" not in means(heard.path)
     assert heard.path.isascii()
     assert heard.path.isprintable()
-    assert {name for name, _ in heard.headers} <= HEADERS
+    assert {name for name, _ in heard.headers} <= HEADERS - {"cookie"}
     assert heard.header("authorization") == f"Bearer {ACCESS}"
     assert heard.body == content
 

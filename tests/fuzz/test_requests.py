@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.fuzz.effort import fuzz
@@ -95,10 +95,11 @@ def test_next_leads_nowhere_else(api: RawApi, next_page: str, signed_in: bool) -
     first=cookies,
     many=cookies,
     times=st.sampled_from([1, 500]),
-    address=st.sampled_from(ADDRESSES),
-    method=st.sampled_from(["GET", "POST"]),
+    address=st.sampled_from(["/accounts/logout/", "/accounts/login/", *ADDRESSES]),
+    method=st.sampled_from(["POST", "GET"]),
     signed_in=st.booleans(),
 )
+@example(first=[], many=["session-new-[]=x"], times=1, address="/accounts/logout/", method="POST", signed_in=True)
 def test_cookies_of_every_name_and_number_have_a_documented_answer(
     api: RawApi, first: list[str], many: list[str], times: int, address: str, method: str, signed_in: bool
 ) -> None:
