@@ -178,7 +178,7 @@ def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
     response = StreamingHttpResponse(PassedThrough(answer, decoded=False), status=answer.status_code)
     del response["Content-Type"]
     for name, value in _picked(answer.headers, PASSED_TO_THE_BROWSER).items():
-        # A folded line is one of the things that are left of the RFCs' past (RFC 9112 section 5.2).
+        # Such as the line end of a folded value, in whose place a proxy puts spaces (RFC 9112 section 5.2).
         response[name] = _CONTROL.sub(" ", value)
     if not _tells_length(answer):
         del response["Content-Length"]
