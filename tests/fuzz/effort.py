@@ -13,7 +13,7 @@ _BOTH = settings(
     # One browser and one API serve all examples of a test, and each example says how it wants them.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.register_profile("ci", _BOTH, max_examples=50, derandomize=True)
+settings.register_profile("ci", _BOTH, max_examples=30, derandomize=True)
 settings.register_profile("long", _BOTH, max_examples=300)
 
 #: Decorates every fuzz test.

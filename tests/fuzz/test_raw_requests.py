@@ -22,7 +22,7 @@ PROXY = "/protected/api/protected-route"
 #: A request that may only ever be a part of another one's body.
 HIDDEN = f"GET {PROXY}/hidden HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
 #: The site's, and gunicorn's own: 100 before a body, 414 for the request line, 417 and 431 for headers, 501 and 505.
-DOCUMENTED = {100, 200, 204, 301, 302, 304, 400, 401, 403, 404, 405, 411, 413, 414, 417, 431, 501, 505}
+DOCUMENTED = {100, 200, 204, 206, 301, 302, 304, 400, 401, 403, 404, 405, 411, 413, 414, 416, 417, 431, 501, 505}
 
 #: Header lines that two servers could understand in two ways.
 LINES = [

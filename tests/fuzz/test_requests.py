@@ -12,8 +12,9 @@ from tests.fuzz.raw_api import RawApi, said
 from tests.fuzz.strategies import ADDRESSES, NEXT_PAGES, Asked, cookies, requests
 from tests.fuzz.visitors import PASSWORD, Visit, new_browser, new_session, read
 
-#: What the site answers while the API is well. 501 is for an upgrade, 411 for a body of unknown length.
-DOCUMENTED = (200, 204, 301, 302, 304, 400, 401, 403, 404, 405, 411, 501)
+#: What the site answers while the API is well. 501 is for an upgrade, 411 for a body of unknown length, 206 and 416 for
+#: parts of static files.
+DOCUMENTED = (200, 204, 206, 301, 302, 304, 400, 401, 403, 404, 405, 411, 416, 501)
 PAIR = said(b'{"accessToken": "a", "refreshToken": "r"}')
 ROWS = said(b'{"data": [{"station": "North Pier"}]}')
 WELL = {"/auth/login": PAIR, "/protected-route": ROWS}
