@@ -2,7 +2,7 @@
 
 from urllib.parse import unquote, urlencode
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from protected.proxy import PASSED_TO_THE_API
@@ -57,6 +57,8 @@ def means(path: str) -> str:
 
 @fuzz
 @given(end=ends, method=methods, query=queries, headers=request_headers, content=request_bodies, tells=st.booleans())
+@example(end="/protected-route/../auth/login", method="GET", query="", headers={}, content=b"", tells=False)
+@example(end="/protected-route/%252e%252e/auth/login", method="GET", query="", headers={}, content=b"", tells=True)
 def test_nothing_but_what_is_allowed_reaches_the_api(
     api: RawApi, end: str, method: str, query: str, headers: dict[str, str], content: bytes, tells: bool
 ) -> None:
