@@ -1,0 +1,28 @@
+"""Requests whose Content-Type cannot break them."""
+
+from collections.abc import Mapping
+
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import WSGIRequest
+from django.http.request import HttpRequest
+from django.utils.http import parse_header_parameters
+
+
+class _Utf8(HttpRequest):
+    """Forms of this site are in UTF-8, and queries are. A charset in the Content-Type is about the body alone.
+
+    Django takes it for the query's, and decodes that at once, while it makes the request: in some of Python's codecs
+    (undefined, idna, hex), or with too many parameters, it fails where nothing turns an error into an answer. Others
+    (utf-7) make halves of surrogate pairs, which no page can carry.
+    """
+
+    def _set_content_type_params(self, meta: Mapping[str, str]) -> None:
+        self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+
+
+class Utf8WSGIRequest(_Utf8, WSGIRequest):
+    pass
+
+
+class Utf8ASGIRequest(_Utf8, ASGIRequest):
+    pass
