@@ -328,7 +328,6 @@ def test_a_charset_of_any_kind_is_no_mistake_of_ours(site: Site, charset: str, q
     assert only_status(site, f"{request}\r\n\r\n".encode()) in DOCUMENTED
 
 
-@pytest.mark.xfail(reason="Django's default upload handlers write files to the disk before anybody looks at the form")
 def test_a_file_that_nobody_asked_for_is_not_stored(site: Site) -> None:
     (worker,) = site.workers
     token = "c" * 32
