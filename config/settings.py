@@ -203,6 +203,7 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 # Nobody is asked for a file here. Django's default would write what anybody sends to the disk, however large it is,
 # while it looks for the CSRF token in the form; this one lets go of whatever is larger than a form.
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+SESSION_ENGINE = "config.sessions"
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 X_FRAME_OPTIONS = "DENY"
