@@ -127,6 +127,11 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
             if not stream:
                 # Reads the body, which gives the connection back to the pool.
                 _ = response.content
+    except ApiMisbehaved:
+        # Too large to be read whole; an answer it was.
+        time_call(response.status_code, time.monotonic() - started)
+        add_call(request.method, request.path_url, status=response.status_code, since=started)
+        raise
     except requests.RequestException as error:
         time_call(None, time.monotonic() - started)
         add_call(request.method, request.path_url, status=None, since=started)

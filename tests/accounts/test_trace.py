@@ -16,6 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts import traces
+from accounts.api_response import LARGEST_ANSWER_BYTES
 from accounts.models import SessionRecord, TracedRequest
 from accounts.session import ApiSession
 from accounts.trace import Step, StepKind, add_step, begin_trace, end_trace, shown_path
@@ -221,6 +222,12 @@ class TestWhatIsRecorded:
         known.open_page()
 
         assert calls(steps(journal, known)) == wire(api) == [("GET", ROUTE, 500)]
+
+    def test_an_answer_that_is_too_large(self, journal: TraceJournal, known: Browser, api: DemoApi) -> None:
+        api.fail("GET", ROUTE, Fault.answer(200, bytes(LARGEST_ANSWER_BYTES + 1)))
+        known.open_page()
+
+        assert calls(steps(journal, known)) == [("GET", ROUTE, 200)]
 
     def test_a_refresh_that_gets_no_answer_and_the_pause_after_it(
         self, journal: TraceJournal, known: Browser, api: DemoApi
