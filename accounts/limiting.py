@@ -31,6 +31,7 @@ from limits.strategies import FixedWindowRateLimiter
 from accounts.address import client_network
 from accounts.conf import conf
 from accounts.exceptions import CredentialsRefused, TooManyAttempts
+from accounts.metrics import count_sign_in_not_tried
 from accounts.records import drop_broken_connection, records_reachable
 from accounts.tallies import Tally, TallyStorage
 
@@ -73,6 +74,7 @@ def limited_attempt(
             # Without the name: people type passwords there.
             where = address or "an unknown address"
             logger.warning("a sign-in from %s was not tried: for %s s no more may fail", where, error.retry_after)
+            count_sign_in_not_tried()
             raise
     try:
         yield

@@ -30,6 +30,9 @@ FOLLOWER_SECONDS = Histogram(
 HAND_OFFS = Counter("api_session_hand_offs", "Sessions that went to the browser in the body of a stream.", ["outcome"])
 STARTED = Counter("api_session_started", "Sign-ins.")
 ENDED = Counter("api_session_ended", "Sessions that ended.", ["reason"])
+SIGN_INS_NOT_TRIED = Counter(
+    "api_session_sign_ins_not_tried", "Sign-ins that were refused unasked, as too many had failed; staff's too."
+)
 COOKIE_BYTES = Histogram(
     "api_session_cookie_bytes", "The size of the sealed session in the cookies written.", buckets=_BYTES
 )
@@ -61,6 +64,12 @@ def count_event(sender: Any, event: Any, **_: Any) -> None:
         STARTED.inc()
     elif kind not in _UNCOUNTED:
         ENDED.labels(kind).inc()
+
+
+def count_sign_in_not_tried() -> None:
+    """Too many had failed before it."""
+    if conf.metrics:
+        SIGN_INS_NOT_TRIED.inc()
 
 
 def count_refused_hand_off() -> None:

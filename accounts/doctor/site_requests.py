@@ -60,7 +60,7 @@ def examine_address(visit: Visit) -> Findings:
         found = f"Every visitor can choose the address that the site takes for theirs ({counts})."
         yield problem_in_production(name, found, set_it, debug=visit.debug)
     elif entries > trusted:
-        found = f"All visitors have the address of a proxy, {address} ({counts})."
+        found = f"All visitors have the address of a proxy, {address}, and share its limit of sign-ins ({counts})."
         yield problem_in_production(name, found, set_it, debug=visit.debug)
     elif entries < trusted:
         found = f"The site expects more proxies than tell an address ({counts}): {address} may be one of theirs."

@@ -10,6 +10,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
+from accounts.api_response import LARGEST_ANSWER_BYTES
 from accounts.sealing import key_ids
 from tests.browsers import Answer, Browser
 from tests.demo_api.server import DemoApi, Fault
@@ -132,6 +133,23 @@ class TestWhatIsCounted:
         assert meter.counted("api_call_seconds_count", "5xx") == 1
         assert meter.counted("api_call_seconds_count", "none") == 2
         assert meter.counted("api_session_rotations_total", "api-away", "401") == 1
+
+    def test_an_answer_that_is_too_large(self, signed_in: Browser, api: DemoApi) -> None:
+        meter = Meter()
+        api.fail("GET", "/protected-route", Fault.answer(200, bytes(LARGEST_ANSWER_BYTES + 1)))
+
+        assert signed_in.open_page().status_code == 502
+
+        assert meter.counted("api_call_seconds_count", "2xx") == 1
+
+    def test_sign_ins_that_are_not_tried(self, browser: Browser, settings: Settings) -> None:
+        settings.SIGN_IN_LIMIT_PER_USER = "2/hour"
+        meter = Meter()
+
+        statuses = [browser.sign_in(password="low-tide").status_code for _ in range(5)]
+
+        assert statuses == [200, 200, 429, 429, 429]
+        assert meter.counted("api_session_sign_ins_not_tried_total") == 3
 
     def test_a_refusal(self, signed_in: Browser, api: DemoApi) -> None:
         meter = Meter()
