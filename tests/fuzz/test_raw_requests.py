@@ -92,6 +92,10 @@ LINES = [
     b"Content-Encoding: gzip",
     b"Range: bytes=0-0,-1",
     b"User-Agent: " + b"\xff" * 300,
+    b"SCRIPT_NAME: /protected",
+    b"PATH_INFO: /",
+    b"X-Request-ID: \xff",
+    b"traceparent: 00-" + b"f" * 9000,
 ]
 METHODS = [b"GET", b"POST", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"PRI", b"get", b"G(T", b"", b"\x00", b"M" * 300]
 TARGETS = [
@@ -283,6 +287,19 @@ def test_hop_by_hop_headers_end_here(site: Site, behind: RawApi, person: Person)
     }
     assert heard.header("authorization").startswith("Bearer ")
     assert "x-forwarded-host" not in dict(heard.headers)
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "status"),
+    [
+        ("SCRIPT_NAME: /open", "/open/health/live", 404),
+        ("SCRIPT_NAME: /elsewhere", "/health/live", 200),
+        ("PATH_INFO: /health/live", "/open/health/live", 404),
+    ],
+)
+def test_no_header_chooses_the_path(site: Site, line: str, path: str, status: int) -> None:
+    """What comes from this machine is a proxy's word to gunicorn, and the proxy may only repeat a browser's."""
+    assert only_status(site, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{line}\r\n\r\n".encode()) == status
 
 
 OVERSIZED = {
