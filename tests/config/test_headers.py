@@ -1,11 +1,10 @@
 """The security headers, on every kind of answer that leaves the site, over real HTTP."""
 
-import http.client
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPMessage
+from http.client import HTTPConnection, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -19,6 +18,7 @@ from tests.load.site import Site
 
 ADA = "ada@example.com"
 PATIENCE_SECONDS = 60.0
+TOKEN = "read-the-metrics"
 FAILURES = 4  # that one user name may have
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -52,16 +52,25 @@ class Visitor:
         self.site, self.database, self.api = site, database, api
         self.jar = CookieJar()
 
-    def ask(self, method: str, path: str, body: str = "", *, scheme: str = "https", **headers: str) -> Answer:
+    @contextmanager
+    def asking(self, method: str, path: str, body: str, scheme: str, headers: dict[str, str]) -> Iterator[HTTPResponse]:
         sent = {"X-Forwarded-Proto": scheme, "Host": "www.example.com", "Cookie": self.jar.header()}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", self.site.port, timeout=PATIENCE_SECONDS)
+        connection = HTTPConnection("127.0.0.1", self.site.port, timeout=PATIENCE_SECONDS)
         with closing(connection):
             connection.request(method, path, body or None, sent)
-            answer = connection.getresponse()
+            yield connection.getresponse()
+
+    def ask(self, method: str, path: str, body: str = "", *, scheme: str = "https", **headers: str) -> Answer:
+        with self.asking(method, path, body, scheme, headers) as answer:
             text = answer.read().decode(errors="replace")
         self.jar.apply(answer.headers.get_all("Set-Cookie") or [])
         return Answer(answer.status, answer.headers, text)
+
+    def begin(self, path: str) -> Answer:
+        """The head of a stream that would go on for minutes."""
+        with self.asking("GET", path, "", "https", {}) as answer:
+            return Answer(answer.status, answer.headers, "")
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, **headers)
@@ -153,6 +162,15 @@ ANSWERS: dict[str, tuple[int, Visit]] = {
     "server-sent events": (200, lambda visitor: visitor.signed_in().get("/protected/events/?rows=1&delay=0")),
     "a download": (200, lambda visitor: visitor.signed_in().get("/protected/download/?bytes=100")),
     "the API's answer": (200, lambda visitor: visitor.signed_in().get("/protected/api/protected-route")),
+    "the drawn exchange": (200, lambda visitor: visitor.signed_in().get("/protected/exchange/")),
+    "what is new there": (200, lambda visitor: visitor.signed_in().begin("/protected/exchange/events/")),
+    "metrics": (200, lambda visitor: visitor.get("/metrics", Authorization=f"Bearer {TOKEN}")),
+    "metrics, for nobody": (404, lambda visitor: visitor.get("/metrics")),
+    "the doctor's endpoint, for nobody": (404, lambda visitor: visitor.ask("POST", "/accounts/doctor/")),
+    "a charset that is none": (
+        200,
+        lambda visitor: visitor.get("/accounts/login/?next=%ff", Content_Type="text/plain; charset=undefined"),
+    ),
     "no such address of the API": (404, lambda visitor: visitor.signed_in().get("/protected/api/secrets")),
     "a style sheet": (200, lambda visitor: visitor.get("/static/accounts/site.css")),
     "a style sheet that has not changed": (304, not_modified),
@@ -191,6 +209,8 @@ def site(api: DemoApi, database: Path) -> Iterator[Site]:
             "ALLOWED_HOSTS": "www.example.com",
             "SECURE_SSL_REDIRECT": "true",
             "TRUSTED_PROXY_COUNT": "1",
+            "API_TRACE": "true",
+            "METRICS_TOKEN": TOKEN,
             "SIGN_IN_LIMIT_PER_USER": f"{FAILURES}/hour",
         },
     )
@@ -226,6 +246,7 @@ def test_every_answer_carries_them(visitor: Visitor, status: int, visit: Visit, 
     assert {"camera=()", "geolocation=()", "microphone=()", "payment=()", "usb=()"} <= {*features}
     assert all(feature.endswith("=()") for feature in features), "to nobody, not to our own pages either"
     assert "Access-Control-Allow-Origin" not in answer.headers
+    assert only(answer, "X-Request-ID")
 
 
 @pytest.mark.parametrize(("status", "visit"), ANSWERS.values(), ids=ANSWERS)
