@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from tests.fuzz.raw_api import RawApi, raw_api, said
-from tests.fuzz.visitors import NEW_PAIR, SECRETS
+from tests.fuzz.visitors import METRICS_TOKEN, NEW_PAIR, SECRETS
 from tests.load.browser import Browser as Person
 from tests.load.site import Site
 
@@ -28,6 +28,7 @@ def api(served: RawApi, settings: Settings, db: None) -> RawApi:
     settings.API_BASE_URL = served.url
     for limit in LIMITS:
         setattr(settings, limit, "")
+    settings.METRICS_TOKEN = METRICS_TOKEN
     settings.API_PROXY_ALLOW = "GET /protected-route, POST /protected-route, DELETE /protected-route"
     return served
 

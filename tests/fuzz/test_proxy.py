@@ -19,6 +19,8 @@ HEADERS = {
     *map(str.lower, PASSED_TO_THE_API),
     "authorization",
     "x-forwarded-for",
+    "x-request-id",
+    "traceparent",
     "user-agent",
     "host",
     "content-length",

@@ -22,8 +22,19 @@ REFRESH = "the-refresh-token-of-ada"
 NEXT_ACCESS = "the-next-access-token"
 NEXT_REFRESH = "the-next-refresh-token"
 PASSWORD = "tide-table-of-ada"
-SECRETS = (ACCESS, REFRESH, NEXT_ACCESS, NEXT_REFRESH, PASSWORD)
+#: It opens /metrics.
+METRICS_TOKEN = "the-token-of-the-metrics"
+SECRETS = (ACCESS, REFRESH, NEXT_ACCESS, NEXT_REFRESH, PASSWORD, METRICS_TOKEN)
 NEW_PAIR = json.dumps({"accessToken": NEXT_ACCESS, "refreshToken": NEXT_REFRESH}).encode()
+
+#: What no answer is without.
+EVERYWHERE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+REQUEST_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5.
@@ -71,7 +82,10 @@ def signed_in() -> Browser:
 
 
 def read(response: Any, statuses: Collection[int]) -> Visit:
-    """Read an answer to its end. Fails unless it has one of `statuses`, can be sent, and holds no secret."""
+    """Read an answer to its end. Fails unless it has one of `statuses`, can be sent, and holds no secret.
+
+    Nor does any lack its security headers and its id.
+    """
     body = b"".join(response.streaming_content) if response.streaming else response.content
     headers = dict(response.items())
     visit = Visit(response.status_code, headers, {name: each.value for name, each in response.cookies.items()}, body)
@@ -83,5 +97,7 @@ def read(response: Any, statuses: Collection[int]) -> Visit:
     for cookie in response.cookies.values():
         assert len(cookie.OutputString()) <= LARGEST_COOKIE_BYTES, cookie.key
         assert _VALUE.fullmatch(cookie.OutputString()), cookie.key
+    assert {name: headers.get(name) for name in EVERYWHERE} == EVERYWHERE
+    assert REQUEST_ID.fullmatch(headers["X-Request-ID"])
     assert not [secret for secret in SECRETS if secret.encode() in body or secret in str(headers)]
     return visit
