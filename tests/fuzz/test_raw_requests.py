@@ -24,6 +24,8 @@ HIDDEN = f"GET {PROXY}/hidden HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r
 #: The site's, and gunicorn's own: 100 before a body, 414 for the request line, 417 and 431 for headers, 501 and 505.
 DOCUMENTED = {100, 200, 204, 206, 301, 302, 304, 400, 401, 403, 404, 405, 411, 413, 414, 416, 417, 431, 501, 505}
 
+#: A parameter in two pieces of which only one has a number (RFC 2231 section 3).
+PIECES = "b*=1; b*0=2"
 #: Header lines that two servers could understand in two ways.
 LINES = [
     b"Content-Length: 0",
@@ -89,6 +91,7 @@ LINES = [
     b"Cookie: session-new-\xe9=x; session-new-[]=y",
     b"Cookie: " + b"a=b; " * 1500,
     b"Content-Type: multipart/form-data; boundary=x",
+    b"Content-Type: text/plain; " + PIECES.encode(),
     b"Content-Encoding: gzip",
     b"Range: bytes=0-0,-1",
     b"User-Agent: " + b"\xff" * 300,
@@ -329,20 +332,45 @@ def test_more_than_anybody_needs_is_refused_without_being_read(
 
 
 @pytest.mark.parametrize(
-    ("charset", "query"),
+    ("parameters", "query"),
     [
-        ("undefined", "next=/"),
-        ("idna", "next=%ff"),
-        ("hex", "next=/"),
-        ("utf-8", "a&" * 1100),
-        ("utf-7", "next=%2B2AA-"),
+        ("charset=undefined", "next=/"),
+        ("charset=idna", "next=%ff"),
+        ("charset=hex", "next=/"),
+        ("charset=utf-8", "a&" * 1100),
+        ("charset=utf-7", "next=%2B2AA-"),
+        ("b*=undefined''x", "next=/"),
+        ("b*=nonsense''x", "next=/"),
+        (PIECES, "next=/"),
+        (f"b*{'9' * 5000}=x", "next=/"),
     ],
-    ids=["undefined", "idna", "no charset of text", "any, and many parameters", "half a surrogate pair"],
+    ids=[
+        *("undefined", "idna", "no charset of text", "any, and many parameters", "half a surrogate pair"),
+        *("a parameter in undefined", "a parameter in none", "pieces that do not fit", "too many pieces"),
+    ],
 )
-def test_a_charset_of_any_kind_is_no_mistake_of_ours(site: Site, charset: str, query: str) -> None:
-    request = f"GET /accounts/login/?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain; charset={charset}"
+def test_a_content_type_of_any_kind_is_no_mistake_of_ours(site: Site, parameters: str, query: str) -> None:
+    request = f"GET /accounts/login/?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain; {parameters}"
 
     assert only_status(site, f"{request}\r\n\r\n".encode()) in DOCUMENTED
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"Content-Disposition: form-data; name=next; {PIECES}",
+        f"Content-Disposition: form-data\r\nContent-Type: a/b; {PIECES}",
+    ],
+    ids=["in the part's name", "in the part's type"],
+)
+def test_nor_is_a_form_whose_parts_are_damaged(site: Site, lines: str) -> None:
+    body = f"--x\r\n{lines}\r\n\r\n/\r\n--x--\r\n"
+    head = [
+        *("POST /accounts/login/ HTTP/1.1", "Host: 127.0.0.1", f"Cookie: csrftoken={'c' * 32}"),
+        *("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {len(body)}", "", body),
+    ]
+
+    assert only_status(site, "\r\n".join(head).encode()) == 400
 
 
 def test_a_file_that_nobody_asked_for_is_not_stored(site: Site) -> None:
