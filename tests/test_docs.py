@@ -106,6 +106,27 @@ def test_the_readme_has_the_demo_sign_ins() -> None:
     assert all(f"`{email}` | `{password}`" in section("Start it") for email, password in DEMO_USERS.items())
 
 
+def cited_tests() -> list[str]:
+    """The tests that SECURITY.md names: a file below tests/, and perhaps something in it."""
+    return sorted(set(re.findall(r"`([\w/]+/test_\w+\.py(?:::\w+)?)`", read("SECURITY.md"))))
+
+
+@pytest.mark.parametrize("cited", cited_tests())
+def test_what_the_threat_model_says_is_shown_is_there(cited: str) -> None:
+    path, _, name = cited.partition("::")
+    source = (PROJECT / "tests" / path).read_text()
+
+    assert not name or re.search(rf"^(?:class|(?: {{4}})?def) {name}\b", source, re.MULTILINE)
+
+
+def test_every_part_of_the_threat_model_says_what_does_not_hold() -> None:
+    model = read("SECURITY.md").partition("## Threat model")[2].partition("## Single attacks")[0]
+    attackers = model.split("\n### ")[2:]
+
+    assert len(attackers) > 10
+    assert [part.splitlines()[0] for part in attackers if "**Does not hold" not in part] == []
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
     text = read(name)

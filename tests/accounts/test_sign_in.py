@@ -253,6 +253,13 @@ class TestWhereItLeads:
         again = browser.get("/accounts/login/", data={"next": place})
         assert (again.status_code, again["Location"]) == (302, PAGE), "nor when signed in already"
 
+    def test_whatever_host_a_proxy_says_was_asked_for(self, browser: Browser) -> None:
+        form = {"username": ADA, "password": DEMO_USERS[ADA], "next": "http://evil.example/"}
+
+        response = browser.post("/accounts/login/", form, headers={"X-Forwarded-Host": "evil.example"})
+
+        assert (response.status_code, response["Location"]) == (302, PAGE)
+
     def test_over_https_not_back_to_http(self, browser: Browser) -> None:
         form = {"username": ADA, "password": DEMO_USERS[ADA], "next": "http://testserver/protected/stream/"}
 
