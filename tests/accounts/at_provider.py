@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from accounts import provider as documents
 from tests.browsers import Answer, Browser
+from tests.load.browser import Browser as RealBrowser
 from tests.real_apis.visitor import Visitor
 
 PAGE = "/protected/"
@@ -26,6 +27,17 @@ def begin(browser: Browser, wanted: str = PAGE) -> str:
     answer = press_button(browser, wanted)
     assert answer.status_code == 302, f"status {answer.status_code}"
     return answer["Location"]
+
+
+class Person(RealBrowser):
+    """The same over real sockets."""
+
+    def begin(self, wanted: str = PAGE) -> str:
+        """Press the button of the sign-in page; where it leads to."""
+        self.open("/accounts/login/")
+        answer = self.post("/accounts/login/", {"next": wanted, "csrfmiddlewaretoken": self.jar.value("csrftoken")})
+        assert answer.status == 302, f"{answer}"
+        return answer.header("Location")
 
 
 def walk(url: str, visitor: Visitor | None = None) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 import jwt
 import pytest
 
-from tests.accounts.at_provider import PAGE, begin
+from tests.accounts.at_provider import PAGE, Person, begin
 from tests.accounts.odd_provider import CLIENT_ID, OddProvider, signing_key
 from tests.browsers import Browser, cookies_set
-from tests.load.browser import Browser as RealBrowser
 from tests.load.jar import LARGEST_COOKIE_BYTES
 from tests.load.site import Site
 
@@ -93,17 +92,6 @@ def site(running_provider_of_large_tokens: OddProvider, tmp_path_factory: pytest
     site.migrate()
     with site:
         yield site
-
-
-class Person(RealBrowser):
-    """A browser over real sockets, in front of that site."""
-
-    def begin(self, wanted: str = PAGE) -> str:
-        """Press the button of the sign-in page; where it leads to."""
-        self.open("/accounts/login/")
-        answer = self.post("/accounts/login/", {"next": wanted, "csrfmiddlewaretoken": self.jar.value("csrftoken")})
-        assert answer.status == 302, f"{answer}"
-        return answer.header("Location")
 
 
 @pytest.mark.parametrize("make", TOKENS.values(), ids=TOKENS)

@@ -5,6 +5,7 @@ import json
 import re
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -66,11 +67,15 @@ class Answer:
 
 
 class Browser:
-    """One browser, and all its tabs. Cookies are shared by all ports of a host, so it has them at every site's."""
+    """One browser, and all its tabs. Cookies are shared by all ports of a host, so it has them at every site's.
 
-    def __init__(self, port: int, jar: CookieJar | None = None) -> None:
+    With `tls`, it speaks HTTPS.
+    """
+
+    def __init__(self, port: int, jar: CookieJar | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
         self.jar = jar or CookieJar()
+        self.tls = tls
         #: How many requests it has sent.
         self.requests = 0
 
@@ -104,6 +109,12 @@ class Browser:
 
     def post(self, path: str, form: Mapping[str, str], *, port: int | None = None) -> Answer:
         return self.open_tab(path, port=port, form=form).answer()
+
+    def connect(self, port: int) -> http.client.HTTPConnection:
+        """A connection to a site's port, not established yet."""
+        if self.tls is None:
+            return http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        return http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS, context=self.tls)
 
     def post_hand_off(self, text: str) -> Answer:
         """What the script of a streamed page does with what it found in the body."""
@@ -140,7 +151,7 @@ class Browser:
 
     def copy(self) -> "Browser":
         """A thief with this browser's cookies of now."""
-        return Browser(self.port, self.jar.copy())
+        return Browser(self.port, self.jar.copy(), tls=self.tls)
 
     def _sign_in_form(self, user: str, token: str) -> dict[str, str]:
         return {
@@ -168,12 +179,12 @@ class Tab:
         self._receives = receives
         browser.requests += 1
         self._started = time.perf_counter()
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        self._connection = browser.connect(port)
         self._connection.connect()
         self.port: int = self._connection.sock.getsockname()[1]
         headers = {**headers, "Cookie": browser.jar.header(path)}
         if body is not None:
-            headers["Origin"] = f"http://127.0.0.1:{port}"
+            headers["Origin"] = f"{'https' if browser.tls else 'http'}://127.0.0.1:{port}"
         self._connection.request("GET" if body is None else "POST", path, body, headers)
         self._answer: Future[Answer] | None = _in_thread(self._read) if receives else None
 

@@ -1,0 +1,266 @@
+"""The production recipe: real nginx with config/deployment/nginx.conf in front of real gunicorn."""
+
+import http.client
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.client import IncompleteRead
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from pytest_django import Settings
+
+from accounts.cookies import LARGEST_SESSION_BYTES
+from accounts.doctor.findings import Status
+from accounts.doctor.site import examine_site
+from tests.accounts.at_provider import PAGE, Person
+from tests.accounts.gateway import make_certificate
+from tests.accounts.odd_provider import OddProvider
+from tests.config.nginx import MISSING, Nginx, find_nginx
+from tests.demo_api import handler
+from tests.demo_api.messages import Answer
+from tests.demo_api.server import Fault, Gate
+from tests.load.site import Site
+
+pytestmark = pytest.mark.nginx
+
+GATE_SECONDS = 10
+MEGABYTE = 1024 * 1024
+PROXY = "/protected/api/protected-route"
+NOBODY = "203.0.113.77"
+PRODUCTION = {
+    "SECURE_SSL_REDIRECT": "true",
+    "API_SESSION_COOKIE_SECURE": "true",
+    "API_SESSION_COOKIE_NAME": "__Host-session",
+    "TRUSTED_PROXY_COUNT": "1",
+    "API_PROXY_ALLOW": "GET /protected-route, POST /protected-route",
+}
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OddProvider]:
+    """An API that takes tokens of any size."""
+    if find_nginx() is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with OddProvider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def site(provider: OddProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(
+        database_url=f"sqlite:///{tmp_path_factory.mktemp('site') / 'db.sqlite3'}",
+        api_url=provider.url,
+        workers=1,
+        threads=4,
+        environment={**provider.site_environment, **PRODUCTION, "SECRET_KEY": django_settings.SECRET_KEY},
+    )
+    site.migrate()
+    with site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("tls") / "certificate.pem")
+
+
+@pytest.fixture(scope="module")
+def nginx(site: Site, certificate: Path) -> Iterator[Nginx]:
+    with Nginx(site.port, certificate) as nginx:
+        yield nginx
+
+
+@pytest.fixture
+def person(provider: OddProvider, nginx: Nginx) -> Iterator[Person]:
+    """Somebody who is signed in, and an API that is well."""
+    provider.tokens = {}
+    provider.forget_calls()
+    yield sign_in(provider, nginx)
+    provider.heal()
+    provider.answers = {}
+
+
+def sign_in(provider: OddProvider, nginx: Nginx) -> Person:
+    person = Person(nginx.port, tls=nginx.tls)
+    answer = person.open(provider.come_back(person.begin()))
+    assert answer.header("Location") == PAGE, f"{answer}"
+    return person
+
+
+@contextmanager
+def asked(
+    person: Person, path: str, headers: Mapping[str, str], *, body: bytes | None = None, chunked: bool = False
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a request with headers of one's own, its body still to be read."""
+    with closing(person.connect(person.port)) as connection:
+        sent = {"Cookie": person.jar.header(path), **headers}
+        content = iter([body]) if chunked and body else body
+        connection.request("GET" if body is None else "POST", path, content, sent, encode_chunked=chunked)
+        with closing(connection.getresponse()) as answer:
+            yield answer
+
+
+@contextmanager
+def held_at_second_row(provider: OddProvider) -> Iterator[Gate]:
+    """A stream's second call to the API waits at the gate."""
+    with Gate() as gate:
+        provider.fail("GET", "/protected-route", Fault.delay(0))
+        provider.fail("GET", "/protected-route", Fault.hold_before(gate))
+        yield gate
+
+
+def parts_in(person: Person) -> int:
+    return len(re.findall(r"__Host-session(?:-\d)?=", person.jar.header()))
+
+
+def test_the_doctor_finds_nothing_wrong(
+    nginx: Nginx, certificate: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cookies of every size both ways, streams, addresses, the scheme, caching."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    settings.API_SESSION_COOKIE_NAME = PRODUCTION["API_SESSION_COOKIE_NAME"]
+    settings.TRUSTED_PROXY_COUNT = 1
+
+    findings = list(examine_site(nginx.url))
+
+    assert [finding for finding in findings if finding.status is not Status.OK] == []
+    assert any(f"{LARGEST_SESSION_BYTES} bytes" in finding.found for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("pair_bytes", "parts"), [(3584, 1), (8192, 3), (15872, 5)], ids=["3.5 KB", "three parts", "the largest"]
+)
+def test_a_large_token_pair_survives_sign_in_rotation_and_sign_out(
+    provider: OddProvider, nginx: Nginx, pair_bytes: int, parts: int
+) -> None:
+    half = dict.fromkeys(("access_token", "refresh_token"), lambda: secrets.token_urlsafe(pair_bytes * 3 // 8))
+    provider.tokens = {**half}
+    person = sign_in(provider, nginx)
+
+    assert parts_in(person) == parts
+    for generation in (1, 2):
+        provider.expire_access_tokens()
+        # One answer sets all parts anew, and the next one, which confirms them, does so too.
+        assert [person.open(PAGE).status for _ in range(2)] == [200, 200]
+        assert person.open("/accounts/session/").json()["generation"] == generation
+    assert person.sign_out().status == 200
+    assert parts_in(person) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "row"),
+    [("/protected/stream/", b'class="quiet"'), ("/protected/events/", b'"row"')],
+    ids=["page", "events"],
+)
+def test_a_stream_arrives_while_it_is_made(provider: OddProvider, person: Person, path: str, row: bytes) -> None:
+    url, headers = f"{path}?rows=2&delay=0", {"Accept-Encoding": "gzip"}
+    with held_at_second_row(provider) as gate, asked(person, url, headers) as answer:
+        first = b""
+        while first.count(row) < 1 and (piece := answer.read1(65536)):
+            first += piece
+        assert gate.reached.wait(GATE_SECONDS)
+        assert "Content-Encoding" not in answer.headers
+        gate.release()
+        rest = answer.read()
+
+    assert rest.count(row) == 1
+
+
+def test_a_stream_that_breaks_off_does_not_look_complete(provider: OddProvider, site: Site, person: Person) -> None:
+    with held_at_second_row(provider) as gate, asked(person, "/protected/stream/?rows=2&delay=0", {}) as answer:
+        assert gate.reached.wait(GATE_SECONDS)
+        site.kill(site.workers[0])
+        with pytest.raises(IncompleteRead):
+            answer.read()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {},
+        {"X-Forwarded-For": NOBODY},
+        {"X-Forwarded-For": f"{NOBODY}, 127.0.0.1, {NOBODY}"},
+        {"X_Forwarded_For": NOBODY},
+        {"Forwarded": f"for={NOBODY};proto=http;host=evil.example"},
+        {"X-Real-IP": NOBODY, "X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "1"},
+        {"X-Forwarded-Proto": "http"},
+        {"X-Forwarded-Ssl": "off", "X-Forwarded-Protocol": "http"},
+        {"SCRIPT_NAME": "/elsewhere", "PATH_INFO": "/elsewhere"},
+        {"Connection": "keep-alive, X-Forwarded-For, X-Forwarded-Proto"},
+    ],
+    ids=lambda forged: ", ".join(forged) or "nothing",
+)
+def test_the_site_knows_address_and_scheme_whatever_a_visitor_says(
+    provider: OddProvider, nginx: Nginx, person: Person, forged: dict[str, str]
+) -> None:
+    provider.forget_calls()
+
+    with asked(person, PAGE, forged) as answer:
+        assert answer.status == 200
+
+    assert [call.headers["x-forwarded-for"] for call in provider.calls] == ["127.0.0.1"]
+
+
+def test_a_request_with_two_ends_is_refused(person: Person) -> None:
+    headers = {"Transfer-Encoding": "chunked", "Content-Length": "4"}
+
+    with asked(person, PAGE, headers, body=b"0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n") as answer:
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize("forged", [{}, {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on"}], ids=["", "forged"])
+def test_plain_http_leads_to_https(nginx: Nginx, forged: dict[str, str]) -> None:
+    with asked(Person(nginx.plain_port), "/protected/?page=2", forged) as answer:
+        assert answer.status == 301
+        assert answer.headers["Location"] == "https://127.0.0.1/protected/?page=2"
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
+def test_an_upload_arrives_whole(
+    provider: OddProvider, nginx: Nginx, person: Person, chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = secrets.token_bytes(2 * MEGABYTE)
+    monkeypatch.setattr(handler, "MAX_BODY_BYTES", len(upload))
+    person.open("/protected/script/")
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "X-CSRFToken": person.jar.value("csrftoken"),
+        "Origin": nginx.url,
+        **({"Transfer-Encoding": "chunked"} if chunked else {}),
+    }
+    provider.forget_calls()
+
+    with asked(person, PROXY, headers, body=upload, chunked=chunked) as answer:
+        assert answer.status == 200
+
+    assert [call.body == upload for call in provider.calls] == [True]
+
+
+def test_the_api_cannot_have_nginx_send_something_else(provider: OddProvider, person: Person) -> None:
+    headers = {"Content-Type": "application/json", "X-Accel-Redirect": "/accounts/session/", "X-Accel-Expires": "60"}
+    provider.answers = {"/protected-route": Answer(200, b'{"data": 7}', headers)}
+
+    with asked(person, PROXY, {}) as answer:
+        assert answer.read() == b'{"data": 7}'
+
+
+def test_the_log_has_the_id_of_each_request_and_no_query(provider: OddProvider, nginx: Nginx, person: Person) -> None:
+    provider.forget_calls()
+    code = secrets.token_urlsafe()
+
+    with asked(person, PAGE, {"X-Request-ID": "chosen-by-the-visitor"}) as answer:
+        told = answer.headers["X-Request-ID"]
+    person.open(f"/accounts/callback/?code={code}&state={code}")
+
+    (call,) = provider.calls
+    assert call.headers["x-request-id"] == told != "chosen-by-the-visitor"
+    log = nginx.log
+    assert call.headers["x-request-id"] in log
+    assert '"GET /accounts/callback/"' in log
+    assert code not in log
