@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import IncompleteRead
@@ -23,6 +24,7 @@ from tests.config.nginx import MISSING, Nginx, find_nginx
 from tests.demo_api import handler
 from tests.demo_api.messages import Answer
 from tests.demo_api.server import Fault, Gate
+from tests.load.restarts import TABS, busy
 from tests.load.site import Site
 
 pytestmark = pytest.mark.nginx
@@ -178,6 +180,19 @@ def test_a_stream_that_breaks_off_does_not_look_complete(provider: OddProvider, 
         site.kill(site.workers[0])
         with pytest.raises(IncompleteRead):
             answer.read()
+
+
+def test_workers_that_are_replaced_go_unnoticed(
+    provider: OddProvider, site: Site, nginx: Nginx, person: Person
+) -> None:
+    """The recipe's way to deploy: no 502 from nginx, and none of the connections that it keeps breaks."""
+    statuses: Counter[int] = Counter()
+
+    with busy([person, sign_in(provider, nginx)], TABS, lambda answer: statuses.update([answer.status])) as sent_again:
+        site.reload()
+
+    assert set(statuses) == {200}
+    assert sent_again == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -106,6 +107,34 @@ class Browser:
 
     def open(self, path: str = PAGE, *, port: int | None = None, as_script: bool = False) -> Answer:
         return self.open_tab(path, port=port, as_script=as_script).answer()
+
+    def ask_again_and_again(self, take: Callable[[Answer], object], until: threading.Event) -> int:
+        """Open page after page on one connection, for as long as the server keeps it; `take` gets each answer.
+
+        Returns how often the server closed the connection under a request, which was then sent once more on a new one,
+        as browsers do.
+        """
+        sent_again, answered = 0, 0
+        with closing(self.connect(self.port)) as connection:
+            while not until.is_set():
+                started = time.perf_counter()
+                try:
+                    connection.request("GET", PAGE, headers={"Cookie": self.jar.header(PAGE), "Accept": "text/html"})
+                    response = connection.getresponse()
+                    answer = Answer(
+                        response.status, response.getheaders(), response.read(), time.perf_counter() - started
+                    )
+                except ConnectionError:
+                    connection.close()
+                    if not answered:
+                        raise
+                    sent_again, answered = sent_again + 1, 0
+                    continue
+                answered = 0 if response.will_close else answered + 1
+                self.requests += 1
+                self.receive(answer)
+                take(answer)
+        return sent_again
 
     def post(self, path: str, form: Mapping[str, str], *, port: int | None = None) -> Answer:
         return self.open_tab(path, port=port, form=form).answer()

@@ -9,7 +9,8 @@ class Figures:
     """Counts of one run of one scenario. Latencies are in seconds.
 
     `lost` counts sessions that ended though nobody may end them; `in_window` those that ended in a window that the
-    design says cannot be closed from this side; `reuses` how often the API met a refresh token that was spent.
+    design says cannot be closed from this side; `reuses` how often the API met a refresh token that was spent;
+    `sent_again` how many requests met a kept-alive connection that the server was just closing.
     """
 
     requests: int = 0
@@ -18,6 +19,7 @@ class Figures:
     refreshes: int = 0
     rotations: int = 0
     reuses: int = 0
+    sent_again: int = 0
     latencies: list[float] = field(default_factory=list, repr=False)
     baseline: list[float] = field(default_factory=list, repr=False)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.load import copies, databases, hosts, lost, sick_api, tabs, workers
+from tests.load import copies, databases, hosts, lost, restarts, sick_api, tabs, workers
 from tests.load.figures import Figures
 from tests.load.stage import Stage
 
@@ -48,6 +48,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     workers.lease_holder_stalled_and_nobody_came,
     workers.lease_holder_stalled_and_another_rotated,
     workers.workers_killed_at_random,
+    restarts.reloaded_under_load,
     databases.locked_for_two_seconds,
     databases.locked_at_the_store,
     databases.crashed_at_the_store_and_back,

@@ -46,8 +46,10 @@ class Site:
         api_url: str,
         workers: int = 4,
         threads: int = 8,
+        preload: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        """Without `preload` each worker loads the site by itself, as it does in production. It takes longer to start."""
         self.port = free_port()
         self._environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
@@ -58,6 +60,7 @@ class Site:
         }
         self._workers = workers
         self._threads = threads
+        self._preload = preload
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Site":
@@ -85,7 +88,8 @@ class Site:
                 [
                     *(sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"127.0.0.1:{self.port}"),
                     *("--workers", str(self._workers), "--worker-class", "gthread", "--threads", str(self._threads)),
-                    *("--keep-alive", "30", "--graceful-timeout", "5", "--no-control-socket", "--preload"),
+                    *("--keep-alive", "30", "--graceful-timeout", "5", "--no-control-socket"),
+                    *(["--preload"] if self._preload else []),
                     # A worker that a scenario suspends is not to be replaced meanwhile.
                     *("--timeout", "0"),
                 ],
@@ -109,6 +113,16 @@ class Site:
         self.stop()
         self._environment.update(environment or {})
         self.start()
+
+    def reload(self) -> None:
+        """SIGHUP: new workers, while the old ones finish what they are at. Returns when those are gone."""
+        assert self._process is not None
+        old = set(self.workers)
+        self._process.send_signal(signal.SIGHUP)
+        wait_until(
+            lambda: not old & set(self.workers) and len(self.workers) == self._workers and self.is_ready(),
+            "new workers serve in place of the old ones",
+        )
 
     def migrate(self) -> None:
         """Give the database its tables."""

@@ -105,12 +105,15 @@ class Stage:
         sites[0].migrate()
         return [self._closing.enter_context(site) for site in sites]
 
-    def another_site(self, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> Site:
+    def another_site(
+        self, *, workers: int = 1, preload: bool = True, environment: Mapping[str, str] | None = None
+    ) -> Site:
         """One more host, for a scenario that needs other settings. All on SQLite share one database."""
         site = Site(
             database_url=f"sqlite:///{self.database}",
             api_url=self._api_url,
             workers=workers,
+            preload=preload,
             environment={**self._environment, **(environment or {})},
         )
         if not self._has_tables:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import copies, databases, hosts, lost, sick_api, tabs, workers
+from tests.load import copies, databases, hosts, lost, restarts, sick_api, tabs, workers
 from tests.load.scenarios import SCENARIOS
 from tests.load.stage import Stage
 
@@ -90,6 +90,10 @@ def test_a_lease_holder_that_comes_back_too_late_adopts(stage: Stage) -> None:
 
 def test_workers_killed_at_random_lose_nothing_under_the_apis_grace(stage: Stage) -> None:
     workers.workers_killed_at_random(stage)
+
+
+def test_workers_reloaded_under_load_are_not_noticed(stage: Stage) -> None:
+    restarts.reloaded_under_load(stage)
 
 
 def test_a_database_locked_for_two_seconds_is_waited_for(stage: Stage) -> None:
