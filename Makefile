@@ -7,11 +7,12 @@ MINUTES ?= 10
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-ALONE := storm or browser or postgres
+ALONE := storm or browser or postgres or nginx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint bench storm fuzz lock clean
+.PHONY: help install run test lint bench storm soak lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -51,6 +52,8 @@ test: install  ## every test that can run here
 	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"; \
 	{ command -v initdb && command -v postgres; } >/dev/null || \
 		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"
+	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || \
+		echo "No nginx, so no tests of the production recipe here. To install it: apt-get install nginx"
 	@# What starts many processes or a browser has the machine for itself.
 	$(BIN)/pytest -n auto --maxprocesses 4 -m "not ($(ALONE))" --cov --cov-branch --cov-report=
 	$(BIN)/pytest -m "$(ALONE)" --cov --cov-branch --cov-append --cov-fail-under=95
@@ -76,6 +79,9 @@ storm: install  ## tabs, workers, hosts and faults against a strict API
 
 fuzz: install  ## the fuzz tests for MINUTES=10, with other examples than in make test
 	$(BIN)/python -m tests.fuzz $(MINUTES)
+
+soak: install  ## people, faults and replaced workers at random, for 10 minutes (ARGS="--minutes 1")
+	$(BIN)/python -m tests.load.soak $(ARGS)
 
 lock:  ## requirements.lock from pyproject.toml; make lock UPGRADE=1 takes the newest versions
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \

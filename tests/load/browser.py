@@ -192,7 +192,10 @@ class Browser:
 
 
 class Tab:
-    """One request under way. It has been sent when this is made; `port` is the browser's end of the connection."""
+    """One request under way. It has been sent when this is made.
+
+    `port` is the browser's end of the connection, and `site_port` the other one.
+    """
 
     def __init__(
         self,
@@ -206,6 +209,7 @@ class Tab:
     ) -> None:
         self._browser = browser
         self._receives = receives
+        self.site_port = port
         browser.requests += 1
         self._started = time.perf_counter()
         self._connection = browser.connect(port)

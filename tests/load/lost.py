@@ -11,7 +11,7 @@ from tests.load.stage import GRACE_SECONDS, Act, Stage
 GATE_SECONDS = 10
 MARGIN_SECONDS = 0.3
 LOSSES = 5
-_HAND_OFF = re.compile(rb'<session-update session="([^"]+)"')
+HAND_OFF = re.compile(rb'<session-update session="([^"]+)"')
 
 
 def five_lost_answers_in_a_row(stage: Stage) -> Figures:
@@ -96,7 +96,7 @@ def a_hand_off_that_comes_late(stage: Stage) -> Figures:
         # Its headers have left, and the row before this one.
         act.expire()
         gate.release()
-        found = _HAND_OFF.search(act.expect(stream.answer(), 200).body)
+        found = HAND_OFF.search(act.expect(stream.answer(), 200).body)
         assert found, "the body hands nothing over"
         hand_off = found[1].decode()
         act.expire()

@@ -49,7 +49,7 @@ class Site:
         preload: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Without `preload` each worker loads the site by itself, as it does in production. It takes longer to start."""
+        """Without `preload` each worker loads the site by itself, as in production, and takes longer to start."""
         self.port = free_port()
         self._environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
@@ -161,6 +161,12 @@ class Site:
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
+
+    @property
+    def master(self) -> int:
+        """The process id of the one that starts the workers."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def workers(self) -> list[int]:

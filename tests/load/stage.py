@@ -106,17 +106,25 @@ class Stage:
         return [self._closing.enter_context(site) for site in sites]
 
     def another_site(
-        self, *, workers: int = 1, preload: bool = True, environment: Mapping[str, str] | None = None
+        self,
+        *,
+        workers: int = 1,
+        preload: bool = True,
+        database_url: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> Site:
-        """One more host, for a scenario that needs other settings. All on SQLite share one database."""
+        """One more host, for a scenario that needs other settings. All on SQLite share one database.
+
+        One with a database of its own has to be migrated yet.
+        """
         site = Site(
-            database_url=f"sqlite:///{self.database}",
+            database_url=database_url or f"sqlite:///{self.database}",
             api_url=self._api_url,
             workers=workers,
             preload=preload,
             environment={**self._environment, **(environment or {})},
         )
-        if not self._has_tables:
+        if not (database_url or self._has_tables):
             site.migrate()
             self._has_tables = True
         return site
