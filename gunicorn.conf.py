@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from itertools import count
 from typing import Any
 
 # Large tokens take several cookies, up to 16 KB, and all of them are one header line. The default is 8190 bytes.
@@ -20,9 +21,27 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _folder
     atexit.register(lambda: os.getpid() == _owner and shutil.rmtree(_folder, ignore_errors=True))
 
+from prometheus_client import multiprocess, values  # noqa: E402  # asks for the folder as it is imported
+
+_PLACE = "METRICS_PLACE"
+
+if not hasattr(values, "by_place"):
+    # Files by the places that workers take, and not by their process ids, or each worker that ever was leaves its own.
+    # Once only: gunicorn reads this file again at each SIGHUP, and two classes must not write to one file.
+    values.by_place = values.ValueClass = values.MultiProcessValue(lambda: os.environ.get(_PLACE) or os.getpid())
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a new worker a place that no living one has: it goes on with the counts of the one before it."""
+    taken = {other.place for other in server.WORKERS.values()}
+    places = (f"{server.pid}-{number}" for number in count())
+    worker.place = next(place for place in places if place not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    os.environ[_PLACE] = worker.place
+
 
 def child_exit(server: Any, worker: Any) -> None:
     """Forget the gauges of a worker that is gone; its counts stay."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(worker.pid)
+    multiprocess.mark_process_dead(worker.place)

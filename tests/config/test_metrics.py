@@ -192,10 +192,15 @@ class TestWhatIsCounted:
 def busy_site(tmp_path: Path) -> Iterator[tuple[Site, DemoApi]]:
     """Four workers, which count what they do."""
     with DemoApi(access_ttl=3600) as api:
+        (tmp_path / "metrics").mkdir()
         site = Site(
             database_url=f"sqlite:///{tmp_path}/db.sqlite3",
             api_url=api.url,
-            environment={"METRICS_TOKEN": TOKEN, "LOG_FORMAT": "json"},
+            environment={
+                "METRICS_TOKEN": TOKEN,
+                "LOG_FORMAT": "json",
+                "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
+            },
         )
         site.migrate()
         with site:
@@ -218,6 +223,27 @@ def test_it_tells_of_all_workers_whichever_answers(busy_site: tuple[Site, DemoAp
         assert counts["api_call_seconds_count", "2xx"] == 20
         waits = [value for (name, *_), value in counts.items() if name == "api_session_follower_wait_seconds_count"]
         assert sum(waits) <= 19
+
+
+def test_workers_that_are_replaced_leave_their_counts_to_the_next_and_no_files(
+    busy_site: tuple[Site, DemoApi], tmp_path: Path
+) -> None:
+    site, _ = busy_site
+    browser = RemoteBrowser(site.port)
+    browser.sign_in()
+    rounds, tabs, workers = 5, 12, len(site.workers)
+
+    for _ in range(rounds):
+        for tab in browser.open_tabs(tabs):
+            assert tab.answer().status == 200
+        site.kill(site.workers[0])
+        site.reload()
+
+    counts = read(scrape_site(site))
+    assert counts["api_session_started_total",] == 1
+    assert counts["api_call_seconds_count", "2xx"] == rounds * tabs
+    # Old ones and new ones, while they are reloaded; the process that starts them; and the one that migrated.
+    assert len(list((tmp_path / "metrics").glob("histogram_*.db"))) <= 2 * workers + 2
 
 
 def scrape_site(site: Site) -> str:

@@ -245,7 +245,7 @@ def _print_round(number: int, crowd: list[Person], trouble: Trouble, database: D
     lost, broken = sum(len(person.losses) for person in crowd), sum(person.broken for person in crowd)
     print(
         f"round {number}: {database.count('1 = 1')} sessions begun, {rotations} rotations, {lost} sessions lost",
-        f"and {broken} answers from killed workers",
+        f"and {broken} answers, with their workers",
         f"\n  {stand}\n ",
         ", ".join(f"{times} x {what}" for what, times in sorted(trouble.counts.items())),
         flush=True,
