@@ -2,7 +2,7 @@
 
 `check` is API_SESSION_CHECK, in CPU time of the server's process tree: one gunicorn worker, one kept-alive connection,
 the demo API elsewhere. Times of day differ from machine to machine and from minute to minute; ratios of alternating
-rounds differ little. `admin` is tests/benchmarks/admin_pages.py.
+rounds differ little. `admin` is tests/benchmarks/admin_pages.py, `threads` is tests/benchmarks/threads.py.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import requests
 
+from tests.benchmarks.report import Report
+from tests.benchmarks.threads import measure_threads
 from tests.demo_api.server import DemoApi
 from tests.load.browser import Browser
 from tests.load.postgres import PostgresServer, has_postgres
@@ -26,9 +28,9 @@ from tests.load.site import KEY, Site
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["check", "admin", "all"], default="all")
+    parser.add_argument("what", nargs="?", choices=["check", "admin", "threads", "all"], default="all")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pages", type=int, default=300, help="check: pages a round")
+    parser.add_argument("--pages", type=int, default=300, help="check, threads: pages a round")
     parser.add_argument("--sessions", type=int, default=1_000_000, help="admin: how many are many")
     parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")
     options = parser.parse_args()
@@ -41,6 +43,8 @@ def main() -> None:
             print(
                 f"API_SESSION_CHECK=every-request on {name}: {ratio:.2f} of the page's CPU time without it ({spread})"
             )
+    if options.what in ("threads", "all"):
+        measure_threads(Report(), options.rounds, options.pages)
     if options.what in ("admin", "all"):
         for _, database in databases():
             with database as url:

@@ -20,6 +20,8 @@ STREAMS = (
     "/protected/download/?bytes=2000000",
 )
 SCRIPTS_CALL = "/protected/api/protected-route"
+#: What a sick API, or its gateway, says to a script in its own words.
+PASSED_ON = (400, 403, 404, 429, 500)
 #: What a stream says whose session ended on the way.
 _ENDED = (b"Your session has ended",)
 
@@ -94,7 +96,7 @@ class Person:
             tab.lose()
 
     def _run_a_script(self) -> None:
-        self._take(self._open_tab(SCRIPTS_CALL, as_script=True))
+        self._take(self._open_tab(SCRIPTS_CALL, as_script=True), *PASSED_ON)
 
     def _rest(self) -> None:
         time.sleep(self._dice.uniform(0, LONGEST_REST_SECONDS))
@@ -124,7 +126,7 @@ class Person:
             self._note_break(port)
             return None
 
-    def _take(self, tab: Tab | None) -> Answer | None:
+    def _take(self, tab: Tab | None, *more_statuses: int) -> Answer | None:
         """An answer, which may say that the API is sick; None where the worker was killed under it."""
         if tab is None:
             return None
@@ -133,7 +135,7 @@ class Person:
         except (OSError, HTTPException):
             self._note_break(tab.site_port)
             return None
-        return self._act.expect(answer, 200, 502, 503)
+        return self._act.expect(answer, 200, 502, 503, *more_statuses)
 
     def _note_break(self, port: int) -> None:
         assert port != self._steady, "a connection broke at a site whose workers nobody killed"

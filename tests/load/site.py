@@ -85,20 +85,20 @@ class Site:
         """Serve, and wait until it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"127.0.0.1:{self.port}"),
-                    *("--workers", str(self._workers), "--worker-class", "gthread", "--threads", str(self._threads)),
-                    *("--keep-alive", "30", "--graceful-timeout", "5", "--no-control-socket"),
-                    *(["--preload"] if self._preload else []),
-                    # A worker that a scenario suspends is not to be replaced meanwhile.
-                    *("--timeout", "0"),
-                ],
-                cwd=PROJECT,
-                env=self._environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                self.command(), cwd=PROJECT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
             )
         wait_until(lambda: self.is_ready() and len(self.workers) == self._workers, "the site is ready")
+
+    def command(self) -> list[str]:
+        """What serves."""
+        return [
+            *(sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"127.0.0.1:{self.port}"),
+            *("--workers", str(self._workers), "--worker-class", "gthread", "--threads", str(self._threads)),
+            *("--keep-alive", "30", "--graceful-timeout", "5", "--no-control-socket"),
+            *(["--preload"] if self._preload else []),
+            # A worker that a scenario suspends is not to be replaced meanwhile.
+            *("--timeout", "0"),
+        ]
 
     def stop(self) -> None:
         """Let requests under way finish, and end."""
@@ -116,9 +116,8 @@ class Site:
 
     def reload(self) -> None:
         """SIGHUP: new workers, while the old ones finish what they are at. Returns when those are gone."""
-        assert self._process is not None
         old = set(self.workers)
-        self._process.send_signal(signal.SIGHUP)
+        os.kill(self.pid, signal.SIGHUP)
         wait_until(
             lambda: not old & set(self.workers) and len(self.workers) == self._workers and self.is_ready(),
             "new workers serve in place of the old ones",
@@ -155,18 +154,18 @@ class Site:
             connection.close()
 
     @property
+    def pid(self) -> int:
+        """The process that was started; the workers are its children."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
-
-    @property
-    def master(self) -> int:
-        """The process id of the one that starts the workers."""
-        assert self._process is not None
-        return self._process.pid
 
     @property
     def workers(self) -> list[int]:

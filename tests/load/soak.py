@@ -237,7 +237,7 @@ def _let_live(crowd: list[Person], trouble: Trouble, seconds: float) -> None:
 
 
 def _stand(steady: Site, recycled: Site, database: Database) -> Stand:
-    return Stand(read(steady.workers), read([steady.master, recycled.master]), database.connections)
+    return Stand(read(steady.workers), read([steady.pid, recycled.pid]), database.connections)
 
 
 def _print_round(number: int, crowd: list[Person], trouble: Trouble, database: Database, stand: Stand) -> None:

@@ -1,0 +1,82 @@
+"""What pages are measured on: the site behind a server with one worker, an API that answers at once, and readers."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.load.processes import free_port, stop_process, wait_until
+from tests.load.site import PROJECT, Site
+
+
+class GranianSite(Site):
+    """The site behind granian, in its WSGI mode."""
+
+    def command(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "granian", "config.wsgi:application", "--interface", "wsgi", "--no-ws"),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--workers", str(self._workers), "--blocking-threads", str(self._threads)),
+        ]
+
+
+SERVERS: dict[str, type[Site]] = {"gunicorn gthread": Site, "granian": GranianSite}
+
+
+@contextmanager
+def quick_api() -> Iterator[str]:
+    """`tests.benchmarks.quick_api` in a process of its own: its URL."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.quick_api", str(port)], cwd=PROJECT)
+    try:
+        wait_until(lambda: _is_listening(port), "the API listens")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop_process(process)
+
+
+def _is_listening(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and those that it started have taken of the processors so far, to the nanosecond.
+
+    It reads each one's CPU-time clock, which has the number that clock_getcpuclockid(3) would say.
+    """
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return time.clock_gettime(~pid << 3 | 2) + sum(cpu_seconds(int(child)) for child in children)
+
+
+def cpu_per_page(site: Site, path: str, cookie: str, *, connections: int, pages: int) -> float:
+    """CPU seconds that the site's processes spend on one page, read over so many kept-alive connections at once."""
+    before = cpu_seconds(site.pid)
+    asyncio.run(_read(site.port, path, cookie, connections, pages))
+    return (cpu_seconds(site.pid) - before) / pages
+
+
+async def _read(port: int, path: str, cookie: str, connections: int, pages: int) -> None:
+    """As many readers as connections. Each asks for the next page as soon as it has one, until all are read."""
+    left = iter(range(pages))
+    await asyncio.gather(*(_read_some(port, path, cookie, left) for _ in range(connections)))
+
+
+async def _read_some(port: int, path: str, cookie: str, left: Iterator[int]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    headers = f"Host: 127.0.0.1:{port}\r\nAccept: text/html\r\nUser-Agent: bench\r\nCookie: {cookie}\r\n"
+    request = f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode()
+    for _ in left:
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if not head.startswith(b"http/1.1 200 "):
+            raise RuntimeError(f"{path}: {head[:80]!r}")
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+    writer.close()
+    await writer.wait_closed()
