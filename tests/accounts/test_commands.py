@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -102,6 +103,19 @@ def days(number: float) -> Any:
     return timezone.now() + timedelta(days=number)
 
 
+class Deletions:
+    """Notes the primary keys in each DELETE."""
+
+    def __init__(self) -> None:
+        self.batches: list[set[Any]] = []
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("DELETE"):
+            # SQLite has no type for a UUID: hex.
+            self.batches.append({UUID(hex=param) if isinstance(param, str) else param for param in params})
+        return execute(sql, params, many, context)
+
+
 @pytest.mark.django_db
 class TestPruneSessions:
     def test_a_session_that_nobody_can_use_any_more_is_ended(self) -> None:
@@ -184,6 +198,19 @@ class TestPruneSessions:
         assert printed.startswith("5 expired sessions ended, 5 records")
         assert set(SessionRecord.objects.values_list("end_reason", flat=True)) == {EndReason.EXPIRED}
         assert not SessionEvent.objects.exists()
+
+    def test_the_oldest_go_first(self) -> None:
+        """So that each batch comes out of an index. In no order, PostgreSQL reads the table from its beginning."""
+        ages = [40, 50, 60, 70]
+        event_ids = [event(at=days(-age)).pk for age in ages]
+        record_ids = [record(ended_at=days(-age), end_reason=EndReason.REFUSED).pk for age in ages]
+
+        deletions = Deletions()
+        with connection.execute_wrapper(deletions):
+            run("prune_sessions", batch=2)
+
+        for ids in (event_ids, record_ids):
+            assert [batch for batch in deletions.batches if batch <= {*ids}] == [{*ids[2:]}, {*ids[:2]}]
 
     def test_running_it_again_does_nothing(self) -> None:
         record(expires_at=days(-2))

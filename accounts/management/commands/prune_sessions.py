@@ -25,17 +25,17 @@ class Command(BaseCommand):
     def handle(self, *args: Any, keep_days: int, batch: int, **options: Any) -> None:
         expired = 0
         living = SessionRecord.objects.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
-        while rows := list(living.order_by().values_list("pk", "generation", "user_id")[:batch]):
+        while rows := list(living.order_by("expires_at").values_list("pk", "generation", "user_id")[:batch]):
             # One that rotates at this moment has a new refresh token.
             expired += sum(
                 end_session(session_id, EndReason.EXPIRED, up_to_generation=generation, user_id=user_id)
                 for session_id, generation, user_id in rows
             )
         long_ago = Now() - timedelta(days=keep_days)
-        removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago), batch)
-        events = _remove(SessionEvent.objects.filter(at__lt=long_ago), batch)
-        drawn = _remove(TracedRequest.objects.filter(at__lt=long_ago), batch)
-        tallies = _remove(Tally.objects.filter(expires_at__lt=Now()), batch)
+        removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago).order_by("ended_at"), batch)
+        events = _remove(SessionEvent.objects.filter(at__lt=long_ago).order_by("at"), batch)
+        drawn = _remove(TracedRequest.objects.filter(at__lt=long_ago).order_by("at"), batch)
+        tallies = _remove(Tally.objects.filter(expires_at__lt=Now()).order_by("expires_at"), batch)
         self.stdout.write(
             f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed, "
             f"{drawn} drawn requests and {events} events as old as that, {tallies} counts of sign-ins that are over."
@@ -43,9 +43,13 @@ class Command(BaseCommand):
 
 
 def _remove(rows: "QuerySet[Any]", batch: int) -> int:
-    """Delete a few at a time, so that nobody waits long for a lock. Returns how many."""
+    """Delete a few at a time, so that nobody waits long for a lock. Returns how many.
+
+    `rows` are in the order of an index. In no order, PostgreSQL reads the whole table for the last batch, and past all
+    that the batches before have removed for each.
+    """
     removed = 0
-    while ids := list(rows.order_by().values_list("pk", flat=True)[:batch]):
+    while ids := list(rows.values_list("pk", flat=True)[:batch]):
         # What has changed in the meantime, as the count of a window that began anew, stays.
         removed += rows.filter(pk__in=ids).delete()[0]
     return removed
