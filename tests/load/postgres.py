@@ -35,9 +35,14 @@ def has_postgres() -> bool:
 
 
 class PostgresServer:
-    """One server, as a context manager. It can be stopped, crash, and come back with everything it had committed."""
+    """One server, as a context manager. It can be stopped, crash, and come back with everything it had committed.
 
-    def __init__(self) -> None:
+    A test's data need not survive a power failure, only a crash of the server. A `durable` one's does, at its price.
+    `connections` is how many it takes at most.
+    """
+
+    def __init__(self, *, durable: bool = False, connections: int = 200) -> None:
+        self._settings = {"fsync": "on" if durable else "off", "max_connections": str(connections)}
         self._folder = Path(tempfile.mkdtemp(prefix="storm-postgres-"))
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,8 +76,7 @@ class PostgresServer:
                 [
                     *(str(find_binary("postgres")), "-D", str(self._data)),
                     *("-h", "127.0.0.1", "-p", str(self._port), "-k", str(self._folder)),
-                    # A test's data need not survive a power failure, only a crash of the server.
-                    *("-c", "fsync=off", "-c", "max_connections=200"),
+                    *(f"--{name}={value}" for name, value in self._settings.items()),
                 ],
                 cwd=self._folder,
                 stdout=log,
@@ -100,6 +104,12 @@ class PostgresServer:
 
     def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
         return psycopg.connect(self.url(database), autocommit=True, connect_timeout=3)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that all others of the server are children of."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
 
     @property
     def _data(self) -> Path:

@@ -1,0 +1,240 @@
+"""`rows`: rotations a second as sessions grow, what a session and an event cost in bytes, and what pruning takes.
+
+Databases of all sizes are filled first and then measured in turn, so that whatever else the machine is doing slows
+them down alike. tests/benchmarks/rows_program.py says what a rotation is.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.processes import cpu_of_tree
+from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
+from tests.load.postgres import PostgresServer, has_postgres
+from tests.load.site import KEY, PROJECT
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+PROCESSES, THREADS = 4, 2
+PRUNED_BEFORE_DAYS = 11
+
+_ENVIRONMENT = {
+    "DEBUG": "false",
+    "SECRET_KEY": KEY,
+    "ALLOWED_HOSTS": "testserver",
+    "API_BASE_URL": "http://127.0.0.1:1",
+    "LOG_LEVEL": "ERROR",
+}
+
+
+class Server:
+    """A database system under measurement: databases on it, and what it alone spends."""
+
+    def __init__(self, name: str, folder: Path, postgres: PostgresServer | None = None) -> None:
+        self.name = name
+        self._folder = folder
+        self._postgres = postgres
+
+    def create(self, name: str) -> str:
+        """A new database, as a URL for DATABASE_URL."""
+        return self._postgres.create_database(name) if self._postgres else f"sqlite:///{self._folder}/{name}.sqlite3"
+
+    def cpu(self) -> float:
+        """CPU seconds of its own processes so far. SQLite has none: it works in ours."""
+        return cpu_of_tree(self._postgres.pid) if self._postgres else 0.0
+
+    def log_bytes(self) -> int:
+        """How much it has written to its write-ahead log so far; 0 where it does not say."""
+        if self._postgres is None:
+            return 0
+        with self._postgres.connect() as connection:
+            row = connection.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+class Rows:
+    """One database, with so many sessions in it. Each `measure` is a round; what else it saw is kept."""
+
+    def __init__(self, server: Server, sessions: int) -> None:
+        self.sessions = sessions
+        self._server = server
+        self._url = server.create(f"rows{sessions}")
+        self.figures: dict[str, list[float]] = {"cpu": [], "server": [], "log": []}
+        self.rotations = 0
+        _run(self._url, "fill", "--sessions", str(sessions))
+        self.weights_when_filled = self.weigh()
+
+    def measure(self, seconds: float) -> float:
+        """Rotations a second, over several processes with threads."""
+        server_before, log_before = self._server.cpu(), self._server.log_bytes()
+        found = self._rotate(seconds)
+        rotations = sum(one["rotations"] for one in found)
+        self.rotations += rotations
+        self.figures["cpu"].append(sum(one["cpu"] for one in found) / rotations)
+        self.figures["server"].append((self._server.cpu() - server_before) / rotations)
+        self.figures["log"].append((self._server.log_bytes() - log_before) / rotations)
+        return float(rotations / max(one["seconds"] for one in found))
+
+    def weigh(self) -> dict[str, dict[str, int]]:
+        weights: dict[str, dict[str, int]] = _run(self._url, "weigh")
+        return weights
+
+    def prune(self) -> float:
+        """Events removed a second."""
+        found = _run(self._url, "prune", "--keep-days", str(PRUNED_BEFORE_DAYS))
+        return float(found["removed"] / found["seconds"])
+
+    def _rotate(self, seconds: float) -> list[dict[str, Any]]:
+        started = [
+            _start(
+                self._url,
+                *("rotate", "--seconds", str(seconds), "--sessions", str(self.sessions)),
+                *("--threads", str(THREADS), "--share", f"{part}/{PROCESSES}"),
+            )
+            for part in range(PROCESSES)
+        ]
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline(), "a process that was to rotate did not start"
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        answers = [process.communicate()[0] for process in started]
+        assert not any(process.returncode for process in started), "a process that rotated failed"
+        return [json.loads(answer) for answer in answers]
+
+
+def measure_rows(report: Report, rounds: int, seconds: float, most: int) -> None:
+    """The tables, for databases of up to `most` sessions, from rounds of so many seconds."""
+    sizes = [size for size in SIZES if size <= most]
+    for server in _servers():
+        with server as running:
+            databases = [Rows(running, size) for size in sizes]
+            measures = {str(one.sessions): (lambda one=one: one.measure(seconds)) for one in databases}
+            alternate(measures, 1)
+            for one in databases:
+                one.figures = {name: [] for name in one.figures}
+            rates = alternate(measures, rounds)
+            report.add(_rotations(running.name, databases, list(rates.values()), rounds, seconds))
+            report.add(_bytes(running.name, databases))
+            report.add(_pruning(running.name, databases))
+
+
+def _rotations(
+    name: str, databases: Sequence[Rows], rates: Sequence[Sequence[float]], rounds: int, seconds: float
+) -> Table:
+    few = databases[0].figures
+    rows: list[list[Cell | Ratio]] = []
+    for one, rate in zip(databases, rates, strict=True):
+        spent = [ours + server for ours, server in zip(one.figures["cpu"], one.figures["server"], strict=True)]
+        spent_on_few = [ours + server for ours, server in zip(few["cpu"], few["server"], strict=True)]
+        rows.append(
+            [
+                f"{one.sessions:,}",
+                round(statistics.median(rate)),
+                round(1 / statistics.median(spent)),
+                ratio(rate, rates[0]),
+                ratio(spent, spent_on_few),
+                ratio(one.figures["server"], spent),
+                round(statistics.median(one.figures["log"])),
+            ]
+        )
+    return Table(
+        f"rotations on {name}",
+        f"Rotations on {name}, events written, as sessions grow",
+        [
+            "sessions",
+            "a second",
+            "a CPU second",
+            "rate, to the first",
+            "CPU, to the first",
+            "the server's part",
+            "log bytes",
+        ],
+        rows,
+        note=f"{PROCESSES} processes of {THREADS} threads, sessions at random, {rounds} alternating rounds of"
+        f" {seconds:g} s; medians, with quartiles. CPU: of the processes and the database's server, for a rotation.",
+    )
+
+
+def _bytes(name: str, databases: Sequence[Rows]) -> Table:
+    rows: list[list[Cell | Ratio]] = []
+    for one in databases:
+        before, after = one.weights_when_filled, one.weigh()
+        rows += [
+            [
+                f"{one.sessions:,} {what}",
+                *(round(before[what][part] / before[what]["rows"]) for part in ("table", "indexes")),
+                *(round(after[what][part] / after[what]["rows"]) for part in ("table", "indexes")),
+                round(one.rotations / one.sessions, 3),
+            ]
+            for what in before
+        ]
+    return Table(
+        f"bytes on {name}",
+        f"Bytes for one session, and for one event, on {name}",
+        ["rows", "table", "indexes", "table, later", "indexes, later", "rotations of each"],
+        rows,
+        note="With a pair of 1.2 KB. Later: after the rotations that were measured. A rotation leaves two events.",
+    )
+
+
+def _pruning(name: str, databases: Sequence[Rows]) -> Table:
+    rates = [one.prune() for one in databases]
+    rows: list[list[Cell | Ratio]] = [
+        [f"{one.sessions:,}", rate / rates[-1]] for one, rate in zip(databases, rates, strict=True)
+    ]
+    return Table(
+        f"pruning on {name}",
+        f"Events that prune_sessions removes a second on {name}, to those with the most",
+        ["sessions", "rate"],
+        rows,
+        note=f"Of events of 12 days, those older than {PRUNED_BEFORE_DAYS}. Once each.",
+    )
+
+
+def _servers() -> Iterator[AbstractContextManager[Server]]:
+    """The systems that can be measured here."""
+    yield _sqlite()
+    if has_postgres():
+        yield _postgres()
+
+
+@contextmanager
+def _sqlite() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Server("SQLite", Path(folder))
+
+
+@contextmanager
+def _postgres() -> Iterator[Server]:
+    # SQLite is told to survive a power failure, so PostgreSQL has to.
+    with tempfile.TemporaryDirectory() as folder, PostgresServer(durable=True) as postgres:
+        yield Server("PostgreSQL", Path(folder), postgres)
+
+
+def _run(url: str, *arguments: str) -> Any:
+    process = _start(url, *arguments)
+    answer = process.communicate()[0]
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: exit status {process.returncode}")
+    return json.loads(answer)
+
+
+def _start(url: str, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.rows_program", *arguments],
+        cwd=PROJECT,
+        env={**os.environ, **_ENVIRONMENT, "DATABASE_URL": url},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
