@@ -10,8 +10,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,22 @@ class Rows:
 
     def __init__(self, server: Server, sessions: int) -> None:
         self.sessions = sessions
+        self.name = f"{server.name}, {sessions:,}"
         self._server = server
         self._url = server.create(f"rows{sessions}")
-        self.figures: dict[str, list[float]] = {"cpu": [], "server": [], "log": []}
+        self.forget()
         self.rotations = 0
         _run(self._url, "fill", "--sessions", str(sessions))
         self.weights_when_filled = self.weigh()
+
+    def forget(self) -> None:
+        """Begin anew with the figures of the rounds: for each, of one rotation."""
+        self.figures: dict[str, list[float]] = {"cpu": [], "server": [], "log": []}
+
+    @property
+    def spent(self) -> list[float]:
+        """CPU seconds of a rotation, in each round."""
+        return [ours + server for ours, server in zip(self.figures["cpu"], self.figures["server"], strict=True)]
 
     def measure(self, seconds: float) -> float:
         """Rotations a second, over several processes with threads."""
@@ -115,53 +126,58 @@ class Rows:
 def measure_rows(report: Report, rounds: int, seconds: float, most: int) -> None:
     """The tables, for databases of up to `most` sessions, from rounds of so many seconds."""
     sizes = [size for size in SIZES if size <= most]
-    for server in _servers():
-        with server as running:
-            databases = [Rows(running, size) for size in sizes]
-            measures = {str(one.sessions): (lambda one=one: one.measure(seconds)) for one in databases}
-            alternate(measures, 1)
-            for one in databases:
-                one.figures = {name: [] for name in one.figures}
-            rates = alternate(measures, rounds)
-            report.add(_rotations(running.name, databases, list(rates.values()), rounds, seconds))
-            report.add(_bytes(running.name, databases))
-            report.add(_pruning(running.name, databases))
+    with ExitStack() as stack:
+        servers = [stack.enter_context(server) for server in _servers()]
+        databases = {server.name: [Rows(server, size) for size in sizes] for server in servers}
+        every = [one for known in databases.values() for one in known]
+        measures = {one.name: partial(one.measure, seconds) for one in every}
+        alternate(measures, 1)
+        for one in every:
+            one.forget()
+        rates = alternate(measures, rounds)
+        report.add(_rotations(databases, rates, rounds, seconds))
+        for name, known in databases.items():
+            report.add(_bytes(name, known))
+            report.add(_pruning(name, known))
 
 
 def _rotations(
-    name: str, databases: Sequence[Rows], rates: Sequence[Sequence[float]], rounds: int, seconds: float
+    databases: Mapping[str, Sequence[Rows]], rates: Mapping[str, Sequence[float]], rounds: int, seconds: float
 ) -> Table:
-    few = databases[0].figures
     rows: list[list[Cell | Ratio]] = []
-    for one, rate in zip(databases, rates, strict=True):
-        spent = [ours + server for ours, server in zip(one.figures["cpu"], one.figures["server"], strict=True)]
-        spent_on_few = [ours + server for ours, server in zip(few["cpu"], few["server"], strict=True)]
-        rows.append(
-            [
-                f"{one.sessions:,}",
-                round(statistics.median(rate)),
-                round(1 / statistics.median(spent)),
-                ratio(rate, rates[0]),
-                ratio(spent, spent_on_few),
-                ratio(one.figures["server"], spent),
-                round(statistics.median(one.figures["log"])),
-            ]
-        )
+    [on_sqlite, *_] = databases.values()
+    for known in databases.values():
+        for one, same_on_sqlite in zip(known, on_sqlite, strict=True):
+            rate = rates[one.name]
+            rows.append(
+                [
+                    one.name,
+                    round(statistics.median(rate)),
+                    round(1 / statistics.median(one.spent)),
+                    ratio(rate, rates[known[0].name]),
+                    ratio(one.spent, known[0].spent),
+                    ratio(rate, rates[same_on_sqlite.name]),
+                    ratio(one.figures["server"], one.spent),
+                    round(statistics.median(one.figures["log"])),
+                ]
+            )
     return Table(
-        f"rotations on {name}",
-        f"Rotations on {name}, events written, as sessions grow",
+        "rotations",
+        "Rotations, events written, as sessions grow",
         [
             "sessions",
             "a second",
             "a CPU second",
-            "rate, to the first",
-            "CPU, to the first",
-            "the server's part",
+            "rate, to the fewest",
+            "CPU, to the fewest",
+            "rate, to SQLite",
+            "server's part",
             "log bytes",
         ],
         rows,
         note=f"{PROCESSES} processes of {THREADS} threads, sessions at random, {rounds} alternating rounds of"
-        f" {seconds:g} s; medians, with quartiles. CPU: of the processes and the database's server, for a rotation.",
+        f" {seconds:g} s; medians, with quartiles. CPU: what the processes and the database's server spend on a"
+        " rotation, and of that the server's part. Log: what PostgreSQL writes ahead for one.",
     )
 
 
