@@ -200,7 +200,7 @@ class TestPruneSessions:
         assert not SessionEvent.objects.exists()
 
     def test_the_oldest_go_first(self) -> None:
-        """So that each batch comes out of an index. In no order, PostgreSQL reads the table from its beginning."""
+        """So that each batch comes out of an index. In no order, PostgreSQL looks through the table."""
         ages = [40, 50, 60, 70]
         event_ids = [event(at=days(-age)).pk for age in ages]
         record_ids = [record(ended_at=days(-age), end_reason=EndReason.REFUSED).pk for age in ages]

@@ -206,14 +206,14 @@ def _bytes(name: str, databases: Sequence[Rows]) -> Table:
 def _pruning(name: str, databases: Sequence[Rows]) -> Table:
     rates = [one.prune() for one in databases]
     rows: list[list[Cell | Ratio]] = [
-        [f"{one.sessions:,}", rate / rates[-1]] for one, rate in zip(databases, rates, strict=True)
+        [f"{one.sessions:,}", round(rate), rate / rates[-1]] for one, rate in zip(databases, rates, strict=True)
     ]
     return Table(
         f"pruning on {name}",
-        f"Events that prune_sessions removes a second on {name}, to those with the most",
-        ["sessions", "rate"],
+        f"Events that prune_sessions removes on {name}",
+        ["sessions", "a second", "rate, to the most"],
         rows,
-        note=f"Of events of 12 days, those older than {PRUNED_BEFORE_DAYS}. Once each.",
+        note=f"Of events of 12 days, those older than {PRUNED_BEFORE_DAYS}: a twelfth. Once each.",
     )
 
 

@@ -45,8 +45,8 @@ class Command(BaseCommand):
 def _remove(rows: "QuerySet[Any]", batch: int) -> int:
     """Delete a few at a time, so that nobody waits long for a lock. Returns how many.
 
-    `rows` are in the order of an index. In no order, PostgreSQL reads the whole table for the last batch, and past all
-    that the batches before have removed for each.
+    `rows` are in the order of an index. In no order, PostgreSQL looks through the table itself for each batch, and for
+    the last one through all of it.
     """
     removed = 0
     while ids := list(rows.values_list("pk", flat=True)[:batch]):
