@@ -72,34 +72,45 @@ def prepare(
     Raises ValueError for what cannot be sent, and for a path that could lead elsewhere: to another host, or up and out
     of API_BASE_URL.
     """
+    # Most calls go to the same few paths. Queries differ from call to call, and say more than is to be kept.
+    spell = _spell_known if params is None and "?" not in path else _spell
+    return _prepare(method, spell(conf.base_url, path, params), headers=headers, address=address, data=data, json=json)
+
+
+def _spell(base_url: str, path: str, params: Any) -> str:
+    """The URL of a call of the API, with all that needs it escaped. Raises ValueError; see `prepare`."""
     # What follows a semicolon in a segment is no part of its name to some servers: to them "..;" is "..".
     segments = {segment.partition(";")[0] for segment in unquote(path.split("?")[0]).split("/")}
     if not path.startswith("/") or {".", ".."} & segments:
         raise ValueError(f"the path of an API call starts with a slash, and has no dot segments: {path!r}")
-    return _prepare(method, conf.base_url + path, headers=headers, address=address, params=params, data=data, json=json)
+    return _escape(base_url + path, params)
+
+
+_spell_known = functools.lru_cache(maxsize=256)(_spell)
+
+
+def _escape(url: str, params: Any = None) -> str:
+    request = requests.PreparedRequest()
+    try:
+        request.prepare_url(url, params)
+    except requests.RequestException as error:
+        raise ValueError(f"the call cannot be sent: {type(error).__name__}") from None
+    return str(request.url)
 
 
 def _prepare(
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    address: str,
-    params: Any = None,
-    data: Any = None,
-    json: Any = None,
+    method: str, url: str, *, headers: Mapping[str, str], address: str, data: Any = None, json: Any = None
 ) -> requests.PreparedRequest:
+    """What `requests` prepares, but for cookies, hooks and passwords from the URL: looking for those takes the longest,
+    and there are none.
+    """
     forwarded = {"X-Forwarded-For": address} if address else {}
     request = requests.PreparedRequest()
+    request.url = url
     try:
-        request.prepare(
-            method=method,
-            url=url,
-            headers={**_HEADERS, **forwarded, **current_exchange().headers(), **headers},
-            params=params,
-            data=data,
-            json=json,
-        )
+        request.prepare_method(method)
+        request.prepare_headers({**_HEADERS, **forwarded, **current_exchange().headers(), **headers})
+        request.prepare_body(data, None, json)
     except requests.RequestException as error:
         # The caller's mistake, not the API's. Its text could quote a header, so it goes no further.
         raise ValueError(f"the call cannot be sent: {type(error).__name__}") from None
@@ -118,7 +129,9 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     Raises NotSent or AnswerLost.
     """
     url = call.path if "://" in call.path else conf.base_url + call.path
-    request = _prepare(call.method, url, headers=call.headers, address=address, data=call.form, json=call.json)
+    request = _prepare(
+        call.method, _escape(url), headers=call.headers, address=address, data=call.form, json=call.json
+    )
     adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1)
     started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
@@ -160,15 +173,21 @@ class Deadline:
         #: Whether a connection was begun, and whether one was established, so that the API may have read something.
         self.connecting = self.connected = False
         self._guards: list[socket.socket] = []
+        self._left_open: list[socket.socket] = []
 
     def has_passed(self) -> bool:
         return time.monotonic() >= self.ends_at
 
-    def watch(self, connection: socket.socket) -> None:
-        """From now on `connection` ends at the deadline. A copy of its handle is kept, since TLS wraps it later on."""
-        guard = socket.socket(fileno=os.dup(connection.fileno()))
+    def watch(self, guard: socket.socket) -> None:
+        """From now on the connection that `guard` is a handle of ends at the deadline."""
         self._guards.append(guard)
         _watchdog().add(guard, self.ends_at)
+
+    def take_over(self, guard: socket.socket) -> bool:
+        """Whether the deadline closes `guard`: the connection was closed before its answer has been read to the end."""
+        if guard in self._guards:
+            self._left_open.append(guard)
+        return guard in self._guards
 
     def look_before_sending(self) -> None:
         """The last moment at which nothing is spent. A host that was suspended since its claim stops here."""
@@ -184,6 +203,7 @@ class Deadline:
         _current.deadline = None
         for guard in self._guards:
             _watchdog().remove(guard)
+        for guard in self._left_open:
             guard.close()
 
 
@@ -266,14 +286,17 @@ class _Watched(HTTPConnection):
     """A connection that obeys the deadline of the thread that uses it, if there is one."""
 
     response_class = _WholeResponse
+    #: A second handle of the connection, to end it by from another thread: TLS wraps the first one.
+    _guard: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         deadline = _current_deadline()
         if deadline is not None:
             deadline.connecting = True
         connection = super()._new_conn()
+        self._guard = socket.socket(fileno=os.dup(connection.fileno()))
         if deadline is not None:
-            deadline.watch(connection)
+            deadline.watch(self._guard)
         return connection
 
     def connect(self) -> None:
@@ -284,11 +307,18 @@ class _Watched(HTTPConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         deadline = _current_deadline()
-        if deadline is not None and self.sock is not None and not deadline.connected:
+        if deadline is not None and self._guard is not None and not deadline.connected:
             # Kept alive from an earlier exchange, so it is not watched yet.
             deadline.connected = True
-            deadline.watch(self.sock)
+            deadline.watch(self._guard)
         super().request(*args, **kwargs)
+
+    def close(self) -> None:
+        super().close()
+        guard, self._guard = self._guard, None
+        deadline = _current_deadline()
+        if guard is not None and not (deadline is not None and deadline.take_over(guard)):
+            guard.close()
 
 
 class _WatchedHttps(_Watched, HTTPSConnection):
@@ -304,14 +334,37 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 class _WatchedAdapter(HTTPAdapter):
-    """An adapter whose connections obey deadlines."""
+    """An adapter whose connections obey deadlines. It knows no proxies, and leaves out what every call would repeat."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pools: dict[str, HTTPConnectionPool] = {}
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
-    def build_response(self, *args: Any) -> requests.Response:
-        """As `requests` builds it; an ApiResponse has the same attributes."""
-        response = super().build_response(*args)
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> HTTPConnectionPool:
+        """The pool for the request's scheme, host and port. (A pool that was closed has no `pool` any more.)"""
+        origin = "/".join(str(request.url).split("/", 3)[:3])
+        pool = self._pools.get(origin)
+        if pool is None or pool.pool is None:
+            pool = self._pools[origin] = super().get_connection_with_tls_context(request, *args, **kwargs)
+        return pool
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return request.path_url
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """As `requests` builds it; an ApiResponse has the same attributes. Cookies are sought only where some are set."""
+        original = resp._original_response
+        if "Set-Cookie" not in resp.headers:
+            resp._original_response = None
+        try:
+            response = super().build_response(req, resp)
+        finally:
+            resp._original_response = original
         response.__class__ = ApiResponse
         return response
