@@ -1,11 +1,14 @@
 """The browser's address, from behind a known number of proxies; and which addresses strangers cannot reach."""
 
+import functools
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from django.http import HttpRequest
 
 from accounts.conf import conf
 
+#: With a zone ("%eth0"), which does not count.
+_LONGEST = 100
 _PRIVATE_NAMES = (".localhost", ".local", ".test", ".internal")
 
 
@@ -18,6 +21,12 @@ def client_address(request: HttpRequest) -> str:
     seen = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
     seen.append(request.META.get("REMOTE_ADDR", ""))
     candidate = seen[max(0, len(seen) - 1 - conf.trusted_proxy_count)]
+    return _spell(candidate) if len(candidate) <= _LONGEST else ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _spell(candidate: str) -> str:
+    """An address as it is usually written, or "". Browsers send many requests, and finding out takes a while."""
     try:
         return str(ip_address(candidate.partition("%")[0]))
     except ValueError:

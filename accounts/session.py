@@ -106,7 +106,7 @@ class ApiSession:
     def _from_bytes(cls, data: bytes) -> "ApiSession":
         """What was sealed by us is what we wrote, unless an older or a newer release did: then it does not open."""
         try:
-            fields: list[Any] = json.loads(data if data[:1] == b"[" else _inflate(data))
+            fields: list[Any] = json.loads((data if data[:1] == b"[" else _inflate(data)).decode())
             id_, secret, user, tokens, generation, confirmed, signed_in_at = fields
             return cls(
                 id=UUID(hex=id_),
