@@ -72,7 +72,8 @@ def hand_over(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBa
     browser = request.api_session
     if not browser.looked_at:
         return response
-    patch_vary_headers(response, ["Cookie"])
+    if response.get("Vary") != "Cookie":
+        patch_vary_headers(response, ["Cookie"])
     # Nor can another origin's page include it, as a script or an image: a sibling's requests come with our cookies.
     response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     if response.has_header("Cache-Control"):

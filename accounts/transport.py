@@ -19,6 +19,8 @@ from urllib.parse import unquote
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import check_header_validity
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HeaderParsingError
@@ -102,14 +104,18 @@ def _prepare(
     method: str, url: str, *, headers: Mapping[str, str], address: str, data: Any = None, json: Any = None
 ) -> requests.PreparedRequest:
     """What `requests` prepares, but for cookies, hooks and passwords from the URL: looking for those takes the longest,
-    and there are none.
+    and there are none. Of the headers, only the caller's can hold what no header may.
     """
-    forwarded = {"X-Forwarded-For": address} if address else {}
     request = requests.PreparedRequest()
     request.url = url
+    request.headers = CaseInsensitiveDict({**_HEADERS, **current_exchange().headers()})
+    if address:
+        request.headers["X-Forwarded-For"] = address
     try:
         request.prepare_method(method)
-        request.prepare_headers({**_HEADERS, **forwarded, **current_exchange().headers(), **headers})
+        for header in headers.items():
+            check_header_validity(header)
+        request.headers.update(headers)
         request.prepare_body(data, None, json)
     except requests.RequestException as error:
         # The caller's mistake, not the API's. Its text could quote a header, so it goes no further.
@@ -275,10 +281,16 @@ class _WholeResponse(HTTPResponse):
 
 def _has_one_end(headers: Message) -> bool:
     """Whether all who read an answer with these headers find its end at the same place (RFC 9112 section 6.3)."""
-    codings = ",".join(headers.get_all("transfer-encoding", [])).lower()
-    if "chunked" in codings:
-        return codings == "chunked"
-    lengths = {length.strip() for value in headers.get_all("content-length", []) for length in value.split(",")}
+    codings: list[str] = []
+    lengths: set[str] = set()
+    for name, value in headers.raw_items():
+        match name.lower():
+            case "transfer-encoding":
+                codings.append(value.lower())
+            case "content-length":
+                lengths.update(length.strip() for length in value.split(","))
+    if "chunked" in ",".join(codings):
+        return codings == ["chunked"]
     return len(lengths) < 2 and all(_LENGTH.fullmatch(length) for length in lengths)
 
 
