@@ -1,8 +1,11 @@
 """What the tests of the site share: the demo API over real HTTP, and browsers in front of the real middleware."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 from accounts import events
@@ -10,6 +13,15 @@ from accounts.journal import Journal
 from accounts.models import SessionEvent
 from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """A file, not memory: threads and processes share it under the same locks as in production. It is named when it is
+    made, and not when the settings are read, because a process that has read them may fork several that run tests.
+    """
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = f"{tempfile.gettempdir()}/accounts-tests-{os.getpid()}.sqlite3"
 
 
 class Unwritten(Journal):
