@@ -249,7 +249,8 @@ def check_sign_in_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
     ]
 
 
-@register(Tags.database)
+# Not tagged as one of the database's: from Django 6.1 on those run only where a command names a database.
+@register()
 def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(

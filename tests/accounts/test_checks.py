@@ -10,6 +10,9 @@ from pytest_django import Settings
 
 from accounts.dialects.token_pair import TokenPairDialect
 
+# Django's own checks ask the database what it can do, from 6.1 on without being told to.
+pytestmark = pytest.mark.django_db
+
 
 class NoDialect:
     """Can be loaded, and knows nothing of any API."""
