@@ -1,5 +1,7 @@
 """What the doctor says of the database: SQLite here, PostgreSQL where there is a server."""
 
+import gc
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -98,10 +100,14 @@ def test_a_file_that_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "letter.sqlite3").write_text("Dear Ada, " * 1000)
     monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "letter.sqlite3"))
     connection.close()
-    try:
-        findings = examined()
-    finally:
-        connection.close()
+    with warnings.catch_warnings():
+        # Django forgets a connection whose first statement failed, and Python 3.13 complains that nobody closed it.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            findings = examined()
+        finally:
+            connection.close()
+        gc.collect()
 
     assert {name: finding.status for name, finding in findings.items()} == {"connection": Status.PROBLEM}
 
