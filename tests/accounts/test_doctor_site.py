@@ -284,8 +284,10 @@ class TestAddress:
 
 
 class TestCookies:
-    def test_gunicorns_own_limit_is_found_out(self, direct: Site) -> None:
-        findings = by_name(examine_cookies(visit(direct.url)))
+    def test_gunicorns_own_limit_is_found_out(self, tmp_path: Path) -> None:
+        default = f"--limit-request-field_size {LimitRequestFieldSize.default}"
+        with a_site(tmp_path, GUNICORN_CMD_ARGS=default) as site:
+            findings = by_name(examine_cookies(visit(site.url)))
 
         finding = findings["site.cookie-size"]
         assert finding.status is Status.OK
