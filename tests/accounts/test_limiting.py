@@ -452,7 +452,9 @@ def staff_sign_in(browser: Browser, password: str, address: str = HERE, name: st
 
 class TestStaff:
     @pytest.fixture(autouse=True)
-    def harbour_master(self, transactional_db: None) -> None:
+    def harbour_master(self, transactional_db: None, settings: Settings) -> None:
+        # The real ones take their time on purpose.
+        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
         get_user_model().objects.create_superuser("harbour-master", password=DEMO_USERS[ADA])
 
     def test_the_admins_form_has_the_same_limits(self, browser: Browser) -> None:
