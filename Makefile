@@ -11,8 +11,7 @@ ALONE := storm or browser or postgres or nginx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench storm fuzz lock clean
-.PHONY: help install run test lint bench storm soak lock clean
+.PHONY: help install run test lint bench storm soak fuzz lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18

@@ -135,9 +135,7 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     Raises NotSent or AnswerLost.
     """
     url = call.path if "://" in call.path else conf.base_url + call.path
-    request = _prepare(
-        call.method, _escape(url), headers=call.headers, address=address, data=call.form, json=call.json
-    )
+    request = _prepare(call.method, _escape(url), headers=call.headers, address=address, data=call.form, json=call.json)
     adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1)
     started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
@@ -370,7 +368,7 @@ class _WatchedAdapter(HTTPAdapter):
         return request.path_url
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """As `requests` builds it; an ApiResponse has the same attributes. Cookies are sought only where some are set."""
+        """An ApiResponse, which has the same attributes. Cookies are sought only where some are set."""
         original = resp._original_response
         if "Set-Cookie" not in resp.headers:
             resp._original_response = None

@@ -2,8 +2,7 @@
 
 `check` is API_SESSION_CHECK, in CPU time of the server's process tree: one gunicorn worker, one kept-alive connection,
 the demo API elsewhere. Times of day differ from machine to machine and from minute to minute; ratios of alternating
-rounds differ little. `admin` is tests/benchmarks/admin_pages.py; `rotation`, `rows` and `streams` are the modules of
-these names.
+rounds differ little. `admin` is tests/benchmarks/admin_pages.py; the others are the modules of these names.
 """
 
 import argparse
@@ -19,28 +18,32 @@ from pathlib import Path
 
 import requests
 
+from tests.benchmarks.page import measure_pages
 from tests.benchmarks.report import Report
 from tests.benchmarks.rotation import measure_rotation
 from tests.benchmarks.rows import measure_rows
 from tests.benchmarks.streams import measure_streams
+from tests.benchmarks.threads import measure_threads
 from tests.demo_api.server import DemoApi
 from tests.load.browser import Browser
 from tests.load.postgres import PostgresServer, has_postgres
 from tests.load.site import KEY, Site
 
-WHAT = ("check", "admin", "rotation", "rows", "streams")
+WHAT = ("page", "check", "admin", "threads", "rotation", "rows", "streams")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=[*WHAT, "all"], default="all")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pages", type=int, default=300, help="check: pages a round")
+    parser.add_argument("--pages", type=int, default=300, help="page, check, threads: pages a round")
     parser.add_argument("--sessions", type=int, default=1_000_000, help="admin, rows: how many are many")
     parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")
     parser.add_argument("--seconds", type=float, default=3.0, help="rows: how long a round lasts")
     parser.add_argument("--megabytes", type=int, default=1024, help="streams: how large the download is")
-    parser.add_argument("--json", type=Path, help="rotation, rows, streams: write the tables to this file, too")
+    parser.add_argument(
+        "--json", type=Path, help="page, threads, rotation, rows, streams: write the tables to this file, too"
+    )
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     if options.what in ("check", "all"):
@@ -51,13 +54,15 @@ def main() -> None:
             print(
                 f"API_SESSION_CHECK=every-request on {name}: {ratio:.2f} of the page's CPU time without it ({spread})"
             )
-    if options.what in ("threads", "all"):
-        measure_threads(Report(), options.rounds, options.pages)
     if options.what in ("admin", "all"):
         for _, database in databases():
             with database as url:
                 measure_admin(url, options.rounds, options.sessions, explain=options.explain)
     report = Report()
+    if options.what in ("page", "all"):
+        measure_pages(report, options.rounds, options.pages)
+    if options.what in ("threads", "all"):
+        measure_threads(report, options.rounds, options.pages)
     if options.what in ("rotation", "all"):
         measure_rotation(report, options.rounds)
     if options.what in ("rows", "all"):

@@ -58,7 +58,7 @@ def measure_pages(report: Report, rounds: int, pages: int) -> None:
             "CPU time of a page without the session layer, by that of the protected page (1.00: the layer is free)",
             ("server", "connections", "requests.Session", "prepared request"),
             rows,
-            f"One worker of {THREADS} threads; medians of {rounds} alternating rounds of {pages} pages, and quartiles.\n"
+            f"One worker of {THREADS} threads; medians of {rounds} alternating rounds of {pages} pages; quartiles.\n"
             "The bare page calls the API by a kept requests.Session, or past it by a prepared request.",
         )
     )

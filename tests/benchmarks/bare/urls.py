@@ -1,5 +1,7 @@
 """The site's own addresses, in the same order, with bare views in the place of the protected page."""
 
+from typing import Any
+
 from django.urls import include, path
 
 from config.urls import urlpatterns as site
@@ -12,7 +14,8 @@ _BARE = [
     path("no-call/", views.no_call),
     path("nothing/", views.nothing),
 ]
+_site: list[Any] = list(site)
 urlpatterns = [
     path("protected/", include(([*_BARE, *protected], "protected"))) if str(route.pattern) == "protected/" else route
-    for route in site
+    for route in _site
 ]

@@ -16,14 +16,14 @@ from tests.benchmarks.quick_api import ROWS
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
-    "Authorization": f"Bearer {settings.API_ACCESS_TOKEN}",
+    "Authorization": f"Bearer {settings.API_ACCESS_TOKEN}",  # type: ignore[misc]  # in bare/settings.py
     "User-Agent": "django-bff",
 }
 _TIMEOUT = (settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT)
 _URL = f"{settings.API_BASE_URL}/protected-route"
 _USER = User(id=7, name="ada@example.com", email="ada@example.com")
 
-# One session for the process, and nothing that it need not do: no proxies and passwords from the environment, no cookies.
+# One session for the process, without what it need not do: no proxies and passwords from the environment, no cookies.
 _session = requests.Session()
 _session.trust_env = False
 _session.headers.update(_HEADERS)
