@@ -126,7 +126,7 @@ def _prepare(
 def check_url(url: str) -> None:
     """Raises ValueError for a whole URL that no request can be sent to. One is spelled in ASCII (RFC 3986)."""
     url.encode("ascii")
-    _prepare("GET", url, headers={}, address="")
+    _escape(url)
 
 
 def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
