@@ -142,13 +142,13 @@ class Stand:
     connections: int | None
 
     def growth_since(self, first: "Stand") -> list[str]:
-        """What has grown, in words. A thread of a worker's that had nothing to do yet brings a few things with it."""
+        """What has grown, in words. Each thread's first rotation brings a connection: a socket, or SQLite's three files."""
         found = []
         room = WORKERS * THREADS
         now, then = self.steady, first.steady
         for what, more, allowed in (
             ("threads of the steady workers", now.threads - then.threads, room),
-            ("files of the steady workers", now.files - then.files, room),
+            ("files of the steady workers", now.files - then.files, 3 * room),
             ("sockets of the steady workers", now.sockets - then.sockets, 2 * room),
             ("files and sockets of gunicorn's masters", self.masters.opened - first.masters.opened, 2),
             ("connections to the database", (self.connections or 0) - (first.connections or 0), 2 * room),
