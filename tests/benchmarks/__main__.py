@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("what", nargs="?", choices=[*WHAT, "all"], default="all")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pages", type=int, default=300, help="page, check, threads: pages a round")
+    parser.add_argument("--pages", type=int, default=300, help="page, check: pages a round")
     parser.add_argument("--sessions", type=int, default=1_000_000, help="admin, rows: how many are many")
     parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")
     parser.add_argument("--seconds", type=float, default=3.0, help="rows: how long a round lasts")
@@ -62,7 +62,7 @@ def main() -> None:
     if options.what in ("page", "all"):
         measure_pages(report, options.rounds, options.pages)
     if options.what in ("threads", "all"):
-        measure_threads(report, options.rounds, options.pages)
+        measure_threads(report, options.rounds)
     if options.what in ("rotation", "all"):
         measure_rotation(report, options.rounds)
     if options.what in ("rows", "all"):

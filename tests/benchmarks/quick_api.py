@@ -1,5 +1,7 @@
 """An API that answers at once: `python -m tests.benchmarks.quick_api PORT`. Every answer is ready before it starts.
 
+With one more argument, it waits for so many seconds before each, at no cost to the machine.
+
 It speaks as much of the token-pair contract as a page needs, and looks at no token: what a benchmark measures is the
 site in front of it.
 """
@@ -39,8 +41,9 @@ def _answer(body: object) -> bytes:
 class _Connection(asyncio.Protocol):
     """One kept-alive connection. Requests have no body that matters, and come one after the other."""
 
-    def __init__(self, page: bytes, pair: bytes) -> None:
+    def __init__(self, page: bytes, pair: bytes, seconds: float) -> None:
         self._page, self._pair = page, pair
+        self._seconds = seconds
         self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,20 +56,26 @@ class _Connection(asyncio.Protocol):
         if not end:
             return
         if head.startswith(b"GET "):
-            self._transport.write(self._page)
+            self._send(self._page)
         elif body.endswith(b"}"):
-            self._transport.write(self._pair)
+            self._send(self._pair)
         else:
             return
         self._seen = b""
 
+    def _send(self, answer: bytes) -> None:
+        if self._seconds:
+            asyncio.get_running_loop().call_later(self._seconds, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
 
-async def serve(port: int) -> None:
+
+async def serve(port: int, seconds: float = 0.0) -> None:
     page = _answer({"data": ROWS})
     pair = _answer({"accessToken": access_token(), "refreshToken": _token(sid="0" * 32, typ="Refresh")})
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(page, pair), "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(page, pair, seconds), "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), *map(float, sys.argv[2:])))

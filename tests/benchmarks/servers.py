@@ -28,10 +28,11 @@ SERVERS: dict[str, type[Site]] = {"gunicorn gthread": Site, "granian": GranianSi
 
 
 @contextmanager
-def quick_api() -> Iterator[str]:
-    """`tests.benchmarks.quick_api` in a process of its own: its URL."""
+def quick_api(seconds: float = 0.0) -> Iterator[str]:
+    """`tests.benchmarks.quick_api` in a process of its own, which waits for so long before each answer: its URL."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.quick_api", str(port)], cwd=PROJECT)
+    command = [sys.executable, "-m", "tests.benchmarks.quick_api", str(port), str(seconds)]
+    process = subprocess.Popen(command, cwd=PROJECT)
     try:
         wait_until(lambda: _is_listening(port), "the API listens")
         yield f"http://127.0.0.1:{port}"

@@ -142,7 +142,7 @@ class Stand:
     connections: int | None
 
     def growth_since(self, first: "Stand") -> list[str]:
-        """What has grown, in words. Each thread's first rotation brings a connection: a socket, or SQLite's three files."""
+        """What has grown, in words. Each thread's first rotation may bring a socket, or the three files of SQLite."""
         found = []
         room = WORKERS * THREADS
         now, then = self.steady, first.steady
