@@ -231,7 +231,7 @@ def test_workers_that_are_replaced_leave_their_counts_to_the_next_and_no_files(
     site, _ = busy_site
     browser = RemoteBrowser(site.port)
     browser.sign_in()
-    rounds, tabs, workers = 5, 12, len(site.workers)
+    rounds, tabs, workers = 3, 12, len(site.workers)
 
     for _ in range(rounds):
         for tab in browser.open_tabs(tabs):

@@ -25,7 +25,7 @@ def reloaded_under_load(stage: Stage) -> Figures:
             act.figures.latencies.append(act.expect(answer, 200).seconds)
 
         with busy(browsers, TABS, take) as sent_again:
-            for _ in range(stage.scale.rotations):
+            for _ in range(stage.scale.rotations // 2 + 1):
                 streams = [browser.open_tab(STREAM, receives=False) for browser in browsers]
                 site.reload()
                 for stream in streams:
