@@ -10,7 +10,7 @@ from pytest_django import Settings
 from accounts.doctor.findings import Finding, Status
 from accounts.doctor.keys import examine_keys
 from accounts.models import EndReason, SessionRecord
-from accounts.sealing import CannotOpen, Purpose, key_ids, seal, sealing_key_id
+from accounts.sealing import KEY_ID_CHARACTERS, CannotOpen, Purpose, key_ids, seal, sealing_key_id
 from accounts.session import ApiSession
 from accounts.tokens import User, receive_pair
 from tests.browsers import records_away
@@ -185,6 +185,18 @@ class TestIdOfASealedText:
 
             # Its last bits are random: those of the salt.
             assert {sealing_key_id(seal(Purpose.RECORD, b"")) for _ in range(20)} == {*key_ids()}
+
+    def test_an_id_may_hold_what_base64_and_base64url_write_differently(self, settings: Settings) -> None:
+        """The characters for 62 and 63. One key in five has one of them in the text of its id."""
+        odd = []
+        for number in range(200):
+            settings.API_SESSION_KEYS = [f"key number {number:03} of the many that are tried here"]
+            text = seal(Purpose.RECORD, b"")
+            if {"-", "_"} & set(text[:KEY_ID_CHARACTERS]):
+                odd.append((sealing_key_id(text), *key_ids()))
+
+        assert odd
+        assert all(read == known for read, known in odd)
 
     @pytest.mark.parametrize("text", ["", "AQ", "by hand", "AQAAAA", "AQAAAA!", "\u00fc" * 7, "AgAAAAA"])
     def test_any_other_text_has_none(self, text: str) -> None:

@@ -153,12 +153,16 @@ class TestWhatIsTold:
 
         assert kinds(journal) == [Kind.UNSTORED]
 
-    def test_a_refusal(self, journal: Journal, known: Browser, api: DemoApi) -> None:
+    def test_a_refusal(self, journal: Journal, known: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture) -> None:
         api.expire_access_tokens()
         api.revoke_all()
-        known.open_page()
+        user_id = known.session().user.id
+        with caplog.at_level(logging.INFO, logger="accounts.events"):
+            known.open_page()
 
-        assert kinds(journal) == [Kind.REFUSED]
+        [event] = told(journal)
+        assert (event.kind, event.address) == (Kind.REFUSED, "127.0.0.1")
+        assert f"(user_id={user_id} address=127.0.0.1 " in caplog.text
 
     def test_a_refresh_token_that_has_expired(self, journal: Journal, known: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()

@@ -5,7 +5,8 @@ Many processes and sites do the same in tests/load; random schedules of everythi
 
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -17,13 +18,15 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts.calls import ApiCall
+from accounts.conf import conf
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.ending import end_session
 from accounts.models import EndReason, SessionRecord
 from accounts.signals import reuse_detected, session_ended
 from accounts.tokens import TokenPair
 from tests.accounts.clocks import movable_clock
-from tests.browsers import Browser, cookies_set, let_databases_clock_move_on
+from tests.accounts.hosts import several_hosts
+from tests.browsers import PATIENCE_SECONDS, Answer, Browser, cookies_set, let_databases_clock_move_on, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 
@@ -80,6 +83,17 @@ class TestLostAnswers:
         assert signed_in.session().confirmed
         assert signed_in.record().confirmed == 1
         assert not cookies_set(signed_in.open_page())
+
+    def test_what_one_tab_confirmed_is_confirmed_for_the_others(self, signed_in: Browser, api: DemoApi) -> None:
+        api.expire_access_tokens()
+        signed_in.open_page()
+        another_tab = signed_in.copy()
+        signed_in.open_page()
+        assert not another_tab.session().confirmed
+
+        another_tab.open_page()
+
+        assert another_tab.session().confirmed
 
     def test_an_adopted_pair_that_is_dead_already_is_rotated_again(self, signed_in: Browser, api: DemoApi) -> None:
         before = signed_in.take()
@@ -173,6 +187,41 @@ class TestCopiedCookies:
 
         assert SessionRecord.objects.get().end_reason == EndReason.REUSED
 
+    def test_one_that_waits_together_with_a_straggler_is_judged_by_itself(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        owner, straggler, thief = signed_in, signed_in.copy(), signed_in.copy()
+        session_id = owner.session().id
+        api.expire_access_tokens()
+        # Somebody is rotating, so the straggler has to wait, and the thief waits for the straggler.
+        assert SessionRecord.objects.claim(session_id, generation=0, owner="another", lease_seconds=60)
+        pages: list[Future[Answer]] = []
+
+        def on_another_host() -> None:
+            hosts.move_to(1)
+            SessionRecord.objects.update(lease_until=None)
+            rotate_and_confirm(owner, api)
+            # The leeway ended after the straggler had come, and before the thief did.
+            SessionRecord.objects.update(retired=[[1, leeway_ends_at - conf.leeway]])
+
+        def meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            nonlocal leeway_ends_at
+            if not pages and sql.startswith("SELECT"):
+                let_databases_clock_move_on()
+                leeway_ends_at = time.time()
+                let_databases_clock_move_on()
+                pages.append(threads.submit(thief.open_page))
+                wait_until(lambda: hosts.waiting() == 1)
+                threads.submit(on_another_host).result(PATIENCE_SECONDS)
+            return execute(sql, params, many, context)
+
+        leeway_ends_at = 0.0
+        with several_hosts(2) as hosts, ThreadPoolExecutor() as threads, connection.execute_wrapper(meanwhile):
+            straggler.open_page()
+
+        assert [page.result().status_code for page in pages] == [302]
+        assert SessionRecord.objects.get().end_reason == EndReason.REUSED
+
     def test_thief_first_owner_second(self, signed_in: Browser, api: DemoApi) -> None:
         thief = signed_in.copy()
         rotate_and_confirm(thief, api)
@@ -245,7 +294,7 @@ class TestOneRefreshPerRotation:
 
         assert [page.status_code for page in pages] == [503] * 20
         assert api.count("POST", "/auth/refresh") == 1
-        assert {page["Retry-After"] for page in pages} <= {"6", "7"}
+        assert {int(page["Retry-After"]) for page in pages} <= {*range(1, 8)}
         assert not any(cookies_set(page) for page in pages)
 
     def test_a_lonely_rotation_costs_three_queries_and_a_good_token_none(
@@ -368,12 +417,25 @@ class TestEnds:
 
 
 class TestEveryRequest:
-    def test_a_revocation_acts_at_once(self, signed_in: Browser, settings: Settings) -> None:
+    def test_a_revocation_acts_at_once(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
         assert signed_in.is_signed_in()
         settings.API_SESSION_CHECK = "every-request"
         end_session(signed_in.session().id, EndReason.REVOKED)
 
         assert not signed_in.is_signed_in()
+
+        assert api.count("POST", "/auth/logout", 204) == 1
+
+    def test_a_straggler_gets_the_newest_cookie_before_its_own_tokens_expire(
+        self, signed_in: Browser, api: DemoApi, settings: Settings
+    ) -> None:
+        straggler = signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+        settings.API_SESSION_CHECK = "every-request"
+
+        assert straggler.get("/accounts/session/").json()["authenticated"] is True
+
+        assert straggler.session().generation == 1
 
     def test_it_costs_one_query(self, signed_in: Browser, settings: Settings) -> None:
         settings.API_SESSION_CHECK = "every-request"

@@ -249,6 +249,7 @@ class TestAnotherRelease:
             zlib.compress(b"["),
             zlib.compress(json.dumps(FIELDS).encode())[:-5],
             zlib.compress(b"[" + b" " * 10_000_000 + b"]"),
+            zlib.compress(json.dumps(FIELDS).encode() + b" " * 17_000_000),
         ],
         ids=[
             "nothing",
@@ -274,6 +275,7 @@ class TestAnotherRelease:
             "deflated nonsense",
             "deflated and cut off",
             "deflated beyond all bounds",
+            "deflated with more space than any cookie holds",
         ],
     )
     def test_any_other_format_does_not_open(self, data: bytes) -> None:

@@ -3,12 +3,14 @@
 import base64
 import json
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from django.http import HttpResponse
 
+from accounts.cookies import LARGEST_SESSION_BYTES
 from accounts.ending import end_session
 from accounts.models import EndReason, SessionRecord
 from accounts.session import HAND_OFF_SECONDS
@@ -180,6 +182,17 @@ class TestTheHandOver:
 
         assert signed_in.session().generation == 1
         assert signed_in.is_signed_in()
+
+    def test_the_largest_session_comes_through(self, signed_in: Browser, api: DemoApi) -> None:
+        hand_off(signed_in, api)
+        another_tab = signed_in.copy()
+        another_tab.open_page()
+        session = another_tab.session()
+        # Chance cannot be deflated: 11,000 bytes of it make some 15 KB of cookies.
+        large = replace(session, tokens=replace(session.tokens, access=secrets.token_urlsafe(11_000)))
+        assert LARGEST_SESSION_BYTES * 0.9 < len(large.seal_for_cookie()) <= LARGEST_SESSION_BYTES
+
+        assert post(signed_in, large.seal_for_hand_off()).status_code == 204
 
 
 class TestHowItIsAsked:
@@ -373,6 +386,16 @@ class TestWhatIsRefused:
         end_session(signed_in.session().id, EndReason.REVOKED)
 
         assert_refused(post(signed_in, text))
+
+    def test_one_that_brings_nothing_new_while_the_database_is_away(self, signed_in: Browser, api: DemoApi) -> None:
+        """What a browser has already is not worth believing without a look at whether it is over."""
+        text = hand_off(signed_in, api)
+        assert post(signed_in, text).status_code == 204
+
+        with records_away():
+            assert_refused(post(signed_in, text))
+
+        assert signed_in.is_signed_in()
 
     def test_one_whose_record_is_gone(self, signed_in: Browser, api: DemoApi) -> None:
         text = hand_off(signed_in, api)

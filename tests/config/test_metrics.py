@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,8 +213,10 @@ def test_it_tells_of_all_workers_whichever_answers(busy_site: tuple[Site, DemoAp
     browser = RemoteBrowser(site.port)
     browser.sign_in()
     api.expire_access_tokens()
+    started = time.monotonic()
     for tab in browser.open_tabs(20):
         assert tab.answer().status == 200
+    took = time.monotonic() - started
 
     seen = [read(scrape_site(site)) for _ in range(8)]
 
@@ -223,6 +226,8 @@ def test_it_tells_of_all_workers_whichever_answers(busy_site: tuple[Site, DemoAp
         assert counts["api_call_seconds_count", "2xx"] == 20
         waits = [value for (name, *_), value in counts.items() if name == "api_session_follower_wait_seconds_count"]
         assert sum(waits) <= 19
+        waited = [value for (name, *_), value in counts.items() if name == "api_session_follower_wait_seconds_sum"]
+        assert sum(waited) <= 19 * took
 
 
 def test_workers_that_are_replaced_leave_their_counts_to_the_next_and_no_files(
