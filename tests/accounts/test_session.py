@@ -293,6 +293,12 @@ class TestGenerations:
         assert {(session.generation, session.confirmed) for session in sessions} == {(0, True)}
         assert abs(sessions[0].signed_in_at - time.time()) < 60
 
+    def test_a_sign_in_over_an_older_session_is_younger_whatever_the_clock_says(self, session: ApiSession) -> None:
+        """The older one may come from a host whose clock is ahead."""
+        older = dataclasses.replace(session, signed_in_at=time.time() + 3600)
+
+        assert ApiSession.begin(session.user, session.tokens, after=older).signed_in_at > older.signed_in_at
+
     def test_a_rotation_changes_the_pair_and_the_generation_and_nothing_else(self, session: ApiSession) -> None:
         pair = a_pair("a1", "r1")
 
