@@ -10,8 +10,13 @@ INSTALLED := .venv/.installed
 ALONE := storm or browser or postgres or nginx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# What only looks at the project or makes its files is no part of it: its newest version, in a folder for this one command.
+with = tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" && \
+	"$$tools/bin/pip" install --quiet $(1) && "$$tools/bin/$(1)"
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint bench storm soak fuzz lock clean
+.PHONY: help install run test lint bench storm matrix mutate audit lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -82,13 +87,22 @@ fuzz: install  ## the fuzz tests for MINUTES=10, with other examples than in mak
 soak: install  ## people, faults and replaced workers at random, for 10 minutes (ARGS="--minutes 1")
 	$(BIN)/python -m tests.load.soak $(ARGS)
 
+matrix:  ## the quick tests on each Python and Django that should do, in .nox
+	@$(call with,nox) --session matrix -- $(ARGS)
+
+mutate:  ## mutation testing of what guards the sessions: which changes of the code no test notices
+	@$(call with,nox) --session mutate -- $(ARGS)
+
+# --strict: a package that the service does not tell of would be left out of the verdict without it.
+audit:  ## known vulnerabilities in what requirements.lock names
+	@$(call with,pip-audit) --strict --progress-spinner off --disable-pip --require-hashes \
+		--requirement requirements.lock $(ARGS)
+
 lock:  ## requirements.lock from pyproject.toml; make lock UPGRADE=1 takes the newest versions
-	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
-	$(PYTHON) -m venv "$$tools" && "$$tools/bin/pip" install --quiet uv && \
-	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	@$(call with,uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--group production --group test --group lint --group run $(if $(UPGRADE),--upgrade) \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
 clean:  ## away with .venv, caches and coverage; the database stays
-	rm -rf .venv .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .nox mutants .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ from accounts.cookies import (
     WARN_FROM_BYTES,
     check_size,
     delete_cookies,
+    is_overwritten,
     read_cookies,
     write_cookies,
 )
@@ -129,6 +130,7 @@ class TestFlags:
         assert (len(headers) > 1) == (length > 600 or replacing)
         for header in headers:
             assert header.startswith("__Host-session")
+            assert "; Max-Age=" in header
             assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(header.split("; "))
             assert "Domain" not in header
 
@@ -424,6 +426,19 @@ class TestSignInOverAnOlderSession:
 
     def test_a_second_copy_that_no_key_opens_hides_nothing(self, newer: ApiSession) -> None:
         assert read_cookies({"session": newer.seal_for_cookie(), spare_name(newer): "nonsense"}) == newer
+
+    def test_a_second_copy_of_an_older_sign_in_hides_nothing(self, older: ApiSession, newer: ApiSession) -> None:
+        newer = dataclasses.replace(newer, signed_in_at=older.signed_in_at + 1)
+
+        assert read_cookies({"session": newer.seal_for_cookie(), spare_name(older): older.seal_for_cookie()}) == newer
+
+    def test_only_where_the_first_copy_is_another_sessions_it_has_been_overwritten(
+        self, older: ApiSession, newer: ApiSession
+    ) -> None:
+        cookies = written(newer, written(older).kept, replacing=True).send()
+
+        assert not is_overwritten(cookies, newer)
+        assert is_overwritten({**cookies, "session": older.seal_for_cookie()}, newer)
 
     def test_signing_out_deletes_both(self, older: ApiSession, newer: ApiSession) -> None:
         jar = written(newer, written(older).kept, replacing=True)

@@ -1,0 +1,41 @@
+"""What runs in environments of its own, apart from .venv: `make matrix` and `make mutate`. README.md explains them."""
+
+import nox
+
+#: Each Python with the long-term support release of Django, and with the newest that it takes: for 3.11 they are one.
+LONG_TERM, NEWEST = "django>=5.2,<5.3", "django"
+MATRIX = [("3.11", LONG_TERM), *((python, django) for python in ("3.12", "3.13") for django in (LONG_TERM, NEWEST))]
+QUICK_TESTS = ["-p", "no:cacheprovider", "-n", "2", "-m", "not (storm or browser or postgres)"]
+#: In mutmut's words: modules, and of the others the functions behind the deferred-update endpoint.
+MUTATED = [
+    *("accounts.sealing.*", "accounts.session.*", "accounts.cookies.*", "accounts.judge.*", "accounts.rotation.*"),
+    *("accounts.views.x_update_session_*", "accounts.views.x__posted_hand_off_*", "accounts.views.x__trace_refusal_*"),
+    *("accounts.browser.*take_over_*", "accounts.browser.*leave_cookie_*"),
+]
+
+
+@nox.session
+@nox.parametrize(("python", "django"), MATRIX)
+def matrix(session: nox.Session, django: str) -> None:
+    """The quick tests, with the versions of requirements.lock but for Django's. Arguments after `--` go to pytest."""
+    _install(session)
+    session.install("--upgrade", django)
+    session.run("python", "-c", "import sys, django; print('Python', sys.version, '- Django', django.__version__)")
+    session.run("python", "-m", "pytest", *QUICK_TESTS, *session.posargs)
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Change the code that guards the sessions, one place at a time, and list the changes that no test notices.
+
+    Arguments after `--` are the names of the mutants, instead of all; what has its result in mutants/ is not run again.
+    """
+    _install(session)
+    session.install("mutmut>=3.8")
+    session.env["DEBUG"] = "true"  # for mypy's plugin, which reads the settings
+    session.run("mutmut", "run", "--max-children", "2", *(session.posargs or MUTATED))
+    session.run("mutmut", "results")
+
+
+def _install(session: nox.Session) -> None:
+    session.install("--require-hashes", "-r", "requirements.lock")
