@@ -15,8 +15,7 @@ with = tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv 
 	"$$tools/bin/pip" install --quiet $(1) && "$$tools/bin/$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench storm soak fuzz lock clean
-.PHONY: help install run test lint bench storm matrix mutate audit lock clean
+.PHONY: help install run test lint bench storm soak fuzz matrix mutate audit lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18

@@ -348,7 +348,8 @@ class _WatchedAdapter(HTTPAdapter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._pools: dict[str, HTTPConnectionPool] = {}
+        # The last one alone: a pool that is let go closes its connections, and there is but one API.
+        self._last: tuple[str, HTTPConnectionPool] | None = None
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -359,10 +360,10 @@ class _WatchedAdapter(HTTPAdapter):
     ) -> HTTPConnectionPool:
         """The pool for the request's scheme, host and port. (A pool that was closed has no `pool` any more.)"""
         origin = "/".join(str(request.url).split("/", 3)[:3])
-        pool = self._pools.get(origin)
-        if pool is None or pool.pool is None:
-            pool = self._pools[origin] = super().get_connection_with_tls_context(request, *args, **kwargs)
-        return pool
+        last = self._last
+        if last is None or last[0] != origin or last[1].pool is None:
+            self._last = last = (origin, super().get_connection_with_tls_context(request, *args, **kwargs))
+        return last[1]
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
         return request.path_url

@@ -196,6 +196,7 @@ class TestCopiedCookies:
         # Somebody is rotating, so the straggler has to wait, and the thief waits for the straggler.
         assert SessionRecord.objects.claim(session_id, generation=0, owner="another", lease_seconds=60)
         pages: list[Future[Answer]] = []
+        leeway_ends_at = 0.0
 
         def on_another_host() -> None:
             hosts.move_to(1)
@@ -215,7 +216,6 @@ class TestCopiedCookies:
                 threads.submit(on_another_host).result(PATIENCE_SECONDS)
             return execute(sql, params, many, context)
 
-        leeway_ends_at = 0.0
         with several_hosts(2) as hosts, ThreadPoolExecutor() as threads, connection.execute_wrapper(meanwhile):
             straggler.open_page()
 

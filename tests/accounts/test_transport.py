@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import pytest
 import responses
@@ -733,3 +734,22 @@ class TestInterception:
 
         assert client("https://api.example.com").get("/tides").json() == [1, 2]
         assert responses.calls[0].request.headers["Authorization"] == "Bearer a0"
+
+
+def test_connections_to_addresses_that_are_asked_no_more_go(settings: Settings) -> None:
+    with ExitStack() as stack:
+        apis = [stack.enter_context(DemoApi()) for _ in range(20)]
+        for api in apis:
+            settings.API_BASE_URL = api.url
+            request = prepare("GET", "/protected-route", headers={}, address="")
+            answer = pooled_adapter().send(request, timeout=PATIENCE_SECONDS)
+            assert (answer.status_code, bool(answer.content)) == (401, True)
+
+        assert 0 < len([port for port in connected_ports() if port in {urlsplit(api.url).port for api in apis}]) < 10
+
+
+def connected_ports() -> list[int]:
+    """The ports at the other ends of this machine's connections, from proc_pid_net(5)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = "01"
+    return [int(row[2].partition(":")[2], 16) for row in rows if row[3] == established]
