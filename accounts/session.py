@@ -109,7 +109,7 @@ class ApiSession:
             fields: list[Any] = json.loads((data if data[:1] == b"[" else _inflate(data)).decode())
             id_, secret, user, tokens, generation, confirmed, signed_in_at = fields
             return cls(
-                id=UUID(hex=id_),
+                id=UUID(int=int(id_, 16)),
                 secret=bytes.fromhex(secret),
                 user=User(id=user[0], name=user[1], email=user[2]),
                 tokens=TokenPair(
