@@ -40,7 +40,7 @@ def page(request: ApiRequest) -> HttpResponse:
         "most": KEPT_REQUESTS,
         "user": session.user,
     }
-    return render(request, "protected/exchange.html", context)
+    return render(request, "protected/exchange.html", context, using="pages")
 
 
 @require_GET

@@ -13,7 +13,7 @@ from protected.tables import as_table
 def script(request: ApiRequest) -> HttpResponse:
     """A page whose script calls the API through this site, several times at once, with nothing but the cookie."""
     session = request.api_session.require()
-    return render(request, "protected/script.html", {"user": session.user})
+    return render(request, "protected/script.html", {"user": session.user}, using="pages")
 
 
 @require_safe
@@ -29,4 +29,4 @@ def dashboard(request: ApiRequest) -> HttpResponse:
         "access_seconds_left": session.tokens.access_seconds_left(),
         "traced": conf.traces,
     }
-    return render(request, "protected/dashboard.html", context)
+    return render(request, "protected/dashboard.html", context, using="pages")
