@@ -71,7 +71,9 @@ def download(request: ApiRequest) -> HttpResponseBase:
 
 
 def _html_rows(request: ApiRequest, rows: int, delay: float) -> Iterator[str]:
-    head, foot = render_to_string("protected/stream.html", {"rows": rows}, request=request, using="pages").split("<!-- rows -->")
+    head, foot = render_to_string("protected/stream.html", {"rows": rows}, request=request, using="pages").split(
+        "<!-- rows -->"
+    )
     yield head
     for number in range(1, rows + 1):
         if number > 1:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.models import EndReason, Kind, SessionEvent, SessionRecord  # noqa: E402
+from tests.benchmarks.report import Report, Table  # noqa: E402
 
 FEW = 1_000
 BATCH = 5_000
@@ -47,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the table to this file, too")
     parser.add_argument("--explain", action="store_true", help="print how the database answers, too")
     options = parser.parse_args()
     call_command("migrate", verbosity=0)
@@ -54,14 +57,22 @@ def main() -> None:
     client.force_login(get_user_model().objects.create_superuser("bench"))
     fill(FEW)
     few = measure(client, options.rounds)
-    started = time.monotonic()
     fill(options.sessions)
-    print(f"{connection.display_name}: {options.sessions:,} sessions and as many events, against {FEW:,}")
-    print(f"(filled in {time.monotonic() - started:.0f} s; medians of {options.rounds})\n")
-    print(f"{'page':<44}{'few, ms':>9}{'many, ms':>10}{'ratio':>7}{'queries':>9}")
-    for page, (seconds, queries) in measure(client, options.rounds).items():
-        before = few[page][0]
-        print(f"{page:<44}{before * 1000:>9.1f}{seconds * 1000:>10.1f}{seconds / before:>7.2f}{queries:>9}")
+    report = Report()
+    report.add(
+        Table(
+            f"admin on {connection.display_name}",
+            f"The admin over {options.sessions:,} sessions and events, against {FEW:,}: {connection.display_name}",
+            ("page", "few, ms", "many, ms", "ratio", "queries"),
+            [
+                [page, few[page][0] * 1000, seconds * 1000, seconds / few[page][0], queries]
+                for page, (seconds, queries) in measure(client, options.rounds).items()
+            ],
+            f"Medians of {options.rounds}.",
+        )
+    )
+    if options.json is not None:
+        report.write(options.json)
     if options.explain:
         explain(client)
     print(flush=True)

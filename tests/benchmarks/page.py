@@ -1,23 +1,28 @@
-"""What the session layer costs a page: the site's protected page against the same page without the layer.
+"""What the session layer costs a page, and where the time of a request goes.
 
-CPU time of the server's processes per page, one worker, in alternating rounds; the API answers at once, elsewhere.
+CPU time of the server's processes per page, one worker, in alternating rounds; the API answers at once, elsewhere. The
+other site is `tests.benchmarks.bare`: its settings say what it lacks.
 """
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import NamedTuple
 
 from tests.benchmarks.quick_api import access_token
-from tests.benchmarks.report import Report, Table, alternate, ratio
+from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
 from tests.benchmarks.servers import SERVERS, cpu_per_page, quick_api
-from tests.load.browser import Browser
+from tests.load.browser import PAGE, Browser
 from tests.load.site import Site
 
 CONNECTIONS = (1, 8, 32)
 THREADS = 4
-PAGE = "/protected/"
+#: How often the sites are started anew. Two processes of the same program differ by some percent, by where in memory
+#: things happen to be.
+STARTS = 3
+WARM_UP_PAGES = 200
 
 
 class Pages(NamedTuple):
@@ -28,38 +33,69 @@ class Pages(NamedTuple):
     bare: Site
     bare_cookie: str
 
+    def measure(self, steps: dict[str, str], rounds: int, pages: int, connections: int) -> dict[str, list[float]]:
+        """CPU seconds a page, by name: of the protected page as "ours", and of the bare site's at these paths."""
+        cpu = partial(cpu_per_page, connections=connections, pages=pages)
+        bare = {name: partial(cpu, self.bare, f"{PAGE}{path}", self.bare_cookie) for name, path in steps.items()}
+        return alternate({"ours": partial(cpu, self.site, PAGE, self.cookie), **bare}, rounds)
+
 
 def measure_pages(report: Report, rounds: int, pages: int) -> None:
     """The ratios at 1, 8 and 32 connections, behind each server."""
-    rows = []
-    for name in SERVERS:
-        with two_sites(name) as sites:
-            for connections in CONNECTIONS:
-                cpu = partial(cpu_per_page, connections=connections, pages=pages)
-                figures = alternate(
-                    {
-                        "ours": partial(cpu, sites.site, PAGE, sites.cookie),
-                        "bare": partial(cpu, sites.bare, PAGE, sites.bare_cookie),
-                        "prepared": partial(cpu, sites.bare, f"{PAGE}prepared/", sites.bare_cookie),
-                    },
-                    rounds,
-                )
-                rows.append(
-                    (
-                        name,
-                        connections,
-                        ratio(figures["bare"], to=figures["ours"]),
-                        ratio(figures["prepared"], to=figures["ours"]),
-                    )
-                )
+    steps = {"session": "", "prepared": "prepared/"}
+    rows: list[list[Cell | Ratio]] = []
+    for server in SERVERS:
+        figures: dict[int, dict[str, list[float]]] = {count: defaultdict(list) for count in CONNECTIONS}
+        for _ in range(STARTS):
+            with two_sites(server) as sites:
+                for connections in CONNECTIONS:
+                    for name, found in sites.measure(steps, rounds, pages, connections).items():
+                        figures[connections][name] += found
+        rows += [
+            [server, count, *(ratio(figures[count][name], to=figures[count]["ours"]) for name in steps)]
+            for count in CONNECTIONS
+        ]
     report.add(
         Table(
             "page",
-            "CPU time of a page without the session layer, by that of the protected page (1.00: the layer is free)",
+            "CPU time of the page without the session layer, by that of the protected page (1.00: the layer is free)",
             ("server", "connections", "requests.Session", "prepared request"),
             rows,
-            f"One worker of {THREADS} threads; medians of {rounds} alternating rounds of {pages} pages; quartiles.\n"
-            "The bare page calls the API by a kept requests.Session, or past it by a prepared request.",
+            f"One worker of {THREADS} threads; {STARTS} times {rounds} alternating rounds of {pages} pages;"
+            " medians and quartiles.\nThe bare page calls the API by a kept requests.Session; or past it, by a prepared"
+            " request through an adapter.",
+        )
+    )
+
+
+def measure_shares(report: Report, rounds: int, pages: int) -> None:
+    """Where the time goes: pages that do one thing more each, up to the protected page."""
+    steps = {"nothing": "nothing/", "template": "no-call/", "call": "our-call/", "requests": ""}
+    shares: dict[str, list[Ratio]] = defaultdict(list)
+    for server in SERVERS:
+        figures: dict[str, list[float]] = defaultdict(list)
+        for _ in range(STARTS):
+            with two_sites(server) as sites:
+                for name, found in sites.measure(steps, rounds, pages, 1).items():
+                    figures[name] += found
+        for what, more, less in (
+            ("the server, Django, and the middleware of every page", "nothing", None),
+            ("the template, with its CSRF token", "template", "nothing"),
+            ("the call to the API, as this site makes it", "call", "template"),
+            ("the session layer", "ours", "call"),
+            ("(the call by a requests.Session instead)", "requests", "template"),
+        ):
+            before = figures[less] if less else [0.0] * len(figures[more])
+            spent = [one - other for one, other in zip(figures[more], before, strict=True)]
+            shares[what].append(ratio(spent, to=figures["ours"]))
+    report.add(
+        Table(
+            "where",
+            "Where the CPU time of a request for the protected page goes (1.00: all of it)",
+            ("what", *SERVERS),
+            [[what, *found] for what, found in shares.items()],
+            f"One connection; one worker; {STARTS} times {rounds} alternating rounds of {pages} pages; medians and"
+            " quartiles of the differences.",
         )
     )
 
@@ -91,5 +127,5 @@ def two_sites(server: str) -> Iterator[Pages]:
         browser.sign_in()
         found = Pages(site, browser.jar.header(PAGE), bare, f"csrftoken={browser.jar.value('csrftoken')}")
         for each, cookie in ((site, found.cookie), (bare, found.bare_cookie)):
-            cpu_per_page(each, PAGE, cookie, connections=THREADS, pages=200)
+            cpu_per_page(each, PAGE, cookie, connections=THREADS, pages=WARM_UP_PAGES)
         yield found

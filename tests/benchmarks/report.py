@@ -88,6 +88,10 @@ class Report:
         print(table, flush=True)
         self._tables.append(table.to_json())
 
+    def join(self, path: Path) -> None:
+        """Take over the tables that another process has printed and written."""
+        self._tables += json.loads(path.read_text())["tables"]
+
     def write(self, path: Path) -> None:
         """All of it as JSON, the machine included. Replaces what was there."""
         path.write_text(json.dumps({"machine": machine(), "tables": self._tables}, indent=2) + "\n")

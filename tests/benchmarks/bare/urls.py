@@ -11,6 +11,7 @@ from tests.benchmarks.bare import views
 _BARE = [
     path("", views.dashboard, name="dashboard"),
     path("prepared/", views.prepared),
+    path("our-call/", views.our_call),
     path("no-call/", views.no_call),
     path("nothing/", views.nothing),
 ]

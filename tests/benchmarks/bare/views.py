@@ -1,5 +1,6 @@
 """The protected page as one writes it where a token never changes, and less than that, step by step."""
 
+import time
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
@@ -9,16 +10,15 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from requests.adapters import HTTPAdapter
 
+from accounts.address import client_address
+from accounts.conf import conf
 from accounts.tokens import User
+from accounts.transport import Deadline, pooled_adapter, prepare
 from protected.tables import as_table
 from tests.benchmarks.quick_api import ROWS
 
-_HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip, deflate",
-    "Authorization": f"Bearer {settings.API_ACCESS_TOKEN}",  # type: ignore[misc]  # in bare/settings.py
-    "User-Agent": "django-bff",
-}
+_BEARER = {"Authorization": f"Bearer {settings.API_ACCESS_TOKEN}"}  # type: ignore[misc]  # in bare/settings.py
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "django-bff", **_BEARER}
 _TIMEOUT = (settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT)
 _URL = f"{settings.API_BASE_URL}/protected-route"
 _USER = User(id=7, name="ada@example.com", email="ada@example.com")
@@ -46,6 +46,17 @@ def prepared(request: HttpRequest) -> HttpResponse:
     call = requests.Request("GET", _URL, headers=_HEADERS).prepare()
     answer = _adapter.send(call, timeout=_TIMEOUT)
     _ = answer.content
+    answer.raise_for_status()
+    return _page(request, answer.json())
+
+
+@require_safe
+def our_call(request: HttpRequest) -> HttpResponse:
+    """The same as the site itself calls the API: over its own transport, with its deadline for the whole answer."""
+    call = prepare("GET", "/protected-route", headers=_BEARER, address=client_address(request))
+    with Deadline(time.monotonic() + conf.attempt_seconds):
+        answer = pooled_adapter().send(call, timeout=_TIMEOUT, proxies={})
+        _ = answer.content
     answer.raise_for_status()
     return _page(request, answer.json())
 
