@@ -338,8 +338,13 @@ class _WatchedHttps(_Watched, HTTPSConnection):
 class _HttpPool(HTTPConnectionPool):
     ConnectionCls = _Watched
 
+    def urlopen(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
+        """The headers as a dictionary: urllib3 copies them, and goes through them several times."""
+        options["headers"] = dict(options["headers"].items())
+        return super().urlopen(method, url, **options)
 
-class _HttpsPool(HTTPSConnectionPool):
+
+class _HttpsPool(_HttpPool, HTTPSConnectionPool):
     ConnectionCls = _WatchedHttps
 
 
