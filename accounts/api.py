@@ -157,7 +157,7 @@ def _usable(response: requests.Response, *, any_status: bool) -> requests.Respon
     if status >= 500 and not (any_status and status < 600):
         response.close()
         raise ApiUnavailable(f"status {status}", retry_after=parse_retry_after(response.headers.get("Retry-After")))
-    if response.is_redirect:
+    if 300 <= status < 400 and response.is_redirect:
         # Followed, it could lead the user's token to another host.
         response.close()
         raise ApiMisbehaved(f"status {status}: a redirect")

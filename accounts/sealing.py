@@ -126,11 +126,11 @@ def _decode(text: str) -> bytes:
     """Strict base64url: one meaning has one text, or a changed cookie could pass for the same one."""
     try:
         data = text.encode("ascii").translate(_TO_PLAIN_BASE64)
-        raw = binascii.a2b_base64(data + b"=" * (-len(data) % 4), strict_mode=True)
+        data += b"=" * (-len(data) % 4)
+        raw = binascii.a2b_base64(data, strict_mode=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise CannotOpen from error
-    # Of the last few characters, some bits belong to no byte, and decoding does not look at them.
-    ends_with = len(raw) % 3
-    if ends_with and not text.endswith(_encode(raw[-ends_with:])):
+    # Of the last four characters, some bits may belong to no byte, and decoding does not look at them.
+    if binascii.b2a_base64(raw[-(len(raw) % 3 or 3) :], newline=False) != data[-4:]:
         raise CannotOpen
     return raw

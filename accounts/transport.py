@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from email.message import Message
+from http.client import HTTPConnection as PlainConnection
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Self
 from urllib.parse import unquote
@@ -322,6 +323,10 @@ class _Watched(HTTPConnection):
             deadline.connected = True
             deadline.watch(self._guard)
         super().request(*args, **kwargs)
+
+    def putheader(self, header: str | bytes, *values: Any) -> None:
+        """As the standard library does: nobody here asks urllib3 to leave a header out, which it looks for in each."""
+        PlainConnection.putheader(self, header, *values)
 
     def close(self) -> None:
         super().close()

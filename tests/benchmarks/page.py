@@ -21,7 +21,7 @@ CONNECTIONS = (1, 8, 32)
 THREADS = 4
 #: How often the sites are started anew. Two processes of the same program differ by some percent, by where in memory
 #: things happen to be.
-STARTS = 3
+STARTS = 4
 WARM_UP_PAGES = 200
 
 
