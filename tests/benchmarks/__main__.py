@@ -24,10 +24,10 @@ from tests.benchmarks.threads import measure_threads
 from tests.load.site import KEY
 
 BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
-    "page": lambda report, options: measure_pages(report, options.rounds, options.pages),
-    "where": lambda report, options: measure_shares(report, options.rounds, options.pages),
+    "page": lambda report, options: measure_pages(report, 3 * options.rounds, options.pages),
+    "where": lambda report, options: measure_shares(report, 3 * options.rounds, options.pages),
     "cookie": lambda report, options: measure_cookies(report, options.rounds),
-    "check": lambda report, options: measure_check(report, options.rounds, options.pages),
+    "check": lambda report, options: measure_check(report, 3 * options.rounds, options.pages),
     "admin": lambda report, options: measure_admin(report, options),
     "threads": lambda report, options: measure_threads(report, options.rounds),
     "rotation": lambda report, options: measure_rotation(report, options.rounds),
@@ -39,8 +39,10 @@ BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(BENCHMARKS)}; all of them by default")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pages", type=int, default=60, help="page, where, check: pages a round")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is measured in turn")
+    parser.add_argument(
+        "--pages", type=int, default=25, help="page, where, check: pages a round, of which there are 3 times as many"
+    )
     parser.add_argument("--sessions", type=int, default=1_000_000, help="admin, rows: how many are many")
     parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")
     parser.add_argument("--seconds", type=float, default=3.0, help="rows: how long a round lasts")
