@@ -204,6 +204,7 @@ class TestCopiedCookies:
             rotate_and_confirm(owner, api)
             # The leeway ended after the straggler had come, and before the thief did.
             SessionRecord.objects.update(retired=[[1, leeway_ends_at - conf.leeway]])
+            connection.close()
 
         def meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
             nonlocal leeway_ends_at
