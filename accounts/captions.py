@@ -30,14 +30,18 @@ INSIDE = {
     StepKind.ADOPTED: (
         "adopted",
         "{generation}",
-        "The record of the session held a newer one than the cookie: {generation}. Another request got it a moment "
-        "ago, or the answer that carried it was lost. Django went on with it, and asked the API for none.",
+        (
+            "The record of the session held a newer one than the cookie: {generation}. Another request got it a moment "
+            "ago, or the answer that carried it was lost. Django went on with it, and asked the API for none."
+        ),
     ),
     StepKind.PAUSE: (
         "no refresh now",
         "",
-        "A refresh got no usable answer a moment ago. Nobody asks again so soon: while the API is away, nobody waits "
-        "for it in vain.",
+        (
+            "A refresh got no usable answer a moment ago. Nobody asks again so soon: while the API is away, nobody "
+            "waits for it in vain."
+        ),
     ),
     "confirmed": (
         "confirmed",

@@ -116,7 +116,7 @@ class RowJournal(Generic[Row]):
             self.insert(batch, database)
         except (DataError, IntegrityError) as error:
             logger.error("%s %s were no use to the database: %s", len(batch), self._what, type(error).__name__)
-        except Exception as error:  # whatever it is, nobody else will come back to this queue
+        except Exception as error:  # noqa: BLE001  # whatever it is, nobody else will come back to this queue
             if not self._is_failing:
                 logger.error("%s cannot be written at present: %s", self._what, type(error).__name__)
             self._is_failing = True

@@ -24,7 +24,7 @@ def examine_api(path: str) -> Findings:
     """`path` is one that a signed-in user may GET, relative to API_BASE_URL."""
     try:
         dialect = current_dialect()
-    except Exception as error:  # whatever a class of the deployment's own does when it is loaded
+    except Exception as error:  # noqa: BLE001  # whatever a class of the deployment's own does when it is loaded
         found = f"API_DIALECT is {conf.dialect!r}, which cannot be used: {type(error).__name__}."
         yield problem("api.dialect", found, "`manage.py check` says more.")
         return

@@ -27,7 +27,7 @@ def examine(*, path: str, credentials: Credentials | None, url: str | None) -> F
     for group, examine_part in parts.items():
         try:
             yield from examine_part()
-        except Exception as error:  # a doctor that falls over helps nobody; the text could hold anything
+        except Exception as error:  # noqa: BLE001  # a doctor that falls over helps nobody; the text could hold anything
             found = f"The examination broke off: {type(error).__name__}."
             yield problem(f"{group}.examination", found, "Please report this, and what is special about the settings.")
 

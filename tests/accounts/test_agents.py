@@ -20,8 +20,10 @@ CHROMIUM = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.3
             "Safari 18, macOS",
         ),
         (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-            "Version/18.4 Mobile/15E148 Safari/604.1",
+            (
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+                "Version/18.4 Mobile/15E148 Safari/604.1"
+            ),
             "Safari 18, iOS",
         ),
         (f"Mozilla/5.0 (Linux; Android 10; K) {CHROMIUM}", "Chrome 141, Android"),

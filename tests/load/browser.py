@@ -252,7 +252,7 @@ def _in_thread(work: Callable[[], Answer]) -> "Future[Answer]":
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again where the answer is asked for
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
