@@ -20,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 90.0
 DEMO_API_PORT = 8001
 
-NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "db.sqlite3*", "htmlcov")
+NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "db.sqlite3*", "htmlcov", "mutants")
 
 
 class Program:
