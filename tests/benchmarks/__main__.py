@@ -23,12 +23,33 @@ from tests.benchmarks.streams import measure_streams
 from tests.benchmarks.threads import measure_threads
 from tests.load.site import KEY
 
+
+def measure_admin(report: Report, options: argparse.Namespace) -> None:
+    """The admin's pages, in a process for each database: Django has one set of them."""
+    for _, database in databases():
+        with database as url, tempfile.NamedTemporaryFile(suffix=".json") as found:
+            command = [sys.executable, "-m", "tests.benchmarks.admin_pages", f"--json={found.name}"]
+            command += [f"--rounds={options.rounds}", f"--sessions={options.sessions}"]
+            environment = {
+                **os.environ,
+                "DEBUG": "false",
+                "SECRET_KEY": KEY,
+                "ALLOWED_HOSTS": "testserver",
+                "API_BASE_URL": "http://127.0.0.1:1",
+                "SECURE_SSL_REDIRECT": "false",
+                "LOG_LEVEL": "ERROR",
+                "DATABASE_URL": url,
+            }
+            subprocess.run([*command, *(["--explain"] if options.explain else [])], env=environment, check=True)
+            report.join(Path(found.name))
+
+
 BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "page": lambda report, options: measure_pages(report, 3 * options.rounds, options.pages),
     "where": lambda report, options: measure_shares(report, 3 * options.rounds, options.pages),
     "cookie": lambda report, options: measure_cookies(report, options.rounds),
     "check": lambda report, options: measure_check(report, 3 * options.rounds, options.pages),
-    "admin": lambda report, options: measure_admin(report, options),
+    "admin": measure_admin,
     "threads": lambda report, options: measure_threads(report, options.rounds),
     "rotation": lambda report, options: measure_rotation(report, options.rounds),
     "rows": lambda report, options: measure_rows(report, options.rounds, options.seconds, options.sessions),
@@ -58,26 +79,6 @@ def main() -> None:
         # Each as soon as it is there: the later ones take long.
         report.write(options.json)
     print(f"Written to {options.json}, too.")
-
-
-def measure_admin(report: Report, options: argparse.Namespace) -> None:
-    """The admin's pages, in a process for each database: Django has one set of them."""
-    for _, database in databases():
-        with database as url, tempfile.NamedTemporaryFile(suffix=".json") as found:
-            command = [sys.executable, "-m", "tests.benchmarks.admin_pages", f"--json={found.name}"]
-            command += [f"--rounds={options.rounds}", f"--sessions={options.sessions}"]
-            environment = {
-                **os.environ,
-                "DEBUG": "false",
-                "SECRET_KEY": KEY,
-                "ALLOWED_HOSTS": "testserver",
-                "API_BASE_URL": "http://127.0.0.1:1",
-                "SECURE_SSL_REDIRECT": "false",
-                "LOG_LEVEL": "ERROR",
-                "DATABASE_URL": url,
-            }
-            subprocess.run([*command, *(["--explain"] if options.explain else [])], env=environment, check=True)
-            report.join(Path(found.name))
 
 
 if __name__ == "__main__":

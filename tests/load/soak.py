@@ -186,7 +186,7 @@ def main() -> int:
 def _report(run: Callable[[], None]) -> int:
     try:
         run()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever broke it, its notes say more than its traceback
         print(f"BROKEN: {type(error).__name__}: {error}", *getattr(error, "__notes__", []), sep="\n", file=sys.stderr)
         return 1
     return 0

@@ -3,15 +3,16 @@
 Played is what depends on how an API spells its answers, how early it may be asked, and what else it ends when one token
 is revoked. Left out, since the site does the same in front of every API, and `test_storm` shows it: what the database
 alone decides (locked, away, restored, copied cookies other than the first kind, the order of confirmations), keys,
-timeouts byte by byte, suspended workers, a lease that has to run out, lasting load. `make storm` plays these too.
-With a real API nobody can play another clock than the machine's, and with SimpleJWT no grace period: it has none.
+timeouts byte by byte, suspended and replaced workers, a lease that has to run out, lasting load. `make storm` plays
+these too. With a real API nobody can play another clock than the machine's, and with SimpleJWT no grace period: it
+has none.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.load import copies, databases, hosts, lost, sick_api, tabs, workers
+from tests.load import copies, databases, hosts, lost, restarts, sick_api, tabs, workers
 from tests.load.postgres import PostgresServer
 from tests.load.scenarios import SCENARIOS, Scenario
 from tests.load.stage import KINDS, SHORT, Stage
@@ -47,6 +48,7 @@ LEFT_OUT: tuple[Scenario, ...] = (
     workers.lease_holder_stalled_and_nobody_came,
     workers.lease_holder_stalled_and_another_rotated,
     workers.workers_killed_at_random,
+    restarts.reloaded_under_load,
     databases.locked_for_two_seconds,
     databases.locked_at_the_store,
     databases.crashed_at_the_store_and_back,
