@@ -1,6 +1,8 @@
 """A dialect that allows it has its tokens refreshed before they expire, and loses nothing where that fails."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts.dialects.token_pair import TokenPairDialect
@@ -61,9 +63,11 @@ def test_nobody_waits_for_another_who_is_at_it_while_the_token_is_good(early: Br
     assert SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=60)
     api.forget_calls()
 
-    assert early.is_signed_in()
+    with CaptureQueriesContext(connection) as queries:
+        assert early.is_signed_in()
 
     assert paths(api) == ["/protected-route"]
+    assert sum(query["sql"].startswith("UPDATE") for query in queries) == 1, "it did not come back to claim again"
 
 
 @pytest.mark.parametrize(("age", "refreshed"), [(25, False), (35, True)], ids=["first half", "second half"])

@@ -146,12 +146,17 @@ class TestWhatIsTold:
         assert (event.kind, event.generation, event.trigger) == (Kind.API_AWAY, 0, Trigger.UNAUTHORIZED)
         assert event.duration_ms is not None
 
-    def test_a_pair_that_could_not_be_stored(self, journal: Journal, known: Browser, api: DemoApi) -> None:
+    def test_a_pair_that_could_not_be_stored(
+        self, journal: Journal, known: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+    ) -> None:
         api.expire_access_tokens()
         with connection.execute_wrapper(FailingStore(times=float("inf"))):
             known.open_page()
 
-        assert kinds(journal) == [Kind.UNSTORED]
+        [event] = told(journal)
+        assert (event.kind, event.trigger) == (Kind.UNSTORED, Trigger.UNAUTHORIZED)
+        assert event.duration_ms is not None
+        assert "why=OperationalError" in caplog.text
 
     def test_a_refusal(self, journal: Journal, known: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture) -> None:
         api.expire_access_tokens()

@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import F
 from django.http import StreamingHttpResponse
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.calls import ApiCall
@@ -297,6 +298,63 @@ class TestOneRefreshPerRotation:
         assert api.count("POST", "/auth/refresh") == 1
         assert {int(page["Retry-After"]) for page in pages} <= {*range(1, 8)}
         assert not any(cookies_set(page) for page in pages)
+
+    @pytest.mark.parametrize(
+        ("fault", "status"),
+        [
+            (Fault.answer(503, headers={"Retry-After": "7"}), 503),
+            (Fault.answer(401, {"message": "This refresh token has been revoked."}), 302),
+        ],
+        ids=["no answer", "refused"],
+    )
+    def test_who_waits_for_one_that_fails_fails_likewise(
+        self, signed_in: Browser, api: DemoApi, fault: Fault, status: int
+    ) -> None:
+        followers = [signed_in.copy() for _ in range(2)]
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", fault)
+        started = timezone.now()
+        pages: list[Future[Answer]] = []
+
+        def with_followers(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if not pages:
+                pages.extend(threads.submit(follower.open_page) for follower in followers)
+                wait_until(lambda: hosts.waiting() == len(followers))
+            return execute(sql, params, many, context)
+
+        with several_hosts(1) as hosts, ThreadPoolExecutor() as threads, connection.execute_wrapper(with_followers):
+            first = signed_in.open_page()
+
+        answers = [page.result() for page in pages]
+        assert [answer.status_code for answer in (first, *answers)] == [status] * 3
+        assert api.count("POST", "/auth/refresh") == 1
+        assert not any(cookies_set(answer) for answer in answers), "they came before the end"
+        if status == 503:
+            assert [answer["Retry-After"] for answer in (first, *answers)] == ["7"] * 3
+            retry_at = signed_in.record().retry_at
+            assert retry_at is not None
+            assert retry_at - started >= timedelta(seconds=7)
+
+    def test_two_sessions_that_rotate_at_once_know_nothing_of_each_other(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        other = Browser()
+        other.sign_in("grace@example.com")
+        api.expire_access_tokens()
+        pages: list[Answer] = []
+
+        def meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if not pages:
+                pages.append(threads.submit(other.open_page).result(PATIENCE_SECONDS))
+            return execute(sql, params, many, context)
+
+        with ThreadPoolExecutor() as threads, connection.execute_wrapper(meanwhile):
+            page = signed_in.open_page()
+
+        assert "ada@example.com" in page.text
+        assert ["grace@example.com" in page.text for page in pages] == [True]
+        assert (signed_in.session().user.name, other.session().user.name) == ("ada@example.com", "grace@example.com")
+        assert api.count("POST", "/auth/refresh", 200) == 2
 
     def test_a_lonely_rotation_costs_three_queries_and_a_good_token_none(
         self, signed_in: Browser, api: DemoApi
