@@ -57,9 +57,9 @@ test: install  ## every test that can run here
 		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || \
 		echo "No nginx, so no tests of the production recipe here. To install it: apt-get install nginx"
-	@# What starts many processes or a browser has the machine for itself.
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "not ($(ALONE))" --cov --cov-branch --cov-report=
-	$(BIN)/pytest -m "$(ALONE)" --cov --cov-branch --cov-append --cov-fail-under=95
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not ($(ALONE))" --cov --cov-branch --cov-fail-under=95
+	@# What starts many processes or a browser has half of the machine for itself, and no tracer that slows it down.
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(ALONE)"
 
 lint: export DEBUG := true
 lint: export DATABASE_URL := sqlite://:memory:

@@ -8,7 +8,7 @@ What cannot be told from theft, the model does not do: an answer takes at most 2
 has put the browser back to an older generation, the browser's next request follows at once.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from accounts.cookies import read_cookies
 from accounts.models import EndReason, SessionRecord
 from tests.accounts.clocks import Clock, movable_clock
 from tests.accounts.hosts import Hosts, several_hosts
-from tests.browsers import PATIENCE_SECONDS, Browser
+from tests.browsers import Browser, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 LEEWAY = 30.0
@@ -116,7 +116,7 @@ class HandOver(RuleBasedStateMachine):
         for _ in range(600):
             with suppress(TimeoutError):
                 return sent.answer.result(0.1)
-            if SessionRecord.objects.filter(lease_owner="dead").exists():
+            if self.a_dead_worker_has_the_lease():
                 self.let_pass(5.0)
         raise AssertionError("no answer within a minute")
 
@@ -178,12 +178,21 @@ class HandOver(RuleBasedStateMachine):
             seconds = min(seconds, 8.0 - (self.clock.ahead - self.held_since))
         else:
             # The same goes for one that is on its way just now: on a busy machine it may take its time.
-            wait([sent.answer for sent in self.sent], PATIENCE_SECONDS)
+            wait_until(self.no_refresh_is_on_its_way)
         for sent in self.sent:
             if sent.answered_at is None and sent.answer.done():
                 sent.answered_at = self.clock.ahead
         if seconds > 0:
             self.let_pass(seconds)
+
+    def no_refresh_is_on_its_way(self) -> bool:
+        if all(sent.answer.done() for sent in self.sent):
+            return True
+        # What waits for a dead worker's lease waits for time to pass, and for nothing else.
+        return self.a_dead_worker_has_the_lease()
+
+    def a_dead_worker_has_the_lease(self) -> bool:
+        return SessionRecord.objects.filter(lease_owner="dead").exists()
 
     def let_pass(self, seconds: float) -> None:
         self.note_confirmations()
