@@ -6,7 +6,8 @@ class AccountsConfig(AppConfig):
     verbose_name = "API sessions"
 
     def ready(self) -> None:
-        from accounts import checks, deployment_checks  # noqa: F401  # registers them; imports settings: not before now
+        # Registers them; they import settings, so not before now.
+        from accounts import checks, deployment_checks, oauth_checks  # noqa: F401
         from accounts.metrics import count_event
         from accounts.signals import session_event
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_network
 from math import inf
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -13,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from accounts.conf import conf, parse_limits
 from accounts.dialects import BUILT_IN, current_dialect
 from accounts.dialects.base import PasswordDialect
-from accounts.dialects.oauth2 import OAuth2Dialect, OAuth2PasswordDialect
+from accounts.dialects.oauth2 import OAuth2Dialect
 
 _SHORTEST_KEY = 32
 _YEAR_SECONDS = 366 * 24 * 3600
@@ -53,7 +54,7 @@ def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 @register()
 def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if _address(conf.base_url) is None:
+    if address_of(conf.base_url) is None:
         return [
             Error(
                 "API_BASE_URL is not the address of an API.",
@@ -64,95 +65,9 @@ def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return []
 
 
-@register()
-def check_oauth(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if not isinstance(_dialect(), OAuth2Dialect):
-        return []
-    messages: list[CheckMessage] = []
-    if not conf.oauth_client_id:
-        messages.append(
-            Error(
-                "OAUTH_CLIENT_ID is not set.",
-                hint="It is what the provider gave you when you registered this site there.",
-                id="accounts.E012",
-            )
-        )
-    if (conf.oauth_issuer or _needs_issuer()) and _address(conf.oauth_issuer) is None:
-        messages.append(
-            Error(
-                "OAUTH_ISSUER is no issuer.",
-                hint=(
-                    "It looks like https://login.example.com/realms/main: no user, no query, no fragment. Only with "
-                    "OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT set, and no openid in OAUTH_SCOPE, it may "
-                    "be left out."
-                ),
-                id="accounts.E013",
-            )
-        )
-    messages += [
-        Error(
-            f"The provider's {name} is no address.",
-            hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it to the discovery document.",
-            id="accounts.E014",
-        )
-        for name, url in conf.oauth_endpoints.items()
-        if _address(url, may_have_query=True) is None
-    ]
-    if conf.oauth_client_auth not in ("", "client_secret_basic", "client_secret_post"):
-        messages.append(
-            Error(
-                f"OAUTH_CLIENT_AUTH is {conf.oauth_client_auth!r}.",
-                hint="Use client_secret_basic or client_secret_post, or leave it empty for what the provider offers.",
-                id="accounts.E015",
-            )
-        )
-    if conf.cookie_samesite == "Strict" and not isinstance(_dialect(), PasswordDialect):
-        messages.append(
-            Error(
-                "API_SESSION_COOKIE_SAMESITE is Strict, and people come back from the provider, which is another site.",
-                hint="Use Lax: with Strict, a browser does not send the session that it has just been given.",
-                id="accounts.E016",
-            )
-        )
-    return messages
-
-
-@register(Tags.security, deploy=True)
-def check_oauth_security(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if not isinstance(_dialect(), OAuth2Dialect):
-        return []
-    messages: list[CheckMessage] = []
-    addresses = [_address(url, may_have_query=True) for url in (conf.oauth_issuer, *conf.oauth_endpoints.values())]
-    if any(_is_in_the_clear(url) for url in addresses):
-        messages.append(
-            Warning(
-                "The provider is not https: codes, tokens and the client's secret cross the network in the clear.",
-                hint="Use https for OAUTH_ISSUER and every endpoint.",
-                id="accounts.W002",
-            )
-        )
-    if not conf.oauth_client_secret:
-        messages.append(
-            Warning(
-                "OAUTH_CLIENT_SECRET is not set, so whoever gets hold of a refresh token can use it.",
-                hint="Register this site as a confidential client: its secret stays on the server.",
-                id="accounts.W003",
-            )
-        )
-    if isinstance(_dialect(), OAuth2PasswordDialect):
-        messages.append(
-            Warning(
-                "API_DIALECT is oauth2-password: the provider's passwords pass through this site.",
-                hint="Use oauth2. RFC 9700 section 2.4 forbids the password grant.",
-                id="accounts.W004",
-            )
-        )
-    return messages
-
-
 @register(Tags.security, deploy=True)
 def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if _is_in_the_clear(_address(conf.base_url)):
+    if is_in_the_clear(address_of(conf.base_url)):
         return [
             Warning(
                 "API_BASE_URL is not https: passwords and tokens cross the network in the clear.",
@@ -249,6 +164,19 @@ def check_sign_in_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
     ]
 
 
+@register(Tags.security)
+def check_metrics_allow(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"METRICS_ALLOW has {text!r}, which is no network.",
+            hint="It looks like 10.0.0.0/8, or 192.0.2.1 for one address; names are not looked up.",
+            id="accounts.E031",
+        )
+        for text in settings.METRICS_ALLOW
+        if not _is_network(text)
+    ]
+
+
 # Not tagged as one of the database's: from Django 6.1 on those run only where a command names a database.
 @register()
 def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -263,7 +191,7 @@ def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any
     ]
 
 
-def _address(text: str, *, may_have_query: bool = False) -> SplitResult | None:
+def address_of(text: str, *, may_have_query: bool = False) -> SplitResult | None:
     """An address in its pieces; None for what is none."""
     try:
         url = urlsplit(text)
@@ -274,7 +202,7 @@ def _address(text: str, *, may_have_query: bool = False) -> SplitResult | None:
     return url if usable and plain else None
 
 
-def _is_in_the_clear(url: SplitResult | None) -> bool:
+def is_in_the_clear(url: SplitResult | None) -> bool:
     """Whether what goes there leaves this machine without TLS."""
     return url is not None and url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1")
 
@@ -287,15 +215,15 @@ def _is_limit(text: str) -> bool:
     return all(limit.amount > 0 and limit.get_expiry() <= _YEAR_SECONDS for limit in limits)
 
 
-def _needs_issuer() -> bool:
-    """Whether something can be learned only from the issuer: endpoints, or who signs ID tokens."""
-    if isinstance(_dialect(), OAuth2PasswordDialect):
-        return "token_endpoint" not in conf.oauth_endpoints
-    known = {"authorization_endpoint", "token_endpoint"} <= conf.oauth_endpoints.keys()
-    return not known or "openid" in conf.oauth_scope.split()
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
-def _dialect() -> object:
+def usable_dialect() -> object:
     """The dialect; None for one that check_dialect complains about."""
     try:
         return current_dialect()

@@ -1,6 +1,6 @@
 """The package's settings, typed, and read from Django's when asked for.
 
-A page asks for some twenty. What was read is kept until a setting is changed, so `override_settings` works.
+A page asks for some twenty: those are kept as they were read until a setting is changed, so `override_settings` works.
 """
 
 from functools import cached_property

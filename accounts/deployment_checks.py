@@ -1,7 +1,7 @@
 """More system checks: settings that are insecure in production, or that contradict each other.
 
-`accounts.checks` has those that can be told from one value alone. Those for production (`check --deploy`) find nothing
-where DEBUG is on.
+`accounts.checks` and `accounts.oauth_checks` have those that can be told from one value alone. Those for production
+(`check --deploy`) find nothing where DEBUG is on.
 """
 
 from collections.abc import Sequence

@@ -23,9 +23,9 @@ def as_it_stands(name: str) -> str:
     return str(env.ENVIRON.get(name, ""))
 
 
-def secrets(name: str) -> list[str]:
-    """The variable `name` as a list of secrets, separated by commas."""
-    return [secret.strip() for secret in as_it_stands(name).split(",") if secret.strip()]
+def listed(text: str) -> list[str]:
+    """The parts of a text that are separated by commas. django-environ leaves the spaces beside them."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def required_in_production(name: str, development: str) -> str:
@@ -42,13 +42,9 @@ DEBUG = env.bool("DEBUG", default=ON_COMMAND_LINE and "SECRET_KEY" not in env)
 # A panel for each page, in DEBUG alone, and where the package is installed.
 DEBUG_TOOLBAR = DEBUG and env.bool("DEBUG_TOOLBAR", default=False) and find_spec("debug_toolbar") is not None
 SECRET_KEY = required_in_production("SECRET_KEY", "development-only-" + "0" * 50)
-SECRET_KEY_FALLBACKS = secrets("SECRET_KEY_FALLBACKS")
-ALLOWED_HOSTS = [
-    host.strip()
-    for host in required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
-    if host.strip()
-]
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SECRET_KEY_FALLBACKS = listed(as_it_stands("SECRET_KEY_FALLBACKS"))
+ALLOWED_HOSTS = listed(required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
+CSRF_TRUSTED_ORIGINS = listed(as_it_stands("CSRF_TRUSTED_ORIGINS"))
 
 # --- The API behind this site ----------------------------------------------------------------------------------------
 API_BASE_URL = required_in_production("API_BASE_URL", "http://127.0.0.1:8001")
@@ -76,7 +72,7 @@ API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 API_TRACE = env.bool("API_TRACE", default=DEBUG_TOOLBAR)
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
-API_SESSION_KEYS = secrets("API_SESSION_KEYS")
+API_SESSION_KEYS = listed(as_it_stands("API_SESSION_KEYS"))
 API_SESSION_COOKIE_NAME = env.str("API_SESSION_COOKIE_NAME", default="session" if DEBUG else "__Host-session")
 API_SESSION_COOKIE_SECURE = env.bool("API_SESSION_COOKIE_SECURE", default=not DEBUG)
 API_SESSION_COOKIE_SAMESITE = env.str("API_SESSION_COOKIE_SAMESITE", default="Lax")
@@ -243,7 +239,7 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.reporting.SecretsFilter"
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 METRICS_TOKEN = as_it_stands("METRICS_TOKEN")
-METRICS_ALLOW = env.list("METRICS_ALLOW", default=[])
+METRICS_ALLOW = listed(as_it_stands("METRICS_ALLOW"))
 
 # --- The debug toolbar ------------------------------------------------------------------------------------------------
 if DEBUG_TOOLBAR:

@@ -75,6 +75,9 @@ def test_the_settings_as_they_come_are_fine() -> None:
         ("SIGN_IN_LIMIT_PER_USER", "0/minute", "accounts.E030"),
         ("SIGN_IN_LIMIT_PER_USER", "-1/minute", "accounts.E030"),
         ("SIGN_IN_LIMIT_PER_USER_ANYWHERE", "50/2 years", "accounts.E030"),
+        ("METRICS_ALLOW", ["10.0.0.0/8", "monitoring.example.com"], "accounts.E031"),
+        ("METRICS_ALLOW", ["10.0.0.0/33"], "accounts.E031"),
+        ("METRICS_ALLOW", [""], "accounts.E031"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -104,6 +107,7 @@ def test_a_bad_value_is_an_error_that_names_its_setting_and_a_way_out(
         ("SIGN_IN_LIMIT_PER_ADDRESS", ""),
         ("SIGN_IN_LIMIT_PER_USER", "3 per minute; 100/day"),
         ("SIGN_IN_LIMIT_PER_USER_ANYWHERE", "1/year"),
+        ("METRICS_ALLOW", ["10.0.0.1/8", "192.0.2.1", "::1", "fd00::/8"]),
         ("API_BASE_URL", "https://api.example.com/v1/"),
         ("API_BASE_URL", "http://[::1]:8001"),
     ],

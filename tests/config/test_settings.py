@@ -27,7 +27,7 @@ PRODUCTION = {
 READ_BY_SETTINGS = sorted(
     set(
         re.findall(
-            r'(?:env\.\w+|secrets|required_in_production|as_it_stands)\(\s*"(\w+)"',
+            r'(?:env\.\w+|required_in_production|as_it_stands)\(\s*"(\w+)"',
             (ROOT / "config/settings.py").read_text(),
         )
     )
@@ -154,6 +154,16 @@ class TestProduction:
         keys = ["$" + "x" * 40, "y" * 40 + "=", "z" * 40]
 
         assert settings_of(site, **PRODUCTION, **{name: ", ".join(keys)})[name] == keys
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("CSRF_TRUSTED_ORIGINS", ["https://www.example.com", "https://example.com"]),
+            ("METRICS_ALLOW", ["10.0.0.0/8", "::1"]),
+        ],
+    )
+    def test_a_list_may_have_spaces_beside_its_commas(self, site: Path, name: str, values: list[str]) -> None:
+        assert settings_of(site, **PRODUCTION, **{name: " , ".join(values) + ","})[name] == values
 
 
 class TestDevelopment:
