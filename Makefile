@@ -98,7 +98,7 @@ audit:  ## known vulnerabilities in what requirements.lock names
 		--requirement requirements.lock $(ARGS)
 
 lock:  ## requirements.lock from pyproject.toml; make lock UPGRADE=1 takes the newest versions
-	@$(call with,uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	@$(call with,uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 		--group production --group test --group lint --group run $(if $(UPGRADE),--upgrade) \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
