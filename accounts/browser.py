@@ -185,9 +185,7 @@ class BrowserSession:
 
     def leave_cookie(self) -> None:
         """Whatever this request found out, its answer does not touch the cookie."""
-        self.changed = False
-        if self._over is not None:
-            self._over = SessionEnded(self._over.reason, delete_cookie=False)
+        self._over, self.changed = None, False
 
     def _look(self) -> ApiSession | None:
         """The session that this request holds by now, by its cookie."""

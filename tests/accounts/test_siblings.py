@@ -6,7 +6,7 @@ Its requests come with our SameSite cookies, and it may set cookies for the doma
 import dataclasses
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.urls import path
 from pytest_django import Settings
 
@@ -28,7 +28,13 @@ def shared(request: ApiRequest) -> HttpResponse:
     return HttpResponse("pier", headers={"Cross-Origin-Resource-Policy": "cross-origin"})
 
 
-urlpatterns = [path("shared/", shared), *site]
+def cookies_seen(request: ApiRequest) -> HttpResponse:
+    """The names of the cookies that reach a view of somebody who is signed in."""
+    request.api_session.require()
+    return JsonResponse([*request.COOKIES], safe=False)
+
+
+urlpatterns = [path("shared/", shared), path("cookies/", cookies_seen), *site]
 pytestmark = pytest.mark.urls(__name__)
 
 
@@ -63,11 +69,11 @@ class TestACookieThatOnlyLooksLikeOurs:
         assert answer.json()["authenticated"] is False
 
     def test_hides_no_other_cookie(self, signed_in: Browser) -> None:
-        header = f"\u2000a=1; näme=ä; session={signed_in.take()['session']}; last=ö"
+        header = f"\u2000a=1; näme=ä; session={signed_in.take()['session']}; last=ö=1"
 
-        answer = Browser().get("/protected/", HTTP_COOKIE=on_the_wire(header))
+        answer = Browser().get("/cookies/", HTTP_COOKIE=on_the_wire(header))
 
-        assert answer.status_code == 200
+        assert answer.json() == ["session", "last"]
 
 
 class TestAForgedForm:
