@@ -3,9 +3,10 @@
 from django.conf import settings
 from django.core.checks import CheckMessage, run_checks
 from django.core.checks.messages import ERROR, WARNING
+from django.db import Error as AnyDatabaseError
 
 from accounts.conf import conf
-from accounts.doctor.findings import Finding, Findings, Status, ok
+from accounts.doctor.findings import Finding, Findings, Status, ok, unknown
 
 
 def examine_configuration() -> Findings:
@@ -42,7 +43,13 @@ def _proxies() -> Finding:
 
 def _checks() -> Findings:
     """On a developer's machine, without what is for production only."""
-    found = run_checks(include_deployment_checks=not settings.DEBUG)
+    try:
+        found = run_checks(include_deployment_checks=not settings.DEBUG)
+    except AnyDatabaseError as error:
+        # From Django 6.1 on, the checks of models ask the database what it can do.
+        why = f"The system checks ask the database, which does not answer them: {type(error).__name__}."
+        yield unknown("checks.all", why, "Mend the database first.")
+        return
     messages = [message for message in found if not message.is_silenced()]
     if settings.DEBUG:
         yield ok("checks.deployment", "The system checks for production were left out, as DEBUG is on.")

@@ -6,6 +6,9 @@ from pytest_django import Settings
 
 from accounts.reporting import SecretsFilter
 
+# Django's own checks ask the database what it can do, from 6.1 on without being told to.
+pytestmark = pytest.mark.django_db
+
 KEY = "a-key-that-is-long-enough-and-nobody-knows-0123456789"
 OTHER_KEY = "another-key-that-is-long-enough-and-nobody-knows-0123"
 DEVELOPMENT_KEY = "development-only-" + "0" * 50

@@ -1,13 +1,35 @@
 """What the doctor says of the settings: in words, and with what Django's system checks find."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+from django.core.checks import CheckMessage
+from django.core.checks.registry import registry
+from django.db import OperationalError
 from pytest_django import Settings
 
 from accounts.doctor.configuration import examine_configuration
 from accounts.doctor.findings import Finding, Status, worst
 from tests.accounts.test_deployment_checks import production
 
+# Django's own checks ask the database what it can do, from 6.1 on without being told to.
+pytestmark = pytest.mark.django_db
+
 __all__ = ["production"]
+
+
+@pytest.fixture
+def database_that_is_away() -> Iterator[None]:
+    """A system check that asks for it, as Django's own do from 6.1 on."""
+
+    def ask(app_configs: object, **kwargs: Any) -> list[CheckMessage]:
+        raise OperationalError("unable to open database file")
+
+    before = registry.registered_checks.copy()
+    registry.register(ask)
+    yield
+    registry.registered_checks = before
 
 
 def examined() -> dict[str, Finding]:
@@ -43,6 +65,14 @@ def test_what_was_silenced_is_not(production: Settings) -> None:
     production.SILENCED_SYSTEM_CHECKS = ["accounts.E001"]
 
     assert "checks.accounts.E001" not in examined()
+
+
+@pytest.mark.usefixtures("database_that_is_away")
+def test_system_checks_that_a_database_does_not_answer_are_left_out(production: Settings) -> None:
+    findings = examined()
+
+    assert findings["checks.all"].status is Status.UNKNOWN
+    assert "does not answer them: OperationalError" in findings["checks.all"].found
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "One trusted proxy stands"), (2, "2 trusted proxies stand")])
