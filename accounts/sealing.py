@@ -87,7 +87,7 @@ def sealing_key_id(beginning: str) -> str:
     """
     try:
         # Seven characters are 42 bits: the 40 of version and key id, and two of the salt.
-        raw = base64.b64decode(beginning[:KEY_ID_CHARACTERS] + "=", altchars=b"-_", validate=True)
+        raw = base64.urlsafe_b64decode(beginning[:KEY_ID_CHARACTERS] + "=")
     except (ValueError, binascii.Error) as error:
         raise CannotOpen from error
     if raw[:1] != _VERSION or len(raw) != len(_VERSION) + _ID_BYTES:

@@ -286,7 +286,9 @@ class TestOneRefreshPerRotation:
         assert api.count("POST", "/auth/refresh") == 1
         assert {tab.session().generation for tab in tabs} == {1}
 
-    def test_those_who_wait_on_a_failing_api_fail_together(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_those_who_wait_on_a_failing_api_fail_together(
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+    ) -> None:
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", Fault.answer(503, headers={"Retry-After": "60"}), times=None)
         tabs = [signed_in.copy() for _ in range(20)]
@@ -298,6 +300,7 @@ class TestOneRefreshPerRotation:
         assert [page.status_code for page in pages] == [503] * 21
         assert api.count("POST", "/auth/refresh") == 1
         assert {int(page["Retry-After"]) for page in pages} <= {*range(20, 61)}
+        assert any(message.endswith(": the last refresh got no usable answer") for message in caplog.messages)
         assert not any(cookies_set(page) for page in pages)
 
     @pytest.mark.parametrize(
@@ -309,7 +312,7 @@ class TestOneRefreshPerRotation:
         ids=["no answer", "refused"],
     )
     def test_who_waits_for_one_that_fails_fails_likewise(
-        self, signed_in: Browser, api: DemoApi, fault: Fault, status: int
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, fault: Fault, status: int
     ) -> None:
         followers = [signed_in.copy() for _ in range(2)]
         api.expire_access_tokens()
@@ -332,6 +335,8 @@ class TestOneRefreshPerRotation:
         assert not any(cookies_set(answer) for answer in answers), "they came before the end"
         if status == 503:
             assert [answer["Retry-After"] for answer in (first, *answers)] == ["7"] * 3
+            reasons = [message for message in caplog.messages if "ApiUnavailable: refresh: " in message]
+            assert (len(reasons), len({*reasons})) == (3, 1)
             retry_at = signed_in.record().retry_at
             assert retry_at is not None
             assert retry_at - started >= timedelta(seconds=7)

@@ -212,7 +212,7 @@ class TestASecondAttempt:
         assert signed_in.record().lease_owner == "another"
 
     def test_it_is_not_made_where_the_database_cannot_say_whose_the_lease_is(
-        self, signed_in: Browser, api: DemoApi
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
             if api.count("POST", "/auth/refresh"):
@@ -227,3 +227,5 @@ class TestASecondAttempt:
 
         assert page.status_code == 503
         assert api.count("POST", "/auth/refresh") == 1
+        id_ = signed_in.session().id
+        assert f"session {id_}: the lease could not be given back; it will run out" in caplog.messages

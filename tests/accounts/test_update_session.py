@@ -257,8 +257,30 @@ class TestWhatIsRefused:
         assert signed_in.session().generation == 0
         assert signed_in.is_signed_in()
 
+    @pytest.mark.parametrize(
+        ("make", "why"),
+        [
+            (BODIES["half a JSON text"], "the body is not JSON"),
+            (BODIES["more than any session"], "the body is too large"),
+            (BODIES["an object without it"], "the body holds no session"),
+            (lambda text: json.dumps({"session": text[:-1]}).encode(), "it does not open, or is too old"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_the_log_says_why(
+        self,
+        signed_in: Browser,
+        api: DemoApi,
+        caplog: pytest.LogCaptureFixture,
+        make: Callable[[str], bytes],
+        why: str,
+    ) -> None:
+        assert_refused(post_raw(signed_in, make(hand_off(signed_in, api))))
+
+        assert f"a hand-off was refused: {why}" in caplog.messages
+
     @pytest.mark.parametrize("kind", ["multipart/form-data", "application/x-www-form-urlencoded"])
-    def test_a_form(self, signed_in: Browser, api: DemoApi, kind: str) -> None:
+    def test_a_form(self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, kind: str) -> None:
         fields = {"session": hand_off(signed_in, api)}
         if kind == "multipart/form-data":
             response: HttpResponse = signed_in.post(ENDPOINT, fields)
@@ -266,6 +288,7 @@ class TestWhatIsRefused:
             response = signed_in.post(ENDPOINT, f"session={fields['session']}", content_type=kind)
 
         assert_refused(response)
+        assert "a hand-off was refused: the body is not JSON" in caplog.messages
 
     @pytest.mark.parametrize("kind", ["multipart/form-data", "application/x-www-form-urlencoded"])
     def test_a_form_with_its_csrf_token(self, signed_in: Browser, api: DemoApi, kind: str) -> None:
@@ -305,7 +328,9 @@ class TestWhatIsRefused:
         assert thief.open_page().status_code == 302
 
     @pytest.mark.parametrize("user", [GRACE, ADA], ids=["another user", "the same user, signed in once more"])
-    def test_another_sessions_hand_off(self, signed_in: Browser, api: DemoApi, user: str) -> None:
+    def test_another_sessions_hand_off(
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, user: str
+    ) -> None:
         text = hand_off(signed_in, api)
         other = Browser()
         other.sign_in(user)
@@ -313,6 +338,8 @@ class TestWhatIsRefused:
 
         assert_refused(post(other, text))
 
+        why = "the hand-off is not for the session of this browser, or older than it"
+        assert f"a hand-off was refused: {why}" in caplog.messages
         assert other.take() == before
         assert user in other.open_page().text
         assert post(signed_in, text).status_code == 204, "and it is still good where it belongs"
@@ -370,12 +397,15 @@ class TestWhatIsRefused:
         for cookies in ({}, {"session": "junk"}, {"session": text}):
             assert_refused(post(Browser(cookies), text))
 
-    def test_one_whose_session_is_over(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_one_whose_session_is_over(
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+    ) -> None:
         text = hand_off(signed_in, api)
         end_session(signed_in.session().id, EndReason.REVOKED)
 
         assert_refused(post(signed_in, text))
 
+        assert "a hand-off was refused: the session of this hand-off is over" in caplog.messages
         assert signed_in.session().generation == 0
 
     def test_one_whose_session_is_over_with_a_cookie_that_is_not_confirmed_yet(
