@@ -31,9 +31,10 @@ $(INSTALLED): requirements.lock
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
-# The demo uses nothing of a developer's .env, and honcho reads none, or it would overrule these. A closed terminal must not keep it from stopping the servers:
+# Neither Django nor honcho reads a developer's .env here. A closed terminal must not keep honcho from stopping the servers:
 # its output goes through a pipe that stays open to the end, and the shell that hears the signals only waits.
 run: SHELL := bash
+run: export ENV_FILE := /dev/null
 run: export DEBUG := true
 run: export API_BASE_URL = http://127.0.0.1:$(API_PORT)
 run: export API_DIALECT := token-pair

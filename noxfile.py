@@ -5,7 +5,7 @@ import nox
 #: Each Python with the long-term support release of Django, and with the newest that it takes: for 3.11 they are one.
 LONG_TERM, NEWEST = "django>=5.2,<5.3", "django"
 MATRIX = [("3.11", LONG_TERM), *((python, django) for python in ("3.12", "3.13") for django in (LONG_TERM, NEWEST))]
-QUICK_TESTS = ["-p", "no:cacheprovider", "-n", "2", "-m", "not (storm or browser or postgres)"]
+QUICK_TESTS = ["-p", "no:cacheprovider", "-n", "2", "-m", "not (storm or browser or postgres or nginx)"]
 #: In mutmut's words: modules, and of the others the functions behind the deferred-update endpoint.
 MUTATED = [
     *("accounts.sealing.*", "accounts.session.*", "accounts.cookies.*", "accounts.judge.*", "accounts.rotation.*"),
@@ -28,7 +28,7 @@ def matrix(session: nox.Session, django: str) -> None:
 def mutate(session: nox.Session) -> None:
     """Change the code that guards the sessions, one place at a time, and list the changes that no test notices.
 
-    Arguments after `--` are the names of the mutants, instead of all; what has its result in mutants/ is not run again.
+    Arguments after `--` are the names of the mutants, instead of all. What is named is run, also where it has a result.
     """
     _install(session)
     session.install("mutmut>=3.8")

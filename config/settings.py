@@ -4,6 +4,7 @@ With nothing set, `manage.py` means a developer's machine (DEBUG, a throw-away k
 server, or a SECRET_KEY in the environment, means production: there nothing has a convenient default.
 """
 
+import math
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,10 @@ from django.core.exceptions import ImproperlyConfigured
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+env_file = Path(env.str("ENV_FILE", default="") or BASE_DIR / ".env")
+if "ENV_FILE" in env and not env_file.exists():
+    raise ImproperlyConfigured(f"ENV_FILE names {env_file}, which is not there.")
+env.read_env(env_file)
 
 
 def as_it_stands(name: str) -> str:
@@ -28,6 +32,26 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def number(name: str, default: float) -> float:
+    """The variable `name`, whole where `default` is. django-environ would take "500ms" for 500 seconds."""
+    text = as_it_stands(name).strip()
+    try:
+        value = type(default)(text) if text else default
+        if math.isfinite(value):
+            return value
+    except ValueError:
+        pass
+    raise ImproperlyConfigured(f"{name} is {text!r}. It has to be a number, such as {default:g}.")
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """The variable `name`, true or false. django-environ would take "ture" for false, and open what should be shut."""
+    text = as_it_stands(name).strip().lower()
+    if text in (*env.BOOLEAN_TRUE_STRINGS, "false", "off", "n", "no", "0", ""):
+        return text in env.BOOLEAN_TRUE_STRINGS if text else default
+    raise ImproperlyConfigured(f"{name} is {text!r}. It has to be true or false.")
+
+
 def required_in_production(name: str, development: str) -> str:
     """The variable `name`; without it `development` in DEBUG, else an ImproperlyConfigured that names it."""
     value = as_it_stands(name)
@@ -38,9 +62,9 @@ def required_in_production(name: str, development: str) -> str:
 
 # --- Development or production ---------------------------------------------------------------------------------------
 ON_COMMAND_LINE = Path(sys.argv[0]).name == "manage.py"
-DEBUG = env.bool("DEBUG", default=ON_COMMAND_LINE and "SECRET_KEY" not in env)
+DEBUG = flag("DEBUG", default=ON_COMMAND_LINE and "SECRET_KEY" not in env)
 # A panel for each page, in DEBUG alone, and where the package is installed.
-DEBUG_TOOLBAR = DEBUG and env.bool("DEBUG_TOOLBAR", default=False) and find_spec("debug_toolbar") is not None
+DEBUG_TOOLBAR = DEBUG and flag("DEBUG_TOOLBAR", default=False) and find_spec("debug_toolbar") is not None
 SECRET_KEY = required_in_production("SECRET_KEY", "development-only-" + "0" * 50)
 SECRET_KEY_FALLBACKS = listed(as_it_stands("SECRET_KEY_FALLBACKS"))
 ALLOWED_HOSTS = listed(required_in_production("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
@@ -50,9 +74,9 @@ CSRF_TRUSTED_ORIGINS = listed(as_it_stands("CSRF_TRUSTED_ORIGINS"))
 API_BASE_URL = required_in_production("API_BASE_URL", "http://127.0.0.1:8001")
 API_DIALECT = env.str("API_DIALECT", default="token-pair")
 API_USERNAME_FIELD = env.str("API_USERNAME_FIELD", default="")
-API_CONNECT_TIMEOUT = env.float("API_CONNECT_TIMEOUT", default=3.0)
-API_READ_TIMEOUT = env.float("API_READ_TIMEOUT", default=10.0)
-API_REFRESH_AHEAD = env.float("API_REFRESH_AHEAD", default=30.0)
+API_CONNECT_TIMEOUT = number("API_CONNECT_TIMEOUT", 3.0)
+API_READ_TIMEOUT = number("API_READ_TIMEOUT", 10.0)
+API_REFRESH_AHEAD = number("API_REFRESH_AHEAD", 30.0)
 
 # For API_DIALECT=oauth2. The endpoints come from the issuer's discovery document; what is set here replaces them.
 OAUTH_ISSUER = env.str("OAUTH_ISSUER", default="")
@@ -69,14 +93,14 @@ OAUTH_JWKS_URI = env.str("OAUTH_JWKS_URI", default="")
 API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
 # Records what happens in each request, to be drawn at /protected/exchange/. For developers: it costs a write a request.
-API_TRACE = env.bool("API_TRACE", default=DEBUG_TOOLBAR)
+API_TRACE = flag("API_TRACE", default=DEBUG_TOOLBAR)
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
 API_SESSION_KEYS = listed(as_it_stands("API_SESSION_KEYS"))
 API_SESSION_COOKIE_NAME = env.str("API_SESSION_COOKIE_NAME", default="session" if DEBUG else "__Host-session")
-API_SESSION_COOKIE_SECURE = env.bool("API_SESSION_COOKIE_SECURE", default=not DEBUG)
+API_SESSION_COOKIE_SECURE = flag("API_SESSION_COOKIE_SECURE", default=not DEBUG)
 API_SESSION_COOKIE_SAMESITE = env.str("API_SESSION_COOKIE_SAMESITE", default="Lax")
-API_SESSION_LEEWAY = env.float("API_SESSION_LEEWAY", default=30.0)
+API_SESSION_LEEWAY = number("API_SESSION_LEEWAY", 30.0)
 API_SESSION_CHECK = env.str("API_SESSION_CHECK", default="on-rotation")
 
 # --- How many sign-ins may fail --------------------------------------------------------------------------------------
@@ -187,10 +211,10 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # --- Security --------------------------------------------------------------------------------------------------------
-TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)
+TRUSTED_PROXY_COUNT = number("TRUSTED_PROXY_COUNT", 0)
 if TRUSTED_PROXY_COUNT:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", default=not DEBUG)
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
 SECURE_HSTS_PRELOAD = not DEBUG

@@ -56,7 +56,7 @@ def headings(markdown: str) -> set[str]:
 
 def test_the_readme_lists_the_settings_that_are_read_and_no_others() -> None:
     reads = re.findall(
-        r"(?:env\.\w+|required_in_production|secrets|as_it_stands)\(\s*\"(\w+)\"", read("config/settings.py")
+        r"(?:env\.\w+|required_in_production|as_it_stands|number|flag)\(\s*\"(\w+)\"", read("config/settings.py")
     )
 
     assert first_cells("Settings") == set(reads)

@@ -149,6 +149,7 @@ def test_it_serves_stops_with_ctrl_c_starts_again_and_ends_with_its_terminal(clo
         assert not answers(api)
         assert "Traceback" not in program.output
 
+    (clone / ".env").write_text("ALLOWED_HOSTS=www.example.com\nSECURE_SSL_REDIRECT=true\nAPI_USERNAME_FIELD=login\n")
     with make_run(clone) as (program, site, _), requests.Session() as browser:
         assert sign_in(browser, f"{site}/admin/", staff, staff_password).url == f"{site}/admin/"
         assert sign_in(browser, f"{site}/accounts/login/", email, password).status_code == 200

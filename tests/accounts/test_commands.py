@@ -155,6 +155,33 @@ class TestPruneSessions:
         living.refresh_from_db()
         assert (living.ended_at, living.sealed) == (None, "sealed")
 
+    def test_one_that_was_left_is_ended_where_nobody_knows_when_it_expires_and_an_operator_says_so(self) -> None:
+        old = {"signed_in_at": days(-91), "sealed": "sealed"}
+        left = [record(**old), record(**old, last_rotated_at=days(-91)), record(**old, confirmed_at=days(-91))]
+        used = [
+            record(**old, last_rotated_at=days(-89)),
+            record(**old, confirmed_at=days(-89)),
+            record(**old, expires_at=days(20)),
+            record(signed_in_at=days(-89)),
+        ]
+
+        assert run("prune_sessions").startswith("0 expired sessions ended")
+        printed = run("prune_sessions", idle_days=90, batch=2)
+
+        assert printed.startswith("3 expired sessions ended")
+        ended = SessionRecord.objects.filter(end_reason=EndReason.EXPIRED)
+        assert {*ended.values_list("pk", flat=True)} == {gone.pk for gone in left}
+        assert {*ended.values_list("sealed", flat=True)} == {""}
+        assert SessionRecord.objects.filter(ended_at=None).count() == len(used)
+
+    def test_nobody_is_idle_for_no_time(self) -> None:
+        used = record()
+
+        with pytest.raises(CommandError, match="1 or more"):
+            run("prune_sessions", idle_days=0)
+
+        assert SessionRecord.objects.get(ended_at=None) == used
+
     def test_what_ended_long_ago_is_forgotten(self) -> None:
         ended = {"end_reason": EndReason.SIGNED_OUT, "expires_at": days(-40)}
         record(ended_at=days(-31), **ended)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+
+from accounts.rotation import STORE_SECONDS
 
 ROOT: Path = settings.BASE_DIR
 START = "import django; django.setup()"
@@ -27,7 +30,7 @@ PRODUCTION = {
 READ_BY_SETTINGS = sorted(
     set(
         re.findall(
-            r'(?:env\.\w+|required_in_production|as_it_stands)\(\s*"(\w+)"',
+            r'(?:env\.\w+|required_in_production|as_it_stands|number|flag)\(\s*"(\w+)"',
             (ROOT / "config/settings.py").read_text(),
         )
     )
@@ -165,6 +168,38 @@ class TestProduction:
     def test_a_list_may_have_spaces_beside_its_commas(self, site: Path, name: str, values: list[str]) -> None:
         assert settings_of(site, **PRODUCTION, **{name: " , ".join(values) + ","})[name] == values
 
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("API_READ_TIMEOUT", "500ms"),
+            ("API_CONNECT_TIMEOUT", "three"),
+            ("API_SESSION_LEEWAY", "nan"),
+            ("API_REFRESH_AHEAD", "1,5"),
+            ("TRUSTED_PROXY_COUNT", "1.5"),
+            ("SECURE_SSL_REDIRECT", "ture"),
+            ("API_SESSION_COOKIE_SECURE", "2"),
+        ],
+    )
+    def test_what_is_no_number_and_no_flag_is_named(self, site: Path, name: str, text: str) -> None:
+        """Read in good faith, one would be a timeout of 500 seconds, and another a cookie that is not Secure."""
+        process = start(site, **PRODUCTION, **{name: text})
+
+        assert process.returncode != 0
+        last_line = process.stderr.strip().splitlines()[-1]
+        assert last_line.startswith(f"django.core.exceptions.ImproperlyConfigured: {name} is {text!r}. It has to be ")
+
+    def test_numbers_and_flags_may_be_written_in_several_ways(self, site: Path) -> None:
+        written = {
+            "API_READ_TIMEOUT": " 2.50 ",
+            "API_SESSION_LEEWAY": "",
+            "SECURE_SSL_REDIRECT": "Off",
+            "API_TRACE": "YES",
+        }
+
+        values = settings_of(site, **PRODUCTION, **written)
+
+        assert [values[name] for name in written] == [2.5, 30.0, False, True]
+
 
 class TestDevelopment:
     def test_manage_py_with_nothing_set_means_a_developers_machine(self, site: Path) -> None:
@@ -212,12 +247,35 @@ class TestEnvFile:
 
         assert (values["SECRET_KEY"], values["API_READ_TIMEOUT"]) == (PRODUCTION["SECRET_KEY"], 2.5)
 
+    def test_it_may_lie_elsewhere(self, site: Path, tmp_path: Path) -> None:
+        (site / ".env").write_text("API_READ_TIMEOUT=2.5\n")
+        (tmp_path / "site.env").write_text("API_CONNECT_TIMEOUT=1.5\n")
+
+        values = settings_of(site, **PRODUCTION, ENV_FILE=str(tmp_path / "site.env"))
+
+        assert (values["API_CONNECT_TIMEOUT"], values["API_READ_TIMEOUT"]) == (1.5, 10.0)
+
+    def test_where_it_is_not_that_is_said(self, site: Path) -> None:
+        process = start(site, **PRODUCTION, ENV_FILE="nowhere.env")
+
+        assert process.returncode != 0
+        assert "ENV_FILE names nowhere.env, which is not there." in process.stderr
+
     def test_a_secret_key_in_it_means_production_for_manage_py_too(self, site: Path) -> None:
         (site / ".env").write_text("SECRET_KEY=from-the-file\n")
 
         process = python(site, "manage.py", "check")
 
         assert "Set the environment variable ALLOWED_HOSTS " in process.stderr
+
+
+def test_old_workers_get_longer_than_a_rotation_takes(site: Path) -> None:
+    """Two attempts at the API, tries to store the new pair for 5 seconds, and the last of them waits for the lock."""
+    values = settings_of(site, **PRODUCTION)
+    longest = 2 * (values["API_CONNECT_TIMEOUT"] + values["API_READ_TIMEOUT"])
+    longest += STORE_SECONDS + values["DATABASES"]["default"]["OPTIONS"]["timeout"]
+
+    assert runpy.run_path(str(ROOT / "gunicorn.conf.py"))["graceful_timeout"] > longest
 
 
 class TestDatabase:
