@@ -233,7 +233,8 @@ def _keep(
             if time.monotonic() >= give_up_at:
                 why = type(error).__name__
                 _tell(Kind.UNSTORED, minted, presented, trigger=trigger, seconds=seconds, why=why)
-                _release(session.id, owner)
+                # The lease stays until the record has caught up, or it runs out: whoever claimed now would send the
+                # token that this one has spent.
                 return Rotated(minted, Means.MINTED)
             time.sleep(LONGEST_PAUSE_SECONDS)
     if record is None or record.ended_at is not None:

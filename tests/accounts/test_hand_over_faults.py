@@ -1,5 +1,6 @@
 """The hand-over where the database or another host gets in between, at the one moment where it hurts."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -45,8 +46,10 @@ class TestADatabaseThatFailsAtTheStore:
         assert api.reuses == 0
 
     def test_the_cookie_alone_carries_the_session_on_and_the_record_catches_up(
-        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+        self, signed_in: Browser, api: DemoApi, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
+        # The lease is not given back: this one runs out soon.
+        settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.5, 2.0
         api.expire_access_tokens()
 
         with connection.execute_wrapper(FailingStore(times=float("inf"))):
@@ -61,6 +64,43 @@ class TestADatabaseThatFailsAtTheStore:
         api.expire_access_tokens()
         assert signed_in.is_signed_in()
         assert api.reuses == 0
+
+
+    def test_nobody_else_spends_the_spent_token_until_the_record_has_caught_up(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        """The store was given up, the page goes on, and a request with the older cookie comes to another host."""
+        straggler = signed_in.copy()
+        failing = FailingStore(times=float("inf"))
+        looked = threading.Event()
+
+        def note(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if sql.startswith("SELECT"):
+                looked.set()
+            return execute(sql, params, many, context)
+
+        def straggle() -> Answer:
+            assert gate.reached.wait(PATIENCE_SECONDS), "the page is at its repeated call"
+            failing.left = 0
+            hosts.move_to(1)
+            try:
+                with connection.execute_wrapper(note):
+                    return straggler.open_page()
+            finally:
+                connection.close()
+
+        api.expire_access_tokens()
+        with Gate() as gate, ThreadPoolExecutor() as threads, several_hosts(2) as hosts:
+            api.fail("GET", "/protected-route", REFUSED)
+            api.fail("GET", "/protected-route", Fault.hold_before(gate))
+            late = threads.submit(straggle)
+            threads.submit(lambda: looked.wait(PATIENCE_SECONDS) and gate.release())
+            with connection.execute_wrapper(failing):
+                page = signed_in.open_page()
+
+        assert (page.status_code, late.result().status_code) == (200, 200)
+        assert signed_in.record().ended_at is None
+        assert api.count("POST", "/auth/refresh") == 1
 
 
 class AnotherHost:
