@@ -33,7 +33,8 @@ from accounts.conf import conf
 from accounts.exchange import current_exchange
 from accounts.trace import add_call
 
-_POOL_CONNECTIONS = 100
+#: More than any worker has threads: a call beyond them would have a connection of its own, and a line in the log.
+_POOL_CONNECTIONS = 1000
 _LARGEST_AUTH_ANSWER_BYTES = 1024 * 1024
 _WATCHDOG_SECONDS = 0.1
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -186,7 +187,7 @@ class Deadline:
     def watch(self, guard: socket.socket) -> None:
         """From now on the connection that `guard` is a handle of ends at the deadline."""
         self._guards.append(guard)
-        _watchdog().add(guard, self.ends_at)
+        _watchdog.add(guard, self)
 
     def take_over(self, guard: socket.socket) -> bool:
         """Whether the deadline closes `guard`: the connection was closed before its answer has been read to the end."""
@@ -207,7 +208,7 @@ class Deadline:
     def __exit__(self, *_: object) -> None:
         _current.deadline = None
         for guard in self._guards:
-            _watchdog().remove(guard)
+            _watchdog.remove(guard, self)
         for guard in self._left_open:
             guard.close()
 
@@ -223,36 +224,41 @@ class _Watchdog:
     """Shuts down the connections whose deadline has passed, in a thread of its own: one for the process."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
         self._lock = threading.Lock()
-        self._watched: dict[socket.socket, float] = {}
-        threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+        self._watched: dict[socket.socket, Deadline] = {}
+        self._awake = False
 
-    def add(self, guard: socket.socket, ends_at: float) -> None:
+    def add(self, guard: socket.socket, deadline: Deadline) -> None:
+        """An earlier exchange over the same connection is over: what it had to say about its end does not count."""
         with self._lock:
-            self._watched[guard] = ends_at
+            self._watched[guard] = deadline
+            if not self._awake:
+                self._awake = True
+                threading.Thread(target=self._run, name="deadlines", daemon=True).start()
 
-    def remove(self, guard: socket.socket) -> None:
+    def remove(self, guard: socket.socket, deadline: Deadline) -> None:
+        """Unless the next exchange over this connection has begun: its deadline stays."""
         with self._lock:
-            self._watched.pop(guard, None)
+            if self._watched.get(guard) is deadline:
+                del self._watched[guard]
 
     def _run(self) -> None:
         while True:
             time.sleep(_WATCHDOG_SECONDS)
             with self._lock:
-                now = time.monotonic()
-                for guard, ends_at in self._watched.items():
-                    if now >= ends_at:
+                for guard, deadline in self._watched.items():
+                    if deadline.has_passed():
                         with suppress(OSError):
                             guard.shutdown(socket.SHUT_RDWR)
 
 
-@functools.cache
-def _watchdog() -> _Watchdog:
-    return _Watchdog()
-
+_watchdog = _Watchdog()
 
 # A child process has none of its parent's threads, and a connection shared by two mixes up their users' answers.
-os.register_at_fork(after_in_child=_watchdog.cache_clear)
+os.register_at_fork(after_in_child=_watchdog.begin_anew)
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 

@@ -65,7 +65,6 @@ class TestADatabaseThatFailsAtTheStore:
         assert signed_in.is_signed_in()
         assert api.reuses == 0
 
-
     def test_nobody_else_spends_the_spent_token_until_the_record_has_caught_up(
         self, signed_in: Browser, api: DemoApi
     ) -> None:

@@ -27,7 +27,7 @@ from accounts.calls import ApiAnswer, ApiCall
 from accounts.exceptions import ApiUnavailable
 from accounts.session import ApiSession
 from accounts.tokens import TokenPair, User
-from accounts.transport import AnswerLost, NotSent, call_once, pooled_adapter, prepare
+from accounts.transport import AnswerLost, Deadline, NotSent, call_once, pooled_adapter, prepare
 from tests.accounts.gateway import Gateway, make_certificate
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi
@@ -293,6 +293,18 @@ class TestAnswer:
             assert api.connections == 3
 
 
+def _printed_by(program: str) -> str:
+    """What a program in a process of its own prints: one that may fork, since it has no threads."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=django_settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
 class TestDeadline:
     @pytest.mark.parametrize(
         "script",
@@ -383,6 +395,47 @@ class TestDeadline:
 
             assert api.is_left_alone()
             assert api.requests == []
+
+    def test_one_that_is_over_does_not_take_that_of_the_next_exchange_along(self) -> None:
+        """A connection is back in the pool a moment before its exchange is over, and may be in use again by then."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.settimeout(PATIENCE_SECONDS)
+            following = Deadline(time.monotonic() + SOON_SECONDS)
+            with Deadline(time.monotonic() + PATIENCE_SECONDS) as first:
+                first.watch(ours)
+                following.watch(ours)
+
+            assert theirs.recv(1) == b"", "it ends at the following one's deadline"
+
+    def test_calls_that_come_first_at_once_share_one_thread(self) -> None:
+        program = """if True:
+            import os, socket, threading, time
+            from accounts.transport import Deadline
+
+            def begin(together):
+                with socket.socket() as guard, Deadline(time.monotonic() + 60) as deadline:
+                    together.wait()
+                    deadline.watch(guard)
+                    together.wait()
+
+            def count():
+                together = threading.Barrier(8)
+                threads = [threading.Thread(target=begin, args=[together]) for _ in range(8)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                return sum(thread.name == "deadlines" for thread in threading.enumerate())
+
+            for _ in range(20):
+                child = os.fork()
+                if child == 0:
+                    os._exit(count())
+                print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+
+        assert _printed_by(program).split() == ["1"] * 20
 
     def test_calls_leave_no_thread_behind(self, ask: Callable[..., ApiAnswer], refused_url: str) -> None:
         before = set(threading.enumerate())
@@ -643,16 +696,7 @@ class TestPool:
             print(status, pooled_adapter() is parents)
         """
 
-        printed = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=django_settings.BASE_DIR,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-
-        assert printed.stdout == "0 True\n"
+        assert _printed_by(program) == "0 True\n"
 
 
 class TestPrepare:
