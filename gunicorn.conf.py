@@ -10,9 +10,9 @@ from typing import Any
 # Large tokens take several cookies, up to 16 KB, and all of them are one header line. The default is 8190 bytes.
 limit_request_field_size = 32 * 1024
 
-# Seconds that workers get to finish, on a reload and on the way out. Longer than a rotation may take, or one that has
-# spent its refresh token could be cut off before it has stored the new one: README.md reckons it.
-graceful_timeout = 60
+# Seconds that workers get to finish, on a reload and on the way out. Longer than a page that rotates may take, or it is
+# cut off after it has spent the refresh token and before it has stored the new one. README.md reckons it.
+graceful_timeout = 90
 
 # A header is a header. By default gunicorn takes SCRIPT_NAME from a proxy on this machine for its own, and a proxy that
 # passes on what browsers send would let them choose the path that the site sees, past whatever the proxy keeps closed.

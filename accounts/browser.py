@@ -5,6 +5,7 @@ import time
 from django.http import HttpRequest
 
 from accounts.address import client_address
+from accounts.arrival import seconds_in_front
 from accounts.conf import conf
 from accounts.cookies import is_overwritten, read_cookies
 from accounts.dialects import current_dialect
@@ -26,7 +27,7 @@ class BrowserSession:
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
-        self._arrived = time.monotonic()
+        self._arrived = time.monotonic() - seconds_in_front(request)
         self._opened = False
         # Whether its record has been asked in this request.
         self._checked = False

@@ -149,5 +149,10 @@ def _session_update_event(request: ApiRequest) -> str:
     return str(Event(name="session-update", data={"session": hand_off})) if hand_off else ""
 
 
-def _log(request: ApiRequest, error: Exception) -> None:
-    logger.error("%s %r: the stream ended early: %s: %s", request.method, request.path, type(error).__name__, error)
+def _log(request: ApiRequest, error: AccountsError | RequestException) -> None:
+    if isinstance(error, AccountsError):
+        why = str(error)
+    else:
+        # Its own words quote the API's, and the address with its query.
+        why = "no answer" if error.response is None else f"status {error.response.status_code}"
+    logger.error("%s %r: the stream ended early: %s: %s", request.method, request.path, type(error).__name__, why)

@@ -11,6 +11,7 @@ from django.db.backends.signals import connection_created
 
 from accounts import (
     api,
+    arrival,
     auth_api,
     authorization,
     browser,
@@ -59,7 +60,7 @@ def movable_clock(*, stopped: bool = False) -> Iterator[Clock]:
     def teach(connection: Any, **_: Any) -> None:
         connection.connection.create_function("STRFTIME", -1, clock.strftime)
 
-    modules: list[Any] = [api, auth_api, browser, cookies, models, rotation, session, tokens, transport]
+    modules: list[Any] = [api, arrival, auth_api, browser, cookies, models, rotation, session, tokens, transport]
     modules += [authorization, provider]
     connection_created.connect(teach)
     connection.close()

@@ -57,6 +57,7 @@ class Nginx:
             "/etc/ssl/site/certificate.pem": str(certificate),
             "/etc/ssl/site/key.pem": str(certificate),
             "/var/log/nginx/site.log": str(self._folder / "site.log"),
+            "/var/log/nginx/error.log": str(self._folder / "error.log"),
         }
 
     def __enter__(self) -> "Nginx":

@@ -4,10 +4,13 @@ import http.client
 import os
 import re
 import secrets
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import IncompleteRead
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,12 +27,14 @@ from tests.config.nginx import MISSING, Nginx, find_nginx
 from tests.demo_api import handler
 from tests.demo_api.messages import Answer
 from tests.demo_api.server import Fault, Gate
+from tests.load.processes import free_port
 from tests.load.restarts import TABS, busy
 from tests.load.site import Site
 
 pytestmark = pytest.mark.nginx
 
 GATE_SECONDS = 10
+UPLOAD_SECONDS = 0.5
 MEGABYTE = 1024 * 1024
 PROXY = "/protected/api/protected-route"
 NOBODY = "203.0.113.77"
@@ -222,6 +227,62 @@ def test_the_site_knows_address_and_scheme_whatever_a_visitor_says(
     assert [call.headers["x-forwarded-for"] for call in provider.calls] == ["127.0.0.1"]
 
 
+@pytest.mark.usefixtures("provider")
+def test_while_the_site_is_away_the_log_has_no_code_that_is_still_good(certificate: Path) -> None:
+    code = secrets.token_urlsafe()
+
+    with Nginx(free_port(), certificate) as nginx:
+        visitor = Person(nginx.port, tls=nginx.tls)
+        assert visitor.open(PAGE).status == 502
+        assert visitor.open(f"/accounts/callback/?code={code}&state={code}").status == 502
+        log = nginx.log
+
+    assert '"GET /accounts/callback/"' in log
+    assert f"GET {PAGE} HTTP" in log, "what goes wrong elsewhere is in the log of errors"
+    assert code not in log
+
+
+class Listener(BaseHTTPRequestHandler):
+    """In the site's place: says for how long a request was on its way, by what nginx says of it."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        said = self.headers.get_all("X-Request-Waited")
+        body = f"{len(said)} {said[0]} {time.time()}".encode() if said else b""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("provider")
+def test_the_site_is_told_how_long_an_upload_took_to_come_in(certificate: Path) -> None:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Listener) as listener,
+        ThreadPoolExecutor() as threads,
+        Nginx(listener.server_port, certificate) as nginx,
+        closing(http.client.HTTPSConnection("127.0.0.1", nginx.port, context=nginx.tls)) as connection,
+    ):
+        threads.submit(listener.serve_forever)
+        try:
+            connection.putrequest("POST", "/")
+            connection.putheader("Content-Length", "2")
+            connection.putheader("X-Request-Waited", "9000 0")
+            connection.endheaders(b"a")
+            time.sleep(UPLOAD_SECONDS)
+            connection.send(b"b")
+            count, taken_in, passed_on, received = connection.getresponse().read().split()
+        finally:
+            listener.shutdown()
+
+    assert int(count) == 1
+    assert UPLOAD_SECONDS / 2 < float(taken_in) < 9000
+    assert abs(float(received) - float(passed_on)) < GATE_SECONDS
+
+
 def test_a_request_with_two_ends_is_refused(person: Person) -> None:
     headers = {"Transfer-Encoding": "chunked", "Content-Length": "4"}
 
@@ -234,6 +295,11 @@ def test_plain_http_leads_to_https(nginx: Nginx, forged: dict[str, str]) -> None
     with asked(Person(nginx.plain_port), "/protected/?page=2", forged) as answer:
         assert answer.status == 301
         assert answer.headers["Location"] == "https://127.0.0.1/protected/?page=2"
+
+
+def test_it_leads_to_no_other_host(nginx: Nginx) -> None:
+    with asked(Person(nginx.plain_port), "/protected/", {"Host": "evil.example"}) as answer:
+        assert answer.headers["Location"] == "https://127.0.0.1/protected/"
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])

@@ -102,6 +102,18 @@ def test_an_api_that_fails_in_mid_stream_ends_it_with_words(signed_in: Browser, 
 
 
 @pytest.mark.parametrize("page", ["stream", "events"])
+def test_the_log_says_why_and_quotes_neither_the_api_nor_an_address(
+    signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, page: str
+) -> None:
+    """What is quoted could forge a line, and a query may hold what is nobody's business."""
+    api.fail("GET", "/protected-route", Fault.answer(400, b"no"), times=None)
+
+    assert list(pieces(signed_in, f"/protected/{page}/?rows=9&delay=0"))
+
+    assert f"GET '/protected/{page}/': the stream ended early: HTTPError: status 400" in caplog.messages
+
+
+@pytest.mark.parametrize("page", ["stream", "events"])
 def test_a_session_that_is_ended_elsewhere_closes_its_streams(signed_in: Browser, page: str) -> None:
     stream = pieces(signed_in, f"/protected/{page}/?rows=9&delay=0")
     first = next(stream) + next(stream)
