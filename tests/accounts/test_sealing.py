@@ -83,6 +83,14 @@ class TestDamage:
             for other in ALPHABET.replace(character, ""):
                 assert not opens(Purpose.COOKIE, text[:position] + other + text[position + 1 :]), (position, other)
 
+    @pytest.mark.parametrize("more", ["!!!!", "    ", "\n\n\n\n", "====", "++++", "////", "!", "!!", "!!!"])
+    def test_nothing_can_be_put_in_between(self, more: str) -> None:
+        """A decoder that is not strict leaves out what is no base64: one session would have many texts."""
+        text = seal(Purpose.COOKIE, b"data" * 10)
+
+        for position in range(len(text) + 1):
+            assert not opens(Purpose.COOKIE, text[:position] + more + text[position:]), position
+
     def test_no_end_can_be_cut_off(self) -> None:
         text = seal(Purpose.COOKIE, b"data" * 10)
 
