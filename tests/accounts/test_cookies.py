@@ -321,7 +321,9 @@ class TestTooLarge:
         assert read_cookies(jar.send()) == session
         (record,) = [record for record in caplog.records if record.name == "accounts.cookies"]
         assert record.levelno == logging.ERROR
-        assert str(large.id) in record.getMessage()
+        size = len(large.seal_for_cookie())
+        told = f"session {large.id}: {size} bytes exceed the limit of {LARGEST_SESSION_BYTES}"
+        assert record.getMessage() == told
         assert large.tokens.access[:20] not in record.getMessage()
 
     @pytest.mark.parametrize(("length", "warned"), [(6000, False), (11_000, True)], ids=["below 8 KB", "above 8 KB"])
@@ -333,6 +335,9 @@ class TestTooLarge:
         assert read_cookies(written(session).send()) == session
 
         assert [record.levelno for record in caplog.records] == [logging.WARNING] * warned
+        size = len(session.seal_for_cookie())
+        told = f"session {session.id}: its cookies have {size} bytes; servers and proxies with default limits refuse "
+        assert caplog.messages == [f"{told}headers from {WARN_FROM_BYTES} on"] * warned
 
     @pytest.mark.parametrize("length", [100_000, 260_000, 300_000, 1_000_000])
     def test_what_passes_the_check_can_be_opened_again_however_well_it_deflates(self, length: int) -> None:

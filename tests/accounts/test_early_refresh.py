@@ -1,5 +1,7 @@
 """A dialect that allows it has its tokens refreshed before they expire, and loses nothing where that fails."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -7,8 +9,8 @@ from pytest_django import Settings
 
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.models import SessionRecord
-from tests.browsers import Browser
-from tests.demo_api.server import DemoApi, Fault
+from tests.browsers import PATIENCE_SECONDS, Browser
+from tests.demo_api.server import DemoApi, Fault, Gate
 
 
 class EarlyDialect(TokenPairDialect):
@@ -68,6 +70,20 @@ def test_nobody_waits_for_another_who_is_at_it_while_the_token_is_good(early: Br
 
     assert paths(api) == ["/protected-route"]
     assert sum(query["sql"].startswith("UPDATE") for query in queries) == 1, "it did not come back to claim again"
+
+
+def test_nor_for_one_in_the_same_process(early: Browser, api: DemoApi) -> None:
+    other_tab = early.copy()
+    with ThreadPoolExecutor() as threads, Gate() as gate:
+        api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
+        refreshing = threads.submit(other_tab.open_page)
+        assert gate.reached.wait(PATIENCE_SECONDS)
+
+        assert early.is_signed_in()
+
+        assert early.record().lease_owner, "the other one is still at it"
+        gate.release()
+        assert refreshing.result().status_code == 200
 
 
 @pytest.mark.parametrize(("age", "refreshed"), [(25, False), (35, True)], ids=["first half", "second half"])
