@@ -76,7 +76,7 @@ def check_size(session: ApiSession) -> None:
 
 
 def write_cookies(
-    response: HttpResponseBase, session: ApiSession, *, presented: Mapping[str, str], replacing: bool = False
+    response: HttpResponseBase, session: ApiSession, *, presented: Mapping[str, str], replacing: bool
 ) -> None:
     """Set the session on `response`, and delete the parts among the `presented` cookies that it no longer needs.
 

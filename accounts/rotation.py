@@ -59,7 +59,7 @@ class Rotated:
 _flights: Flights[Rotated] = Flights()
 
 
-def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool = True) -> Rotated:
+def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool) -> Rotated:
     """Get a newer pair than the one that `session` holds. An impatient caller does not wait for others who are at it.
 
     `trigger` is what for, to be told where this request is the one that spends the refresh token.

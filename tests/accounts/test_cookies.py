@@ -379,7 +379,7 @@ class TestSignInOverAnOlderSession:
         jar = written(newer, written(older).kept, replacing=True)
 
         late = HttpResponse()
-        write_cookies(late, older.rotated(older.tokens), presented=written(older).send())
+        write_cookies(late, older.rotated(older.tokens), presented=written(older).send(), replacing=False)
         jar.receive(late)
 
         assert read_cookies(jar.send()) == newer
@@ -413,7 +413,8 @@ class TestSignInOverAnOlderSession:
 
         for signed_in_at in (time.time(), time.time() - 60):
             late = HttpResponse()
-            write_cookies(late, dataclasses.replace(newer, signed_in_at=signed_in_at - 60), presented=presented)
+            aged = dataclasses.replace(newer, signed_in_at=signed_in_at - 60)
+            write_cookies(late, aged, presented=presented, replacing=False)
             jar.receive(late)
         late = HttpResponse()
         delete_cookies(late, presented=presented)

@@ -88,12 +88,16 @@ class TestADatabaseThatFailsAtTheStore:
             finally:
                 connection.close()
 
+        def release_when_looked() -> None:
+            looked.wait(PATIENCE_SECONDS)
+            gate.release()
+
         api.expire_access_tokens()
         with Gate() as gate, ThreadPoolExecutor() as threads, several_hosts(2) as hosts:
             api.fail("GET", "/protected-route", REFUSED)
             api.fail("GET", "/protected-route", Fault.hold_before(gate))
             late = threads.submit(straggle)
-            threads.submit(lambda: looked.wait(PATIENCE_SECONDS) and gate.release())
+            threads.submit(release_when_looked)
             with connection.execute_wrapper(failing):
                 page = signed_in.open_page()
 

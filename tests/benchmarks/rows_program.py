@@ -197,7 +197,7 @@ def rotate_for(seconds: float, sessions: int, threads: int, share: str) -> dict[
 def hand_over(session: ApiSession) -> ApiSession:
     """Rotate a session, and confirm it as the browser's next request does. Returns what the browser has by then."""
     presented = Presented(generation=session.generation, arrived=time.monotonic(), address=ADDRESS)
-    minted = rotation.rotate(session, presented, trigger=Trigger.EXPIRED).session
+    minted = rotation.rotate(session, presented, trigger=Trigger.EXPIRED, patient=True).session
     written = rotation.newest_to_write(minted, presented)
     assert written is not None
     presented = Presented(generation=written.generation, arrived=time.monotonic(), address=ADDRESS)
