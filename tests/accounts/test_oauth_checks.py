@@ -7,6 +7,9 @@ from accounts.dialects.base import Dialect
 from tests.accounts.conftest import point_at
 from tests.accounts.test_checks import ids, messages
 
+# Django's own checks ask the database what it can do, from 6.1 on without being told to.
+pytestmark = pytest.mark.django_db
+
 ISSUER = "https://login.example.com/realms/harbour"
 GOOD = {
     "API_BASE_URL": "https://api.example.com",
