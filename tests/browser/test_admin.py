@@ -80,7 +80,8 @@ def open_list(staff: BrowserContext) -> Page:
 
 
 def obstacles(page: Page) -> list[str]:
-    """What axe-core finds in the way of people with disabilities."""
+    """What axe-core finds in the way of people with disabilities, once the page is whole."""
+    page.wait_for_load_state()
     found = Axe().run(page).response["violations"]
     return [f"{page.url}: {it['id']}: {it['help']}: {[node['target'] for node in it['nodes']]}" for it in found]
 
@@ -137,6 +138,7 @@ def test_axe_finds_nothing_in_the_way_of_anybody(
 
     found = obstacles(page)
     page.get_by_role("link", name=ADA).first.click()
+    expect(page.get_by_role("group", name="Events, the newest first")).to_be_visible()
     found += obstacles(page)
     page.goto(f"{LIST}?state=active")
     page.get_by_role("checkbox", name="Select this object for an action").first.check()
