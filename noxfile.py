@@ -8,9 +8,11 @@ MATRIX = [("3.11", LONG_TERM), *((python, django) for python in ("3.12", "3.13")
 QUICK_TESTS = ["-p", "no:cacheprovider", "-n", "2", "-m", "not (storm or browser or postgres or nginx)"]
 #: In mutmut's words: modules, and of the others the functions behind the deferred-update endpoint.
 MUTATED = [
-    *("accounts.sealing.*", "accounts.session.*", "accounts.cookies.*", "accounts.judge.*", "accounts.rotation.*"),
-    *("accounts.views.x_update_session_*", "accounts.views.x__posted_hand_off_*", "accounts.views.x__trace_refusal_*"),
-    *("accounts.browser.*take_over_*", "accounts.browser.*leave_cookie_*"),
+    *("accounts.session.sealing.*", "accounts.session.api_session.*", "accounts.browser.cookies.*"),
+    *("accounts.rotation.reuse_detection.*", "accounts.rotation.rotate.*", "accounts.rotation.confirm.*"),
+    *("accounts.session_views.x_update_session_*", "accounts.session_views.x__posted_update_*"),
+    *("accounts.session_views.x__trace_refusal_*", "accounts.browser.session.*accept_update_*"),
+    "accounts.browser.session.*leave_cookie_unchanged_*",
 ]
 
 

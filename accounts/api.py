@@ -8,19 +8,19 @@ import requests
 from django.http import HttpRequest
 from urllib3.exceptions import ReadTimeoutError
 
-from accounts.browser import BrowserSession
+from accounts.browser.session import BrowserSession
 from accounts.conf import conf
-from accounts.exceptions import ApiMisbehaved, ApiUnavailable, BodySpent
-from accounts.metrics import time_call
+from accounts.exceptions import ApiMisbehaved, ApiUnavailable, BodyConsumed
 from accounts.models import Trigger
-from accounts.retry_after import parse_retry_after
-from accounts.rotation import Means
-from accounts.tokens import TokenPair
-from accounts.trace import Trace, add_call
-from accounts.transport import Deadline, pooled_adapter, prepare
+from accounts.rotation.rotate import RotationOutcome
+from accounts.session.tokens import TokenPair
+from accounts.telemetry.metrics import time_call
+from accounts.telemetry.trace import Trace, add_call
+from accounts.upstream.retry_after import parse_retry_after
+from accounts.upstream.transport import Deadline, pooled_adapter, prepare
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_MOST_CALLS = 5
+_MAX_CALLS = 5
 _SENT_TWICE = (type(None), bytes, str, dict, list, tuple)
 
 
@@ -67,9 +67,11 @@ class ApiClient:
         """Call the API as the signed-in user; the answer is the API's own, up to and including its 4xx.
 
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
-        acted on the first one. It takes a body that can be sent twice; with any other, a 401 ends in BodySpent, and the
-        next call has a new token. `stream` leaves the body for the caller to read and close; without it, the body has
-        at most LARGEST_ANSWER_BYTES. `any_status` lets a 5xx pass as an answer too.
+        acted on the first one. Only bytes, text and JSON can be sent again; after any other body, a 401 raises
+        BodyConsumed, and the next call has a new token.
+
+        `stream` leaves the body for the caller to read and close; without it, the body has
+        at most MAX_ANSWER_BYTES. `any_status` lets a 5xx pass as an answer too.
 
         Raises SignInRequired; ApiUnavailable for no answer in time and for a 5xx; ApiMisbehaved for a redirect, for an
         answer that is too large, and for a 401 to a token that the API has only just handed out; ValueError for a call
@@ -78,7 +80,7 @@ class ApiClient:
         self.called = True
         started_at = time.time()
         still_valid = False
-        for _ in range(_MOST_CALLS):
+        for _ in range(_MAX_CALLS):
             self._browser.ensure_fresh(conf.refresh_ahead, trigger=Trigger.EARLY)
             tokens = self._browser.require().tokens
             request = prepare(
@@ -100,9 +102,9 @@ class ApiClient:
             just_minted = self._browser.minted and tokens.received_at >= started_at
             if still_valid or (just_minted and _lives(tokens)):
                 raise ApiMisbehaved("the API refuses an access token that it has just handed out or called valid")
-            still_valid = self._browser.rotate(Trigger.UNAUTHORIZED) is Means.STILL_VALID
+            still_valid = self._browser.rotate(Trigger.UNAUTHORIZED) is RotationOutcome.STILL_VALID
             if not isinstance(data, _SENT_TWICE):
-                raise BodySpent("the access token had expired, and this body cannot be sent twice", retry_after=1)
+                raise BodyConsumed("the access token had expired, and this body cannot be sent twice", retry_after=1)
         raise ApiUnavailable("the API's access tokens expire faster than it answers")
 
 

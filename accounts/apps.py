@@ -6,9 +6,9 @@ class AccountsConfig(AppConfig):
     verbose_name = "API sessions"
 
     def ready(self) -> None:
-        # Registers them; they import settings, so not before now.
-        from accounts import checks, deployment_checks, oauth_checks  # noqa: F401
-        from accounts.metrics import count_event
+        # These modules need the settings and the models, which are loaded only now.
+        from accounts.checks import deployment, oauth, settings  # noqa: F401  # importing them registers the checks
         from accounts.signals import session_event
+        from accounts.telemetry.metrics import count_event
 
-        session_event.connect(count_event, dispatch_uid="accounts.metrics")
+        session_event.connect(count_event, dispatch_uid="accounts.telemetry.metrics")

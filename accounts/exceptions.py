@@ -8,7 +8,7 @@ AccountsError
 ├── TooManyAttempts       back to the form: 429 and Retry-After
 └── ApiError              the session is good: keep it, try again later
     ├── ApiUnavailable    no answer in time, or a 5xx: 503 and Retry-After
-    │   └── BodySpent     the same request, sent again, will do
+    │   └── BodyConsumed     the same request, sent again, will do
     └── ApiMisbehaved     an answer we cannot use: 502
 """
 
@@ -71,7 +71,7 @@ class ApiUnavailable(ApiError):
         self.retry_after = RETRY_AFTER_SECONDS if retry_after is None else max(1, math.ceil(retry_after))
 
 
-class BodySpent(ApiUnavailable):
+class BodyConsumed(ApiUnavailable):
     """The access token had expired, and the request's body cannot be sent a second time; the session is fresh now."""
 
 

@@ -7,29 +7,31 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from requests import RequestException
 
-from accounts.answers import answer_api_error, answer_sign_in_required
 from accounts.api import ApiClient, ApiRequest
-from accounts.browser import BrowserSession
+from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
+from accounts.browser.error_responses import api_error_response, sign_in_required_response
+from accounts.browser.session import BrowserSession
 from accounts.conf import conf
-from accounts.cookies import delete_cookies, without_disguises, write_cookies
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
-from accounts.exchange import begin_exchange
-from accounts.trace import begin_trace
-from accounts.traces import finish_trace
+from accounts.history.traced_requests import finish_trace
+from accounts.telemetry.request_id import start_request_ids
+from accounts.telemetry.trace import begin_trace
 
 logger = logging.getLogger(__name__)
 
 
-class ExchangeMiddleware:
+class RequestIdMiddleware:
     """Gives every request an id, or takes its own, and tells it to whoever asked."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        exchange = begin_exchange(request.META.get("HTTP_X_REQUEST_ID", ""), request.META.get("HTTP_TRACEPARENT", ""))
+        request_ids = start_request_ids(
+            request.META.get("HTTP_X_REQUEST_ID", ""), request.META.get("HTTP_TRACEPARENT", "")
+        )
         response = self.get_response(request)
-        response["X-Request-ID"] = exchange.request_id
+        response["X-Request-ID"] = request_ids.request_id
         return response
 
 
@@ -43,28 +45,28 @@ class ApiSessionMiddleware:
         cookies = request.META.get("HTTP_COOKIE", "")
         if not cookies.isascii():
             # Before anybody reads them.
-            request.META["HTTP_COOKIE"] = without_disguises(cookies)
+            request.META["HTTP_COOKIE"] = drop_non_ascii_cookies(cookies)
         request.api_session = BrowserSession(request)
         request.api = ApiClient(request.api_session)
         request.trace = begin_trace(str(request.method), request.path) if conf.traces else None
-        response = hand_over(request, self.get_response(request))
+        response = write_session(request, self.get_response(request))
         return response if request.trace is None else finish_trace(request.trace, response)
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
         """The answer to what a view could not deal with: nobody's fault but the session's or the API's."""
         if isinstance(error, SignInRequired):
-            return answer_sign_in_required(request, error)
+            return sign_in_required_response(request, error)
         if isinstance(error, RequestException) and request.api.called:
             # A view read the API's answer, and it was not what it claimed to be: no JSON, or an error status.
             logger.error("%s %r: the API's answer", request.method, request.path, exc_info=error)
-            return answer_api_error(request, ApiMisbehaved(type(error).__name__))
+            return api_error_response(request, ApiMisbehaved(type(error).__name__))
         if isinstance(error, ApiError):
             logger.error("%s %r: %s: %s", request.method, request.path, type(error).__name__, error)
-            return answer_api_error(request, error)
+            return api_error_response(request, error)
         return None
 
 
-def hand_over(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:
+def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Write the session cookie where it changed, delete it where the session is over; else leave it alone.
 
     An answer that depends on the session is never stored by a shared cache, and one that carries it by none.

@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString, mark_safe
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
-from accounts.answers import sign_in_address
 from accounts.api import ApiRequest
+from accounts.browser.error_responses import sign_in_url
 from accounts.exceptions import AccountsError, ApiUnavailable, SignInRequired
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Event:
         return "\n".join([*lines, f"data: {json.dumps(self.data)}", "", ""])
 
 
-class PassedThrough:
+class PassThroughBody:
     """The body of an API's answer on its way to the browser, as it comes. Closing it gives the connection up.
 
     Servers send the headers with the first piece. It is read at once, so that a session cookie among them is decided
@@ -101,7 +101,7 @@ def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> Streami
 
 def session_update(request: ApiRequest) -> SafeString:
     """`<session-update>` with the hand-off, where the session has rotated since the browser was last told; else ""."""
-    hand_off = request.api_session.hand_off()
+    hand_off = request.api_session.session_update()
     if not hand_off:
         return mark_safe("")
     return format_html(
@@ -124,7 +124,7 @@ def _html(request: ApiRequest, parts: Iterable[str]) -> Iterator[str]:
         yield from parts
     except (AccountsError, RequestException) as error:
         _log(request, error)
-        login = sign_in_address(request, error) if isinstance(error, SignInRequired) else ""
+        login = sign_in_url(request, error) if isinstance(error, SignInRequired) else ""
         yield render_to_string("stream_ended.html", {"login": login})
     yield session_update(request)
 
@@ -137,7 +137,7 @@ def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]
     except (AccountsError, RequestException) as error:
         _log(request, error)
         if isinstance(error, SignInRequired):
-            data = {"detail": "Your session has ended.", "login": sign_in_address(request, error)}
+            data = {"detail": "Your session has ended.", "login": sign_in_url(request, error)}
         else:
             data = {"detail": "The service behind this site is not answering."}
         yield str(Event(name="error", data=data))
@@ -145,7 +145,7 @@ def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]
 
 
 def _session_update_event(request: ApiRequest) -> str:
-    hand_off = request.api_session.hand_off()
+    hand_off = request.api_session.session_update()
     return str(Event(name="session-update", data={"session": hand_off})) if hand_off else ""
 
 

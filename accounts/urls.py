@@ -1,7 +1,8 @@
 from django.urls import path
 
-from accounts import provider_views, views
+from accounts import session_views
 from accounts.doctor.endpoint import doctor
+from accounts.sign_in import provider_views, views
 
 app_name = "accounts"
 urlpatterns = [
@@ -9,7 +10,7 @@ urlpatterns = [
     path("callback/", provider_views.callback, name="callback"),
     path("logout/", views.logout, name="logout"),
     path("logout/provider/", provider_views.logout_at_provider, name="logout-at-provider"),
-    path("session/", views.session, name="session"),
+    path("session/", session_views.session, name="session"),
+    path("session/update/", session_views.update_session, name="session-update"),
     path("doctor/", doctor, name="doctor"),
-    path("session/update/", views.update_session, name="session-update"),
 ]

@@ -2,13 +2,13 @@
 
 import logging
 
-from accounts.exchange import current_exchange
+from accounts.telemetry.request_id import current_request_ids
 
 
-class ExchangeFilter(logging.Filter):
+class RequestIdFilter(logging.Filter):
     """Adds `request_id`: that of the request which the thread works on; empty outside of requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "request_id"):
-            record.request_id = current_exchange().request_id
+            record.request_id = current_request_ids().request_id
         return True

@@ -92,7 +92,7 @@ OAUTH_JWKS_URI = env.str("OAUTH_JWKS_URI", default="")
 
 API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
-# Records what happens in each request, to be drawn at /protected/exchange/. For developers: it costs a write a request.
+# Records what happens in each request, to be drawn at /protected/trace/. For developers: it costs a write a request.
 API_TRACE = flag("API_TRACE", default=DEBUG_TOOLBAR)
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
@@ -124,7 +124,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     # Whatever answers, and whatever is logged on the way: it has the id of the request.
-    "accounts.middleware.ExchangeMiddleware",
+    "accounts.middleware.RequestIdMiddleware",
     # Outside of whatever answers, so that nothing leaves without its headers.
     "config.headers.SecurityHeadersMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
@@ -259,7 +259,7 @@ PERMISSIONS_POLICY: dict[str, list[str]] = {
         "xr-spatial-tracking",
     )
 }
-DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.reporting.SecretsFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.telemetry.error_reports.SecretsFilter"
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 METRICS_TOKEN = as_it_stands("METRICS_TOKEN")
@@ -274,13 +274,13 @@ if DEBUG_TOOLBAR:
     )
     INTERNAL_IPS = ["127.0.0.1", "::1"]
     # Most of its own panels show cookies, headers or SQL, and sealed sessions among them.
-    DEBUG_TOOLBAR_PANELS = ["accounts.debug_panel.ExchangePanel", "debug_toolbar.panels.timer.TimerPanel"]
+    DEBUG_TOOLBAR_PANELS = ["accounts.diagram.debug_panel.RequestTracePanel", "debug_toolbar.panels.timer.TimerPanel"]
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"exchange": {"()": "config.logs.ExchangeFilter"}},
+    "filters": {"request_id": {"()": "config.logs.RequestIdFilter"}},
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
         # What is logged with `extra` becomes a field of its own.
@@ -296,7 +296,7 @@ LOGGING = {
         "console": {
             "class": "logging.StreamHandler",
             "formatter": env.str("LOG_FORMAT", default="line" if DEBUG else "json"),
-            "filters": ["exchange"],
+            "filters": ["request_id"],
         }
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

@@ -19,8 +19,8 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.api import ApiRequest
-from accounts.exceptions import BodySpent
-from accounts.streaming import PassedThrough
+from accounts.exceptions import BodyConsumed
+from accounts.streaming import PassThroughBody
 
 PASSED_TO_THE_API = (
     "Accept",
@@ -168,14 +168,14 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
             stream=True,
             any_status=True,
         )
-    except BodySpent:
+    except BodyConsumed:
         detail = "The access token had expired and was renewed. Send the same request again."
         return _refuse(401, detail, **{"Retry-After": "1"})
     return _pass_on(answer)
 
 
 def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(PassedThrough(answer, decoded=False), status=answer.status_code)
+    response = StreamingHttpResponse(PassThroughBody(answer, decoded=False), status=answer.status_code)
     del response["Content-Type"]
     for name, value in _picked(answer.headers, PASSED_TO_THE_BROWSER).items():
         # Such as the line end of a folded value, in whose place a proxy puts spaces (RFC 9112 section 5.2).

@@ -7,16 +7,16 @@ from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET
 
-from accounts.answers import answer_bad_request
 from accounts.api import ApiRequest
+from accounts.browser.error_responses import bad_request_response
 from accounts.exceptions import ApiMisbehaved
-from accounts.streaming import HEARTBEAT, HEARTBEAT_SECONDS, Event, PassedThrough, stream_events, stream_html
+from accounts.streaming import HEARTBEAT, HEARTBEAT_SECONDS, Event, PassThroughBody, stream_events, stream_html
 from protected.tables import Table, as_table
 
-MOST_ROWS = 1000
-LONGEST_DELAY_SECONDS = 60.0
-MOST_SECONDS = 600.0
-MOST_BYTES = 1024**3
+MAX_ROWS = 1000
+MAX_DELAY_SECONDS = 60.0
+MAX_SECONDS = 600.0
+MAX_BYTES = 1024**3
 # Where the rows themselves should fit under one access token, so should what comes before and after them.
 _SPARE_SECONDS = 10.0
 
@@ -27,7 +27,7 @@ def stream(request: ApiRequest) -> HttpResponseBase:
     try:
         rows, delay = _rows_and_delay(request)
     except ValueError as error:
-        return answer_bad_request(request, str(error))
+        return bad_request_response(request, str(error))
     request.api_session.ensure_fresh(rows * delay + _SPARE_SECONDS)
     return stream_html(request, _html_rows(request, rows, delay))
 
@@ -41,9 +41,9 @@ def events(request: ApiRequest) -> HttpResponseBase:
     """
     try:
         rows, delay = _rows_and_delay(request)
-        last = _number(request.headers.get("Last-Event-ID", "0"), "Last-Event-ID", 0, MOST_ROWS, int)
+        last = _number(request.headers.get("Last-Event-ID", "0"), "Last-Event-ID", 0, MAX_ROWS, int)
     except ValueError as error:
-        return answer_bad_request(request, str(error))
+        return bad_request_response(request, str(error))
     request.api_session.ensure_fresh((rows - last) * delay + _SPARE_SECONDS)
     if last >= rows:
         return HttpResponse(status=204)
@@ -57,14 +57,14 @@ def download(request: ApiRequest) -> HttpResponseBase:
     A file cannot carry a rotated session. It has none after its first byte, and one before that goes with the headers.
     """
     try:
-        size = _number(request.GET.get("bytes", "65536"), "bytes", 1, MOST_BYTES, int)
+        size = _number(request.GET.get("bytes", "65536"), "bytes", 1, MAX_BYTES, int)
     except ValueError as error:
-        return answer_bad_request(request, str(error))
+        return bad_request_response(request, str(error))
     answer = request.api.get("/protected-route/export.csv", params={"bytes": int(size)}, stream=True)
     if answer.status_code != 200:
         answer.close()
         raise ApiMisbehaved(f"the export answered {answer.status_code}")
-    response = StreamingHttpResponse(PassedThrough(answer, decoded=True), content_type="text/csv; charset=utf-8")
+    response = StreamingHttpResponse(PassThroughBody(answer, decoded=True), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="export.csv"'
     response["X-Accel-Buffering"] = "no"
     return response
@@ -98,13 +98,13 @@ def _heartbeats(request: ApiRequest, seconds: float) -> Iterator[str]:
         time.sleep(min(seconds, HEARTBEAT_SECONDS))
         seconds -= HEARTBEAT_SECONDS
         if seconds > 0:
-            request.api_session.require_living()
+            request.api_session.require_verified()
             yield HEARTBEAT
 
 
 def _row(request: ApiRequest, number: int) -> list[tuple[str, str]]:
     """One row of the API's data, fresh. Whoever was signed out elsewhere meanwhile sees no more."""
-    request.api_session.require_living()
+    request.api_session.require_verified()
     answer = request.api.get("/protected-route")
     answer.raise_for_status()
     table: Table = as_table(answer.json())
@@ -114,11 +114,11 @@ def _row(request: ApiRequest, number: int) -> list[tuple[str, str]]:
 
 
 def _rows_and_delay(request: ApiRequest) -> tuple[int, float]:
-    rows = int(_number(request.GET.get("rows", "10"), "rows", 1, MOST_ROWS, int))
-    delay = _number(request.GET.get("delay", "0.5"), "delay", 0, LONGEST_DELAY_SECONDS, float)
-    if rows * delay > MOST_SECONDS:
+    rows = int(_number(request.GET.get("rows", "10"), "rows", 1, MAX_ROWS, int))
+    delay = _number(request.GET.get("delay", "0.5"), "delay", 0, MAX_DELAY_SECONDS, float)
+    if rows * delay > MAX_SECONDS:
         # Each stream holds a thread of the server.
-        raise ValueError(f"rows times delay must be at most {MOST_SECONDS:g} seconds.")
+        raise ValueError(f"rows times delay must be at most {MAX_SECONDS:g} seconds.")
     return rows, delay
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from accounts.exceptions import ApiMisbehaved
 
 #: A table of more cells is shown as text: rows that have no column in common make a square of them.
-MOST_CELLS = 100_000
+MAX_CELLS = 100_000
 #: Longer text is not indented: what is nested deep would become hundreds of times as long.
-LONGEST_INDENTED = 10_000
+MAX_INDENTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def as_table(body: object) -> Table:
     try:
         if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
             columns = list(dict.fromkeys(str(key) for row in data for key in row))
-            if len(columns) * len(data) <= MOST_CELLS:
+            if len(columns) * len(data) <= MAX_CELLS:
                 return Table(
                     columns=[_printable(column) for column in columns],
                     rows=[[_cell(row.get(column)) for column in columns] for row in data],
@@ -41,7 +41,7 @@ def as_table(body: object) -> Table:
 
 def _as_text(data: object) -> str:
     text = json.dumps(data, ensure_ascii=False)
-    return text if len(text) > LONGEST_INDENTED else json.dumps(data, indent=2, ensure_ascii=False)
+    return text if len(text) > MAX_INDENTED else json.dumps(data, indent=2, ensure_ascii=False)
 
 
 def _cell(value: object) -> str:

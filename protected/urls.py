@@ -1,6 +1,6 @@
 from django.urls import path
 
-from protected import exchange, proxy, streams, views
+from protected import proxy, streams, trace, views
 
 app_name = "protected"
 urlpatterns = [
@@ -9,7 +9,7 @@ urlpatterns = [
     path("events/", streams.events, name="events"),
     path("download/", streams.download, name="download"),
     path("script/", views.script, name="script"),
-    path("exchange/", exchange.page, name="exchange"),
-    path("exchange/events/", exchange.events, name="exchange-events"),
+    path("trace/", trace.page, name="trace"),
+    path("trace/events/", trace.events, name="trace-events"),
     path("api/<path:path>", proxy.api, name="api"),
 ]

@@ -13,9 +13,9 @@ from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
 
-from accounts.cookies import read_cookies
+from accounts.browser.cookies import read_cookies
 from accounts.models import SessionRecord
-from accounts.session import ApiSession
+from accounts.session.api_session import ApiSession
 from tests.demo_api.users import DEMO_USERS
 
 ADA = "ada@example.com"
@@ -99,7 +99,7 @@ class Browser:
 
     def record(self) -> SessionRecord:
         """The server's row for the browser's session."""
-        record = SessionRecord.objects.look(self.session().id)
+        record = SessionRecord.objects.fetch(self.session().id)
         assert record is not None
         return record
 

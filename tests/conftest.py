@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from accounts import events
-from accounts.journal import Journal
+from accounts.history import events
+from accounts.history.background_writer import BackgroundWriter
 from accounts.models import SessionEvent
 from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
@@ -24,8 +24,8 @@ def django_db_modify_db_settings() -> None:
         connection.settings_dict["TEST"]["NAME"] = f"{tempfile.gettempdir()}/accounts-tests-{os.getpid()}.sqlite3"
 
 
-class Unwritten(Journal):
-    """For tests that do not look at the journal: what is written late must not turn up in the next one's database."""
+class Unwritten(BackgroundWriter[SessionEvent]):
+    """For tests that do not look at events: an event written late must not appear in the next test's database."""
 
     def add(self, event: SessionEvent) -> None:
         pass
@@ -34,17 +34,17 @@ class Unwritten(Journal):
 @pytest.fixture(scope="session", autouse=True)
 def unwritten() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "journal", Unwritten())
+        patch.setattr(events, "event_writer", Unwritten(SessionEvent))
         yield
 
 
 @pytest.fixture
-def journal(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
-    """The site's journal, as in production. When the test is over it has let go of the database."""
-    journal = Journal()
-    monkeypatch.setattr(events, "journal", journal)
-    yield journal
-    assert journal.finish(PATIENCE_SECONDS)
+def event_writer(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackgroundWriter[SessionEvent]]:
+    """The site's event_writer, as in production. When the test is over it has let go of the database."""
+    event_writer = BackgroundWriter(SessionEvent)
+    monkeypatch.setattr(events, "event_writer", event_writer)
+    yield event_writer
+    assert event_writer.finish(PATIENCE_SECONDS)
 
 
 @pytest.fixture

@@ -137,8 +137,8 @@ def test_it_serves_stops_with_ctrl_c_starts_again_and_ends_with_its_terminal(clo
         assert (protected.url, protected.status_code) == (f"{site}/protected/", 200)
         assert email in protected.text
         assert "Old Harbour" in protected.text
-        assert "/protected/exchange/" in protected.text
-        assert "The drawn exchange" in browser.get(f"{site}/protected/exchange/").text
+        assert "/protected/trace/" in protected.text
+        assert "The drawn exchange" in browser.get(f"{site}/protected/trace/").text
         assert (admin.url, admin.status_code) == (f"{site}/admin/", 200)
         assert "Sessions" in admin.text
 

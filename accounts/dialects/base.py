@@ -1,20 +1,20 @@
 """A dialect: how one kind of API spells sign-in, refresh and revocation.
 
-It spells and reads, and holds nothing of any user. `accounts.auth_api` sends what it spells.
+It spells and reads, and holds nothing of any user. `accounts.rotation.token_requests` sends what it spells.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, CredentialsRefused
-from accounts.retry_after import parse_retry_after
+from accounts.session.tokens import TokenPair, User
 from accounts.text import clean_text
-from accounts.tokens import TokenPair, User
+from accounts.upstream.calls import ApiAnswer, ApiCall
+from accounts.upstream.retry_after import parse_retry_after
 
-_LONGEST_NAME = 255
+_MAX_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def refreshed(read: Callable[[], TokenPair]) -> Refreshed | Unknown:
 
 
 def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
-    """Raise what an answer to a sign-in other than success means: the API's words go to the form, the rest to us.
+    """Raise what an answer to a sign-in other than success outcome: the API's words go to the form, the rest to us.
 
     `message` is the API's own, where it is not `message` in its JSON. A 4xx with one is meant for the user, whatever
     its number; one without is a gateway's.
@@ -139,9 +139,9 @@ def user_from(claims: object, username: str = "") -> User:
     One without any name is called by their id.
     """
     known = claims if isinstance(claims, Mapping) else {}
-    email = clean_text(known.get("email"), _LONGEST_NAME)
-    name = clean_text(known.get("name"), _LONGEST_NAME) or email or clean_text(username, _LONGEST_NAME)
+    email = clean_text(known.get("email"), _MAX_NAME)
+    name = clean_text(known.get("name"), _MAX_NAME) or email or clean_text(username, _MAX_NAME)
     id_ = known.get("id")
     if isinstance(id_, bool) or not isinstance(id_, int):
-        id_ = clean_text(id_, _LONGEST_NAME) or name
+        id_ = clean_text(id_, _MAX_NAME) or name
     return User(id=id_, name=name or str(id_), email=email)

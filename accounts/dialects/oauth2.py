@@ -13,7 +13,6 @@ from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 
 import jwt
 
-from accounts.calls import ApiAnswer, ApiCall
 from accounts.conf import conf
 from accounts.dialects.base import (
     Dialect,
@@ -26,10 +25,11 @@ from accounts.dialects.base import (
     unknown,
     user_from,
 )
+from accounts.dialects.discovery import Provider, current_provider, find_signing_key
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused
-from accounts.provider import Provider, current_provider, find_signing_key
+from accounts.session.tokens import TokenPair, User, receive_pair, unverified_claims
 from accounts.text import clean_text
-from accounts.tokens import TokenPair, User, receive_pair, unverified_claims
+from accounts.upstream.calls import ApiAnswer, ApiCall
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ It takes a refresh token while the access token still lives. Whether it rotates 
 spent ones, are settings of the API; both ways are fine here.
 """
 
-from accounts.calls import ApiAnswer, ApiCall
 from accounts.dialects.base import (
     PasswordDialect,
     RefreshOutcome,
@@ -15,8 +14,9 @@ from accounts.dialects.base import (
     unknown,
     user_from,
 )
+from accounts.session.tokens import TokenPair, receive_pair, unverified_claims
 from accounts.text import clean_text
-from accounts.tokens import TokenPair, receive_pair, unverified_claims
+from accounts.upstream.calls import ApiAnswer, ApiCall
 
 
 class SimpleJwtDialect(PasswordDialect):

@@ -18,7 +18,6 @@ from unittest import SkipTest
 
 from django.test import override_settings
 
-from accounts.calls import ApiAnswer, ApiCall
 from accounts.dialects.base import (
     Dialect,
     PasswordDialect,
@@ -30,8 +29,9 @@ from accounts.dialects.base import (
     Unknown,
 )
 from accounts.exceptions import CredentialsRefused
-from accounts.tokens import TokenPair
-from accounts.transport import call_once
+from accounts.session.tokens import TokenPair
+from accounts.upstream.calls import ApiAnswer, ApiCall
+from accounts.upstream.transport import call_once
 
 _PATIENCE_SECONDS = 30.0
 _HTML = {"content-type": "text/html"}

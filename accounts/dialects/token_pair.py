@@ -1,6 +1,5 @@
 """The default dialect: POST /auth/login, /auth/refresh and /auth/logout with a pair of JWTs (or opaque tokens)."""
 
-from accounts.calls import ApiAnswer, ApiCall
 from accounts.dialects.base import (
     PasswordDialect,
     RefreshOutcome,
@@ -12,7 +11,8 @@ from accounts.dialects.base import (
     unknown,
     user_from,
 )
-from accounts.tokens import TokenPair, receive_pair, unverified_claims
+from accounts.session.tokens import TokenPair, receive_pair, unverified_claims
+from accounts.upstream.calls import ApiAnswer, ApiCall
 
 
 class TokenPairDialect(PasswordDialect):

@@ -4,7 +4,6 @@ import json
 import secrets
 import time
 
-from accounts.auth_api import request_revocation, request_sign_in
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import Dialect, PasswordDialect, Refreshed, Refused, StillValid
@@ -13,11 +12,12 @@ from accounts.doctor.clocks import describe_difference, difference_from_date
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, unknown, warning, worst
 from accounts.doctor.network import TROUBLE, ask, examine_server, origin_of, trust_of_the_api
 from accounts.exceptions import ApiError, CredentialsRefused
-from accounts.tokens import receive_pair
+from accounts.rotation.token_requests import request_revocation, request_sign_in
+from accounts.session.tokens import receive_pair
 
 #: Times are counted by `exp - iat`, so that a clock that is off does no harm; one that is far off is worth knowing.
 _CLOCK_WORTH_A_WARNING_SECONDS = 300.0
-_LARGEST_WORDS_BYTES = 64 * 1024
+_MAX_WORDS_BYTES = 64 * 1024
 
 
 def examine_api(path: str) -> Findings:
@@ -109,7 +109,7 @@ def _says_so_everywhere(words: str, path: str) -> bool:
     nowhere = f"{path.rstrip('/').rpartition('/')[0]}/doctor-{secrets.token_hex(8)}{'/' if path.endswith('/') else ''}"
     try:
         with ask("POST", conf.base_url + nowhere, headers=JSON, read_seconds=conf.read_timeout) as response:
-            said = json.loads(response.raw.read(_LARGEST_WORDS_BYTES, decode_content=True))
+            said = json.loads(response.raw.read(_MAX_WORDS_BYTES, decode_content=True))
     except (*TROUBLE, ValueError, RecursionError):
         return False
     texts = [text for text in said.values() if isinstance(text, str)] if isinstance(said, dict) else []

@@ -2,11 +2,11 @@
 
 import time
 
-from accounts.auth_api import request_refresh
 from accounts.conf import conf
 from accounts.dialects.base import RefreshOutcome
 from accounts.doctor.network import TROUBLE, ask
-from accounts.tokens import TokenPair
+from accounts.rotation.token_requests import request_refresh
+from accounts.session.tokens import TokenPair
 
 JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 ITS_WORDS = "Is API_BASE_URL right to the last part of its path, and is API_DIALECT this API's?"

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from accounts.auth_api import request_revocation, request_sign_in
+from accounts.browser.cookies import MAX_SESSION_BYTES, WARN_FROM_BYTES, split_cookie
 from accounts.conf import conf
-from accounts.cookies import LARGEST_SESSION_BYTES, WARN_FROM_BYTES, cut
 from accounts.dialects import current_dialect
 from accounts.dialects.base import (
     Dialect,
@@ -19,8 +18,9 @@ from accounts.dialects.base import (
 from accounts.doctor.api_calls import ITS_WORDS, call, refresh_once
 from accounts.doctor.findings import Finding, Findings, ok, problem, unknown, warning
 from accounts.exceptions import ApiError, CredentialsRefused
-from accounts.session import ApiSession
-from accounts.tokens import TokenPair
+from accounts.rotation.token_requests import request_revocation, request_sign_in
+from accounts.session.api_session import ApiSession
+from accounts.session.tokens import TokenPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ def _session(dialect: Dialect, signed_in: SignedIn) -> Finding:
     text = ApiSession.begin(signed_in.user, tokens).seal_for_cookie()
     access, refresh = tokens.access_seconds_left(), tokens.refresh_seconds_left()
     found = f"Signed in. The access token is good for {_life(access)}, the refresh token for {_life(refresh)}. "
-    found += f"The session takes {len(text)} bytes of cookies, in {len(cut(text, conf.cookie_name))}."
-    if len(text) > LARGEST_SESSION_BYTES:
-        return problem(name, found, f"That is more than {LARGEST_SESSION_BYTES}: ask the API for smaller tokens.")
+    found += f"The session takes {len(text)} bytes of cookies, in {len(split_cookie(text, conf.cookie_name))}."
+    if len(text) > MAX_SESSION_BYTES:
+        return problem(name, found, f"That is more than {MAX_SESSION_BYTES}: ask the API for smaller tokens.")
     if len(text) > WARN_FROM_BYTES:
         return warning(name, found, "Servers with default limits refuse that: ask the API for smaller tokens.")
     if dialect.refreshes_early and access is not None and access <= conf.refresh_ahead:

@@ -4,7 +4,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 #: Hand-offs are good for 60 seconds, on whichever host they arrive.
-HAND_OFF_CLOCK_SECONDS = 30.0
+UPDATE_CLOCK_SECONDS = 30.0
 #: The Date header counts whole seconds (RFC 9110 section 5.6.7).
 _DATE_RESOLUTION_SECONDS = 1.0
 

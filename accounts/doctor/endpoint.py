@@ -18,10 +18,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
-from accounts.address import client_address
+from accounts.browser.client_address import client_address
+from accounts.browser.cookies import MAX_SESSION_BYTES, set_cookie, split_cookie
 from accounts.conf import conf
-from accounts.cookies import LARGEST_SESSION_BYTES, cut, set_cookie
-from accounts.sealing import CannotOpen, Purpose, key_ids, open_sealed, seal
+from accounts.session.sealing import CannotOpen, Purpose, key_ids, open_sealed, seal
 from accounts.streaming import stream
 from accounts.text import clean_text
 
@@ -60,7 +60,7 @@ class Ticket:
         try:
             sealed_at, order, size = json.loads(data)
             ticket = cls(Order(order), int(size))
-            if abs(time.time() - sealed_at) <= TICKET_SECONDS and 0 <= ticket.size <= LARGEST_SESSION_BYTES:
+            if abs(time.time() - sealed_at) <= TICKET_SECONDS and 0 <= ticket.size <= MAX_SESSION_BYTES:
                 return ticket
         except (ValueError, TypeError) as error:
             # Sealed by another release.
@@ -73,7 +73,7 @@ def trial_cookies(size: int, cookie_name: str) -> dict[str, str]:
 
     Their names begin with that of the session's, as a proxy may treat it in a way of its own, and no session has them.
     """
-    return cut("".join(islice(cycle(_ALPHABET), size)), f"{cookie_name}-doctor") if size else {}
+    return split_cookie("".join(islice(cycle(_ALPHABET), size)), f"{cookie_name}-doctor") if size else {}
 
 
 @csrf_exempt  # no browser can be made to send the ticket

@@ -14,8 +14,8 @@ from django.db.models.functions import Now, Substr
 from accounts.conf import conf
 from accounts.doctor.findings import Finding, Findings, count, ok, problem, problem_in_production, unknown, warning
 from accounts.models import SessionRecord, SessionRecordQuerySet
-from accounts.records import drop_broken_connection
-from accounts.sealing import DEVELOPMENT_KEY, KEY_ID_CHARACTERS, CannotOpen, key_ids, sealing_key_id
+from accounts.rotation.database import drop_broken_connection
+from accounts.session.sealing import DEVELOPMENT_KEY, KEY_ID_CHARACTERS, CannotOpen, key_ids, sealing_key_id
 
 _MAKE_ONE = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(64))'"
 

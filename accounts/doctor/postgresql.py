@@ -3,7 +3,7 @@
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from accounts.doctor.clocks import HAND_OFF_CLOCK_SECONDS, describe_difference
+from accounts.doctor.clocks import UPDATE_CLOCK_SECONDS, describe_difference
 from accounts.doctor.findings import Findings, ok, problem, warning
 
 _STATEMENT_MILLISECONDS = 10_000
@@ -36,7 +36,7 @@ def examine_postgresql(connection: BaseDatabaseWrapper) -> Findings:
     uncertain = (after - before).total_seconds() / 2
     difference = (now - before).total_seconds() - uncertain
     words = describe_difference("The database's clock", difference, uncertain)
-    if abs(difference) > HAND_OFF_CLOCK_SECONDS:
+    if abs(difference) > UPDATE_CLOCK_SECONDS:
         yield warning("database.clock", words, "Let both keep time with NTP.")
     else:
         yield ok("database.clock", words)

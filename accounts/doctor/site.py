@@ -4,7 +4,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from accounts.conf import conf
-from accounts.doctor.clocks import HAND_OFF_CLOCK_SECONDS, describe_difference, difference_from_date
+from accounts.doctor.clocks import UPDATE_CLOCK_SECONDS, describe_difference, difference_from_date
 from accounts.doctor.endpoint import Order
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, warning, worst
 from accounts.doctor.network import TROUBLE, examine_server, origin_of, trust_of_this_machine
@@ -18,7 +18,7 @@ from accounts.doctor.site_requests import (
 )
 from accounts.doctor.site_streams import examine_streams
 from accounts.doctor.visits import Reply, Visit, send
-from accounts.sealing import key_ids
+from accounts.session.sealing import key_ids
 
 
 def examine_site(url: str) -> Findings:
@@ -109,7 +109,7 @@ def _answer(visit: Visit) -> Findings:
     measured = difference_from_date(
         visit.first.headers.get("Date"), sent_at=visit.first.sent_at, received_at=visit.first.received_at
     )
-    if measured and abs(measured[0]) > HAND_OFF_CLOCK_SECONDS:
+    if measured and abs(measured[0]) > UPDATE_CLOCK_SECONDS:
         words = describe_difference("The site's clock", *measured)
         yield warning("site.clock", words, "Let both keep time with NTP: hand-offs are good for a minute.")
 

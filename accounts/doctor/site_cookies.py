@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.cookies import CookieError, Morsel, SimpleCookie
 
-from accounts.cookies import LARGEST_COOKIE_BYTES, LARGEST_SESSION_BYTES, WARN_FROM_BYTES
+from accounts.browser.cookies import MAX_COOKIE_BYTES, MAX_SESSION_BYTES, WARN_FROM_BYTES
 from accounts.doctor.endpoint import Order, trial_cookies
 from accounts.doctor.findings import Finding, Findings, count, ok, problem_in_production, warning
 from accounts.doctor.network import TROUBLE
@@ -35,9 +35,9 @@ class _Limit:
 
     def __init__(self, survives: Callable[[int], str]) -> None:
         """`survives` returns "" for a size that does, and else what became of it."""
-        self.refusal = survives(LARGEST_SESSION_BYTES)
-        self.size = 0 if self.refusal else LARGEST_SESSION_BYTES
-        too_large = LARGEST_SESSION_BYTES
+        self.refusal = survives(MAX_SESSION_BYTES)
+        self.size = 0 if self.refusal else MAX_SESSION_BYTES
+        too_large = MAX_SESSION_BYTES
         while too_large - self.size > _STEP_BYTES:
             size = (self.size + too_large) // 2
             refusal = survives(size)
@@ -81,7 +81,7 @@ def _missing(arrived: int, expected: int) -> str:
 def _set_cookie(visit: Visit, out: _Limit) -> Finding:
     """Several cookies in one answer: a session in parts needs them, and one that comes beside Django's own."""
     name, debug = "site.set-cookie", visit.debug
-    size = LARGEST_SESSION_BYTES
+    size = MAX_SESSION_BYTES
     reply = _answer_that_sets(visit, size)
     if reply is None and out.size:
         size = out.size
@@ -139,17 +139,17 @@ def _cookies_in(visit: Visit, reply: Reply) -> "dict[str, Morsel[str]]":
 
 def _size(visit: Visit, out: _Limit, back: _Limit) -> Finding:
     name, usable = "site.cookie-size", min(out.size, back.size)
-    if usable == LARGEST_SESSION_BYTES:
+    if usable == MAX_SESSION_BYTES:
         return ok(name, f"Sessions of the largest size that is allowed ({usable} bytes) get through, both ways.")
     limits = [
         f"{whose} more than {limit.size} bytes: {limit.refusal}"
         for whose, limit in (("answers that set", out), ("requests that bring", back))
         if limit.refusal
     ]
-    found = f"Sessions of up to {usable} bytes get through, of {LARGEST_SESSION_BYTES} that are allowed"
+    found = f"Sessions of up to {usable} bytes get through, of {MAX_SESSION_BYTES} that are allowed"
     found += f" ({'; '.join(limits)})."
     if usable >= WARN_FROM_BYTES - _ROOM_BESIDES_BYTES:
         return ok(name, found, f"A larger one would lock its user out. {_RAISE_LIMITS}")
-    if usable >= LARGEST_COOKIE_BYTES:
+    if usable >= MAX_COOKIE_BYTES:
         return warning(name, found, _RAISE_LIMITS)
     return problem_in_production(name, found, _RAISE_LIMITS, debug=visit.debug)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from django.urls import reverse
 
-from accounts.address import is_private
+from accounts.browser.client_address import is_private
 from accounts.doctor.endpoint import Order
 from accounts.doctor.findings import Finding, Findings, ok, problem, problem_in_production, warning
 from accounts.doctor.network import CONNECT_SECONDS, TROUBLE, ask

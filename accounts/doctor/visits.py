@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import requests
 from django.urls import reverse
 
-from accounts.address import is_private
+from accounts.browser.client_address import is_private
 from accounts.doctor.endpoint import TICKET_HEADER, Order, Ticket
 from accounts.doctor.network import ask
 
-_LARGEST_ANSWER_BYTES = 64 * 1024
+_MAX_ANSWER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def send(url: str, order: Order, *, size: int = 0, headers: Mapping[str, str] | 
     sent_at = time.time()
     with sent(url, order, size=size, headers=headers) as response:
         received_at = time.time()
-        body = response.raw.read(_LARGEST_ANSWER_BYTES, decode_content=True)
+        body = response.raw.read(_MAX_ANSWER_BYTES, decode_content=True)
         return Reply(
             status=response.status_code,
             headers=response.headers,

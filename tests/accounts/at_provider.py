@@ -4,7 +4,7 @@ import html
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from accounts import provider as documents
+from accounts.dialects import discovery as documents
 from tests.browsers import Answer, Browser
 from tests.load.browser import Browser as RealBrowser
 from tests.real_apis.visitor import Visitor

@@ -13,7 +13,7 @@ from django.urls import path
 from pytest_django import Settings
 
 from accounts.api import ApiRequest
-from accounts.api_response import LARGEST_ANSWER_BYTES
+from accounts.upstream.response import MAX_ANSWER_BYTES
 from config.urls import urlpatterns as site
 from tests.browsers import GRACE, Answer, Browser, cookies_set
 from tests.demo_api.server import DemoApi, Fault, Gate
@@ -324,24 +324,24 @@ class TestTheAnswersBody:
     def test_what_is_read_whole_has_a_limit(
         self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, packed: bool, more: int, status: int
     ) -> None:
-        body = bytes(LARGEST_ANSWER_BYTES + more)
+        body = bytes(MAX_ANSWER_BYTES + more)
         encoding = {"Content-Encoding": "gzip"} if packed else {}
         api.fail("GET", SECRET, Fault.answer(200, gzip.compress(body) if packed else body, headers=encoding))
 
         response = call(signed_in, "GET")
 
         assert response.status_code == status
-        assert ("LARGEST_ANSWER_BYTES" in caplog.text) == (status == 502)
+        assert ("MAX_ANSWER_BYTES" in caplog.text) == (status == 502)
         assert signed_in.is_signed_in()
 
     def test_what_is_read_in_pieces_has_none(self, signed_in: Browser, api: DemoApi) -> None:
-        api.fail("GET", SECRET, Fault.answer(200, bytes(LARGEST_ANSWER_BYTES * 2)))
+        api.fail("GET", SECRET, Fault.answer(200, bytes(MAX_ANSWER_BYTES * 2)))
 
         def view(request: ApiRequest) -> HttpResponse:
             pieces = request.api.get(SECRET, stream=True).iter_content(1024 * 1024)
             return HttpResponse(str(sum(map(len, pieces))))
 
-        assert signed_in.get("/visit/", **{"tests.view": view}).text == str(LARGEST_ANSWER_BYTES * 2)
+        assert signed_in.get("/visit/", **{"tests.view": view}).text == str(MAX_ANSWER_BYTES * 2)
 
 
 class TestAnApiThatFails:

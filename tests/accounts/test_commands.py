@@ -16,9 +16,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import EndReason, Kind, SessionEvent, SessionRecord
+from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord
+from accounts.models.attempt_count import AttemptCount
 from accounts.signals import session_ended
-from accounts.tallies import Tally
 
 
 def run(name: str, **options: Any) -> str:
@@ -96,7 +96,7 @@ def record(**fields: Any) -> SessionRecord:
 
 
 def event(**fields: Any) -> SessionEvent:
-    return SessionEvent.objects.create(**{"session_id": uuid4(), "kind": Kind.ROTATED, **fields})
+    return SessionEvent.objects.create(**{"session_id": uuid4(), "kind": EventKind.ROTATED, **fields})
 
 
 def days(number: float) -> Any:
@@ -213,13 +213,13 @@ class TestPruneSessions:
         assert not SessionEvent.objects.exists()
 
     def test_counts_whose_time_is_over_are_forgotten(self) -> None:
-        Tally.objects.create(key="over", count=3, expires_at=days(-0.01))
-        Tally.objects.create(key="over too", count=1, expires_at=days(-90))
-        running = Tally.objects.create(key="running", count=3, expires_at=days(0.01))
+        AttemptCount.objects.create(key="over", count=3, expires_at=days(-0.01))
+        AttemptCount.objects.create(key="over too", count=1, expires_at=days(-90))
+        running = AttemptCount.objects.create(key="running", count=3, expires_at=days(0.01))
 
         printed = run("prune_sessions", batch=1)
 
-        assert Tally.objects.get() == running
+        assert AttemptCount.objects.get() == running
         assert "2 counts of sign-ins that are over" in printed
 
     def test_it_changes_a_few_rows_at_a_time_and_all_in_the_end(self) -> None:

@@ -28,7 +28,7 @@ from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from accounts.models import EndReason, Kind, SessionEvent, SessionRecord  # noqa: E402
+from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord  # noqa: E402
 from tests.benchmarks.report import Report, Table  # noqa: E402
 
 FEW = 1_000
@@ -42,7 +42,14 @@ USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/1
 REASONS = {EndReason.SIGNED_OUT: 500, EndReason.REPLACED: 300, EndReason.EXPIRED: 180, EndReason.REFUSED: 19}
 #: The rare ones: so many, however large the rest is.
 REUSES, NOT_ENDED_YET = 20, 50
-KINDS = {Kind.CONFIRMED: 450, Kind.ROTATED: 450, Kind.ADOPTED: 20, Kind.API_AWAY: 10, Kind.REFUSED: 5, Kind.REUSED: 1}
+KINDS = {
+    EventKind.CONFIRMED: 450,
+    EventKind.ROTATED: 450,
+    EventKind.ADOPTED: 20,
+    EventKind.API_AWAY: 10,
+    EventKind.REFUSED: 5,
+    EventKind.REUSED: 1,
+}
 
 
 def main() -> None:
@@ -90,7 +97,7 @@ def fill(count: int) -> None:
             SessionEvent.objects.bulk_create(_event(number, now, dice) for number in numbers)
         one = _id(count - 1)
         SessionEvent.objects.bulk_create(
-            SessionEvent(session_id=one, kind=Kind.ROTATED, at=now, generation=number, duration_ms=12)
+            SessionEvent(session_id=one, kind=EventKind.ROTATED, at=now, generation=number, duration_ms=12)
             for number in range(EVENTS_OF_ONE)
         )
         if connection.vendor == "postgresql":

@@ -18,15 +18,15 @@ from django.core import signing
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
-from accounts.session import ApiSession
-from accounts.tokens import User, receive_pair
+from accounts.session.api_session import ApiSession
+from accounts.session.tokens import User, receive_pair
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
 from tests.load.site import KEY
 
 PAIR_BYTES = (1200, 3500)
 OURS = "this site"
 TIMES = 200
-_MOST_GROUPS = 1000
+_MAX_GROUPS = 1000
 
 
 class Way(NamedTuple):
@@ -63,7 +63,7 @@ def measure_cookies(report: Report, rounds: int) -> None:
 
 def session_of(pair_bytes: int) -> ApiSession:
     """A session whose tokens are JWTs and have so many bytes together, or a few more: access tokens grow by groups."""
-    for groups in range(_MOST_GROUPS):
+    for groups in range(_MAX_GROUPS):
         access = _token(scope="openid profile email", groups=[str(uuid4()) for _ in range(groups)])
         pair = receive_pair(access, _token(typ="Refresh", jti=secrets.token_hex(16), sid=secrets.token_hex(16)))
         if len(pair.access) + len(pair.refresh) >= pair_bytes:

@@ -31,13 +31,14 @@ django.setup()
 from django.core.management import call_command  # noqa: E402
 from django.db import connection, connections  # noqa: E402
 
-from accounts import rotation  # noqa: E402
 from accounts.dialects.base import Refreshed  # noqa: E402
-from accounts.journal import journal  # noqa: E402
-from accounts.judge import Presented  # noqa: E402
+from accounts.history.events import event_writer  # noqa: E402
 from accounts.models import SessionEvent, SessionRecord, Trigger  # noqa: E402
-from accounts.session import ApiSession  # noqa: E402
-from accounts.tokens import TokenPair, User  # noqa: E402
+from accounts.rotation import confirm  # noqa: E402
+from accounts.rotation import rotate as rotation  # noqa: E402
+from accounts.rotation.reuse_detection import Presented  # noqa: E402
+from accounts.session.api_session import ApiSession  # noqa: E402
+from accounts.session.tokens import TokenPair, User  # noqa: E402
 
 #: The pair has 1.2 KB, as two JWTs with a few claims have.
 ACCESS_BYTES, REFRESH_BYTES = 800, 400
@@ -98,7 +99,7 @@ def fill(sessions: int) -> float:
     pattern = a_session(0)
     SessionRecord.objects.begin(pattern, address=ADDRESS, user_agent=USER_AGENT)
     hand_over(pattern)
-    journal.finish(10.0)
+    event_writer.finish(10.0)
     record, event = TABLES["sessions"], TABLES["events"]
     with in_a_hurry() as sql:
         ago = f"n * {DAYS * 86400 / sessions:f}"
@@ -186,7 +187,7 @@ def rotate_for(seconds: float, sessions: int, threads: int, share: str) -> dict[
         started, cpu = time.monotonic(), time.process_time()
         start.set()
         rotations = sum(worker.result() for worker in workers)
-        assert journal.finish(60.0), "the journal fell behind"
+        assert event_writer.finish(60.0), "the event_writer fell behind"
         return {
             "rotations": rotations,
             "seconds": time.monotonic() - started,
@@ -198,12 +199,12 @@ def hand_over(session: ApiSession) -> ApiSession:
     """Rotate a session, and confirm it as the browser's next request does. Returns what the browser has by then."""
     presented = Presented(generation=session.generation, arrived=time.monotonic(), address=ADDRESS)
     minted = rotation.rotate(session, presented, trigger=Trigger.EXPIRED, patient=True).session
-    written = rotation.newest_to_write(minted, presented)
+    written = confirm.session_to_write(minted, presented)
     assert written is not None
     presented = Presented(generation=written.generation, arrived=time.monotonic(), address=ADDRESS)
-    confirmed = rotation.check_in(written, presented)
+    confirmed = confirm.check_record(written, presented)
     assert confirmed.confirmed
-    kept = rotation.newest_to_write(confirmed, presented)
+    kept = confirm.session_to_write(confirmed, presented)
     assert kept is not None
     return kept
 

@@ -83,7 +83,7 @@ def drawn(page: Page, api: DemoApi) -> None:
     """The drawn exchange after a rotation, with every drawing open."""
     renewed(page, api)
     page.request.get(f"/protected/api/protected-route{'/part' * 30}")
-    page.goto("/protected/exchange/")
+    page.goto("/protected/trace/")
     page.get_by_text("renewed to generation 1").wait_for()
     page.locator("details").evaluate_all("all => all.forEach(it => { it.open = true; })")
 

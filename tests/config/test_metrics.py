@@ -11,8 +11,8 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
-from accounts.api_response import LARGEST_ANSWER_BYTES
-from accounts.sealing import key_ids
+from accounts.session.sealing import key_ids
+from accounts.upstream.response import MAX_ANSWER_BYTES
 from tests.browsers import Answer, Browser
 from tests.demo_api.server import DemoApi, Fault
 from tests.load.browser import Browser as RemoteBrowser
@@ -138,7 +138,7 @@ class TestWhatIsCounted:
 
     def test_an_answer_that_is_too_large(self, signed_in: Browser, api: DemoApi) -> None:
         meter = Meter()
-        api.fail("GET", "/protected-route", Fault.answer(200, bytes(LARGEST_ANSWER_BYTES + 1)))
+        api.fail("GET", "/protected-route", Fault.answer(200, bytes(MAX_ANSWER_BYTES + 1)))
 
         assert signed_in.open_page().status_code == 502
 
@@ -164,13 +164,13 @@ class TestWhatIsCounted:
         meter = Meter()
         api.expire_access_tokens()
         body = signed_in.get("/protected/events/?rows=1").getvalue().decode()
-        [hand_off] = re.findall(r'^data: (\{"session".*\})$', body, re.MULTILINE)
-        signed_in.post("/accounts/session/update/", json.loads(hand_off), content_type="application/json")
+        [session_update] = re.findall(r'^data: (\{"session".*\})$', body, re.MULTILINE)
+        signed_in.post("/accounts/session/update/", json.loads(session_update), content_type="application/json")
         signed_in.post("/accounts/session/update/", {"session": "made up"}, content_type="application/json")
 
-        assert meter.counted("api_session_hand_offs_total", "sent") == 1
-        assert meter.counted("api_session_hand_offs_total", "taken") == 1
-        assert meter.counted("api_session_hand_offs_total", "refused") == 1
+        assert meter.counted("api_session_updates_total", "sent") == 1
+        assert meter.counted("api_session_updates_total", "taken") == 1
+        assert meter.counted("api_session_updates_total", "refused") == 1
 
     def test_no_label_tells_of_a_user_a_session_or_a_path(self, signed_in: Browser) -> None:
         signed_in.open_page()

@@ -17,11 +17,11 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django import Settings
 
-from accounts.cookies import LARGEST_SESSION_BYTES
+from accounts.browser.cookies import MAX_SESSION_BYTES
 from accounts.doctor.findings import Status
 from accounts.doctor.site import examine_site
 from tests.accounts.at_provider import PAGE, Person
-from tests.accounts.gateway import make_certificate
+from tests.accounts.doctor.gateway import make_certificate
 from tests.accounts.odd_provider import OddProvider
 from tests.config.nginx import MISSING, Nginx, find_nginx
 from tests.demo_api import handler
@@ -137,7 +137,7 @@ def test_the_doctor_finds_nothing_wrong(
     findings = list(examine_site(nginx.url))
 
     assert [finding for finding in findings if finding.status is not Status.OK] == []
-    assert any(f"{LARGEST_SESSION_BYTES} bytes" in finding.found for finding in findings)
+    assert any(f"{MAX_SESSION_BYTES} bytes" in finding.found for finding in findings)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings
 
 from accounts.conf import Conf
-from accounts.rotation import LEASE_MARGIN_SECONDS, STORE_SECONDS
+from accounts.rotation.rotate import LEASE_MARGIN_SECONDS, STORE_SECONDS
 
 ROOT: Path = settings.BASE_DIR
 START = "import django; django.setup()"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from accounts.api_response import LARGEST_ANSWER_BYTES
+from accounts.upstream.response import MAX_ANSWER_BYTES
 from tests.fuzz.raw_api import RawApi, said
 from tests.fuzz.visitors import NEW_PAIR
 from tests.load.browser import Browser as Person
@@ -19,7 +19,7 @@ MEGABYTE = 1024 * 1024
 ROUTE = "/protected-route"
 EXPORT = f"{ROUTE}/export.csv"
 #: What a worker may grow by: the largest answer, its pieces, and room for whatever else it does.
-GROWTH_MEGABYTES = 3 * LARGEST_ANSWER_BYTES / MEGABYTE + 30
+GROWTH_MEGABYTES = 3 * MAX_ANSWER_BYTES / MEGABYTE + 30
 
 
 def bomb(wbits: int, *, inflated_megabytes: int) -> bytes:

@@ -50,7 +50,7 @@ def leads_here(location: str) -> bool:
 
 
 def is_stream(asked: Asked) -> bool:
-    return asked.path.startswith(("/protected/stream", "/protected/events", "/protected/exchange/events"))
+    return asked.path.startswith(("/protected/stream", "/protected/events", "/protected/trace/events"))
 
 
 @fuzz

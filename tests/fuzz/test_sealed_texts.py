@@ -7,8 +7,8 @@ from django.http import parse_cookie
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accounts.sealing import Purpose, seal
-from accounts.session import ApiSession
+from accounts.session.api_session import ApiSession
+from accounts.session.sealing import Purpose, seal
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import RawApi
 from tests.fuzz.strategies import as_json, bodies, content_types, json_values, latin
@@ -50,7 +50,7 @@ def sealed(session: ApiSession, kind: str) -> str:
     return {
         "cookie": session.seal_for_cookie(),
         "record": session.seal_for_record(),
-        "hand-off": session.seal_for_hand_off(),
+        "hand-off": session.seal_for_update(),
     }[kind]
 
 

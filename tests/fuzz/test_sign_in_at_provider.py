@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 from pytest_django import Settings
 
-from accounts import provider
-from accounts.authorization import AuthorizationRequest
+from accounts.dialects import discovery as provider
 from accounts.models import SessionRecord
+from accounts.sign_in.authorization_request import AuthorizationRequest
 from tests.browsers import Browser
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import RawApi, said

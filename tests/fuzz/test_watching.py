@@ -10,11 +10,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from accounts import traces
 from accounts.exceptions import ApiUnavailable
+from accounts.history import traced_requests as traces
+from accounts.history.traced_requests import KEPT_REQUESTS, TracedRequestWriter
 from accounts.models import SessionRecord, TracedRequest
-from accounts.traces import KEPT_REQUESTS, TraceJournal
-from protected import exchange
+from protected import trace
 from tests.browsers import Browser
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import RawApi, said
@@ -77,7 +77,7 @@ asked_of_the_admin = st.one_of(
 )
 
 
-class AtOnce(TraceJournal):
+class AtOnce(TracedRequestWriter):
     """Written in the transaction of the test, and not some time soon by another thread."""
 
     def add(self, row: TracedRequest) -> None:
@@ -87,10 +87,10 @@ class AtOnce(TraceJournal):
 @pytest.fixture
 def recorded(api: RawApi, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.API_TRACE = True
-    monkeypatch.setattr(traces, "journal", AtOnce())
+    monkeypatch.setattr(traces, "trace_writer", AtOnce())
     # A page that is open for a moment is told of what there is.
-    monkeypatch.setattr(exchange, "LONGEST_SECONDS", 0.05)
-    monkeypatch.setattr(exchange, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(trace, "MAX_SECONDS", 0.05)
+    monkeypatch.setattr(trace, "_POLL_SECONDS", 0.01)
 
 
 @fuzz
@@ -106,8 +106,8 @@ def test_whatever_happened_can_be_drawn(api: RawApi, recorded: None, asked: Aske
         response = new_browser().client.request(HTTP_COOKIE=f"session={cookie['session']}", **asked.environ)
         opened = read(response, range(200, 600)).status == 200 and asked.path == "/protected/"
 
-    page = read(new_browser(cookie).get("/protected/exchange/"), (200, 302))
-    news = read(new_browser(cookie).get("/protected/exchange/events/", headers={"Last-Event-ID": after}), (200, 302))
+    page = read(new_browser(cookie).get("/protected/trace/"), (200, 302))
+    news = read(new_browser(cookie).get("/protected/trace/events/", headers={"Last-Event-ID": after}), (200, 302))
 
     assert page.status == news.status
     if page.status == 200:

@@ -10,10 +10,10 @@ from typing import Any
 from django.conf import settings
 from django.test.client import ClientHandler
 
-from accounts.cookies import LARGEST_COOKIE_BYTES
+from accounts.browser.cookies import MAX_COOKIE_BYTES
 from accounts.models import SessionRecord
-from accounts.session import ApiSession
-from accounts.tokens import TokenPair, User
+from accounts.session.api_session import ApiSession
+from accounts.session.tokens import TokenPair, User
 from tests.browsers import Browser
 
 ACCESS = "the-access-token-of-ada"
@@ -95,7 +95,7 @@ def read(response: Any, statuses: Collection[int]) -> Visit:
         assert _VALUE.fullmatch(value), (name, value)
     assert re.fullmatch("[0-9]*", headers.get("Content-Length", "")), headers
     for cookie in response.cookies.values():
-        assert len(cookie.OutputString()) <= LARGEST_COOKIE_BYTES, cookie.key
+        assert len(cookie.OutputString()) <= MAX_COOKIE_BYTES, cookie.key
         assert _VALUE.fullmatch(cookie.OutputString()), cookie.key
     assert {name: headers.get(name) for name in EVERYWHERE} == EVERYWHERE
     assert REQUEST_ID.fullmatch(headers["X-Request-ID"])

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 #: Chrome and Firefox drop what is larger, and say nothing.
-LARGEST_COOKIE_BYTES = 4096
+MAX_COOKIE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +61,5 @@ class CookieJar:
         life = int(known["max-age"]) if "max-age" in known else None
         if life is not None and life <= 0:
             self._cookies.pop(name, None)
-        elif len(line) <= LARGEST_COOKIE_BYTES:
+        elif len(line) <= MAX_COOKIE_BYTES:
             self._cookies[name] = Cookie(value, known["path"], None if life is None else time.time() + life)

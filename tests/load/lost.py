@@ -11,7 +11,7 @@ from tests.load.stage import GRACE_SECONDS, Act, Stage
 GATE_SECONDS = 10
 MARGIN_SECONDS = 0.3
 LOSSES = 5
-HAND_OFF = re.compile(rb'<session-update session="([^"]+)"')
+SESSION_UPDATE = re.compile(rb'<session-update session="([^"]+)"')
 
 
 def five_lost_answers_in_a_row(stage: Stage) -> Figures:
@@ -96,16 +96,16 @@ def a_hand_off_that_comes_late(stage: Stage) -> Figures:
         # Its headers have left, and the row before this one.
         act.expire()
         gate.release()
-        found = HAND_OFF.search(act.expect(stream.answer(), 200).body)
+        found = SESSION_UPDATE.search(act.expect(stream.answer(), 200).body)
         assert found, "the body hands nothing over"
-        hand_off = found[1].decode()
+        session_update = found[1].decode()
         act.expire()
         browser.lose_answer()
 
         # The browser still has the cookie of before: it gets the newest session, and not the one that it posts.
-        assert browser.post_hand_off(hand_off).status == 204
+        assert browser.post_hand_off(session_update).status == 204
         act.expect_alive(browser, generation=2)
-        again = browser.post_hand_off(hand_off)
+        again = browser.post_hand_off(session_update)
         assert again.status == 400
         assert not again.session_cookies
         act.expire()

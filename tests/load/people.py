@@ -6,13 +6,13 @@ import time
 from http.client import HTTPException
 
 from tests.load.browser import ADA, GRACE, PAGE, Answer, Browser, Tab
-from tests.load.lost import HAND_OFF
+from tests.load.lost import SESSION_UPDATE
 from tests.load.stage import Act, SessionLost
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.1
-MOST_TABS = 6
-LONGEST_REST_SECONDS = 2.0
+MAX_TABS = 6
+MAX_REST_SECONDS = 2.0
 
 STREAMS = (
     "/protected/stream/?rows=4&delay=0.3",
@@ -63,7 +63,7 @@ class Person:
                 self.browser = self._sign_in()
 
     def _read_pages(self) -> None:
-        for tab in [self._open_tab() for _ in range(self._dice.randint(1, MOST_TABS))]:
+        for tab in [self._open_tab() for _ in range(self._dice.randint(1, MAX_TABS))]:
             self._take(tab)
 
     def _lose_an_answer(self) -> None:
@@ -77,7 +77,7 @@ class Person:
         if any(words in answer.body for words in _ENDED):
             self._act.figures.lost += 1
             raise SessionLost("a stream ended with its session")
-        found = HAND_OFF.search(answer.body)
+        found = SESSION_UPDATE.search(answer.body)
         if found:
             self._post_hand_off(found[1].decode())
 
@@ -99,7 +99,7 @@ class Person:
         self._take(self._open_tab(SCRIPTS_CALL, as_script=True), *PASSED_ON)
 
     def _rest(self) -> None:
-        time.sleep(self._dice.uniform(0, LONGEST_REST_SECONDS))
+        time.sleep(self._dice.uniform(0, MAX_REST_SECONDS))
 
     def _sign_in_over_the_old_session(self) -> None:
         self.browser = self._sign_in(self.browser)

@@ -35,10 +35,10 @@ PEOPLE = 8
 ACCESS_SECONDS = 5
 #: A reading after each; the first one is of the time to warm up.
 ROUNDS = 5
-LONGEST_PAUSE_SECONDS = 1.5
-LONGEST_AWAY_SECONDS = 1.5
+MAX_PAUSE_SECONDS = 1.5
+MAX_AWAY_SECONDS = 1.5
 #: Beyond the noise of an allocator; one KB a request would be more in a few minutes.
-MOST_GROWTH = 1.15
+MAX_GROWTH = 1.15
 #: Below, it is all warming up.
 SHORTEST_JUDGED_SECONDS = 240
 
@@ -101,7 +101,7 @@ class Trouble:
             self._kill_a_worker: 4,
             self._reload: 1,
         }
-        while not until.wait(self._dice.uniform(0, LONGEST_PAUSE_SECONDS)):
+        while not until.wait(self._dice.uniform(0, MAX_PAUSE_SECONDS)):
             (trouble,) = self._dice.choices(list(troubles), list(troubles.values()))
             self.counts[trouble.__name__.strip("_").replace("_", " ")] += 1
             trouble()
@@ -123,7 +123,7 @@ class Trouble:
 
     def _take_api_away(self) -> None:
         self._act.api.stop_serving()
-        time.sleep(self._dice.uniform(0, LONGEST_AWAY_SECONDS))
+        time.sleep(self._dice.uniform(0, MAX_AWAY_SECONDS))
         self._act.api.start_serving()
 
     def _kill_a_worker(self) -> None:
@@ -269,7 +269,7 @@ def _check_growth(stands: list[Stand], recycled: Site, seconds: float) -> None:
     memory = last.memory_growth_since(first)
     if seconds < SHORTEST_JUDGED_SECONDS:
         print("memory: not judged, as it is all warming up in so short a time")
-    elif memory > MOST_GROWTH:
+    elif memory > MAX_GROWTH:
         grown.append(f"memory of the steady workers: {memory:.2f} times that after the first round")
     if len(recycled.workers) != WORKERS:
         grown.append(f"{len(recycled.workers)} workers in place of {WORKERS}")

@@ -11,11 +11,11 @@ from tests.load.site import PROJECT
 
 #: With what of them is about SQLite: only its clock can be moved, and only its files are there for the asking.
 FILES = {
-    "test_hand_over.py": "not judged_by_when_it_arrived",
-    "test_events.py": "",
-    "test_journal.py": "not TestProcesses",
-    "test_admin.py": "",
-    "test_limiting.py": "",
+    "rotation/test_rotate.py": "not judged_by_when_it_arrived",
+    "history/test_events.py": "",
+    "history/test_background_writer.py": "not TestProcesses",
+    "admin/test_sessions.py": "",
+    "sign_in/test_rate_limit.py": "",
     "test_commands.py": "TestPruneSessions",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from accounts.traces import KEPT_REQUESTS
+from accounts.history.traced_requests import KEPT_REQUESTS
 from tests.demo_api.server import DemoApi
 from tests.load.browser import PATIENCE_SECONDS, Browser
 from tests.load.postgres import PostgresServer
@@ -16,7 +16,7 @@ from tests.load.processes import wait_until
 from tests.load.site import PROJECT, Site
 
 WORKERS = 3
-MOST_PAGES = 200
+MAX_PAGES = 200
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def every_worker_shows_what_all_did(database_url: str, api: DemoApi) -> None:
         serving: set[int] = set()
         opened = 0
         while len(serving) < WORKERS or opened < KEPT_REQUESTS:
-            assert opened < MOST_PAGES, f"only these workers answer: {serving}"
+            assert opened < MAX_PAGES, f"only these workers answer: {serving}"
             serving.add(open_page("/protected/")[0])
             opened += 1
         showing: set[int] = set()
 
         def is_shown_by_all() -> bool:
-            worker, page = open_page("/protected/exchange/")
+            worker, page = open_page("/protected/trace/")
             if page.count("<h2>GET /protected/</h2>") == KEPT_REQUESTS:
                 showing.add(worker)
             return len(showing) == WORKERS
@@ -73,7 +73,7 @@ def test_what_is_drawn_is_what_crossed_the_wire_on_postgresql_too(postgres: Post
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("tests/accounts/test_trace.py", "tests/protected/test_exchange.py"),
+            *("tests/accounts/telemetry/test_trace.py", "tests/protected/test_trace.py"),
         ],
         cwd=PROJECT,
         env={**os.environ, "DATABASE_URL": postgres.url(), "COVERAGE_FILE": os.devnull},

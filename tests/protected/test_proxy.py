@@ -12,8 +12,8 @@ from django.db import connections
 from django.http import HttpResponse
 from pytest_django import Settings
 
-from accounts.ending import end_session
 from accounts.models import EndReason, SessionRecord
+from accounts.rotation.ending import end_session
 from protected.proxy import NOT_FOR, Rule, is_evasive, parse_rules
 from tests.browsers import ADA, GRACE, Browser, cookies_set, wait_until
 from tests.demo_api.server import Call, DemoApi, Fault, Gate

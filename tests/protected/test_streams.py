@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from django.http import StreamingHttpResponse
 
-from accounts.ending import end_session
 from accounts.models import EndReason, SessionRecord
+from accounts.rotation.ending import end_session
 from tests.browsers import Browser, cookies_set
 from tests.demo_api.server import DemoApi, Fault
 
-HAND_OFF = re.compile(r'<session-update session="([^"]+)"')
+SESSION_UPDATE = re.compile(r'<session-update session="([^"]+)"')
 
 
 def pieces(browser: Browser, path: str, **options: Any) -> Iterator[str]:
@@ -36,9 +36,9 @@ def test_a_stream_that_rotates_hands_the_session_over_and_no_further_refresh_is_
     api.expire_access_tokens()
     row = next(stream)
 
-    [hand_off] = HAND_OFF.findall(row)
-    assert not HAND_OFF.findall("".join(stream)), "once"
-    response = post_hand_off(signed_in, hand_off)
+    [session_update] = SESSION_UPDATE.findall(row)
+    assert not SESSION_UPDATE.findall("".join(stream)), "once"
+    response = post_hand_off(signed_in, session_update)
 
     assert (response.status_code, response.content) == (204, b"")
     assert response["Cache-Control"] == "private, no-store"

@@ -9,7 +9,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from accounts.exceptions import ApiMisbehaved
-from protected.tables import MOST_CELLS, Table, as_table
+from protected.tables import MAX_CELLS, Table, as_table
 
 #: Python 3.12 parses and writes far deeper JSON than its recursion limit says.
 DEEPER_THAN_ANY_PYTHON_GOES = 100_000
@@ -126,7 +126,7 @@ class TestLimits:
         assert json.loads(table.text) == rows
 
     def test_a_table_may_be_long(self) -> None:
-        assert len(as_table([{"a": 1}] * MOST_CELLS).rows) == MOST_CELLS
+        assert len(as_table([{"a": 1}] * MAX_CELLS).rows) == MAX_CELLS
 
     def test_what_is_nested_deep_does_not_grow_beyond_measure(self) -> None:
         deep = json.loads("[" * 300 + "]" * 300)

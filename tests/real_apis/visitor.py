@@ -7,7 +7,7 @@ import requests
 
 from tests.demo_api.users import DEMO_USERS
 
-MOST_PAGES = 10
+MAX_PAGES = 10
 
 
 class Visitor:
@@ -32,7 +32,7 @@ class Visitor:
         """
         provider = _origin(url)
         answer = self._http.get(url, allow_redirects=False)
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             if answer.is_redirect:
                 target = urljoin(answer.url, answer.headers["Location"])
                 if _origin(target) != provider:

@@ -7,9 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from accounts.ending import end_session
 from accounts.models import EndReason, SessionEvent, SessionRecord, TracedRequest
-from accounts.tallies import Tally
+from accounts.models.attempt_count import AttemptCount
+from accounts.rotation.ending import end_session
 
 # The hosts date a refresh token by their own clocks: one that is off must not end a session that the API still knows.
 _CLOCK_MARGIN = timedelta(days=1)
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago).order_by("ended_at"), batch)
         events = _remove(SessionEvent.objects.filter(at__lt=long_ago).order_by("at"), batch)
         drawn = _remove(TracedRequest.objects.filter(at__lt=long_ago).order_by("at"), batch)
-        tallies = _remove(Tally.objects.filter(expires_at__lt=Now()).order_by("expires_at"), batch)
+        tallies = _remove(AttemptCount.objects.filter(expires_at__lt=Now()).order_by("expires_at"), batch)
         self.stdout.write(
             f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed, "
             f"{drawn} drawn requests and {events} events as old as that, {tallies} counts of sign-ins that are over."

@@ -10,10 +10,10 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from requests.adapters import HTTPAdapter
 
-from accounts.address import client_address
+from accounts.browser.client_address import client_address
 from accounts.conf import conf
-from accounts.tokens import User
-from accounts.transport import Deadline, pooled_adapter, prepare
+from accounts.session.tokens import User
+from accounts.upstream.transport import Deadline, pooled_adapter, prepare
 from protected.tables import as_table
 from tests.benchmarks.quick_api import ROWS
 

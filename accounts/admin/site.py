@@ -1,0 +1,42 @@
+"""The admin's own sign-in, for staff: limited as that for everybody else."""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+
+from accounts.browser.client_address import client_address
+from accounts.exceptions import TooManyAttempts
+from accounts.sign_in.rate_limit import rate_limited_attempt
+
+
+class StaffSignInForm(AdminAuthenticationForm):
+    """Name and password of a staff user. `too_many` says why they were not looked at."""
+
+    too_many: TooManyAttempts | None = None
+
+    def clean(self) -> dict[str, Any]:
+        name = self.cleaned_data.get("username", "")
+        if not (name and self.cleaned_data.get("password")):
+            return super().clean()
+        address = client_address(self.request) if self.request else ""
+        try:
+            with rate_limited_attempt(address, name, realm="staff", failure=ValidationError):
+                return super().clean()
+        except TooManyAttempts as error:
+            self.too_many = error
+            raise ValidationError(error.message) from error
+
+
+class StaffSite(AdminSite):
+    login_form = StaffSignInForm
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().login(request, extra_context)
+        form = (getattr(response, "context_data", None) or {}).get("form")
+        if isinstance(form, StaffSignInForm) and form.too_many:
+            response.status_code = 429
+            response["Retry-After"] = str(form.too_many.retry_after)
+        return response

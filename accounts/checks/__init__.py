@@ -1,0 +1,1 @@
+"""System checks: what `manage.py check` says about settings, each with a stable id and a hint."""

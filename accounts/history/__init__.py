@@ -1,0 +1,1 @@
+"""What happened to sessions, written to the database by a background thread."""

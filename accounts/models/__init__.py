@@ -1,0 +1,20 @@
+"""The database tables: the record of each sign-in, its events, traced requests, and counts of attempts.
+
+`SessionRecord` arbitrates rotation. The other tables decide nothing about a session.
+"""
+
+from accounts.models.attempt_count import AttemptCount
+from accounts.models.session_event import EventKind, SessionEvent, Trigger
+from accounts.models.session_record import EndReason, SessionRecord, SessionRecordQuerySet
+from accounts.models.traced_request import TracedRequest
+
+__all__ = [
+    "AttemptCount",
+    "EndReason",
+    "EventKind",
+    "SessionEvent",
+    "SessionRecord",
+    "SessionRecordQuerySet",
+    "TracedRequest",
+    "Trigger",
+]

@@ -1,0 +1,63 @@
+"""What happened to sessions, for the timeline, the chart and the log."""
+
+from django.db import models
+
+from accounts.models.session_record import EndReason
+
+
+class EventKind(models.TextChoices):
+    """What can happen to a session. The last six are the reasons for its end."""
+
+    SIGNED_IN = "signed-in", "signed in"
+    ROTATED = "rotated", "rotated"
+    UNSTORED = "unstored", "rotated, but it could not be stored: the cookie alone carries it on"
+    ADOPTED = "adopted", "adopted: the answer with the newest session had not reached the browser"
+    UPDATE_SENT = "handed-off", "sent to the browser in the body of a stream"
+    UPDATE_ACCEPTED = "handed-over", "handed over: taken from the body of a stream into the cookie"
+    CONFIRMED = "confirmed", "confirmed: the browser has the newest session"
+    API_AWAY = "api-away", "the API gave no usable answer to the refresh"
+    REFUSED = EndReason.REFUSED.value, "ended: the API refused the refresh token"
+    EXPIRED = EndReason.EXPIRED.value, "ended: the refresh token expired"
+    SIGNED_OUT = EndReason.SIGNED_OUT.value, "ended: the user signed out"
+    REPLACED = EndReason.REPLACED.value, "ended: the user signed in again"
+    REVOKED = EndReason.REVOKED.value, "ended: by staff"
+    REUSED = EndReason.REUSED.value, "ended for everybody: an old cookie was used again"
+
+
+class Trigger(models.TextChoices):
+    """What a rotation was for."""
+
+    UNAUTHORIZED = "401", "on a 401"
+    EARLY = "early", "early"
+    EXPIRED = "expired", "after expiry"
+    STREAM = "stream", "before a stream"
+
+
+class SessionEvent(models.Model):
+    """Something that happened to a session, for people to read. It decides nothing and holds no secret.
+
+    A background thread writes events in batches (`accounts.history.background_writer`). An event can be lost, and can
+    outlive its record.
+    """
+
+    # No foreign key: the record may be gone when the event is written.
+    session_id = models.UUIDField()
+    kind = models.CharField(max_length=16, choices=EventKind)
+    trigger = models.CharField(max_length=8, blank=True, default="", choices=Trigger)
+    at = models.DateTimeField("when, by the clock of the host")
+    generation = models.PositiveBigIntegerField(null=True, blank=True)
+    duration_ms = models.PositiveIntegerField("duration of the refresh in milliseconds", null=True, blank=True)
+    request_id = models.CharField(max_length=64, blank=True, default="")
+    address = models.GenericIPAddressField(null=True, blank=True)
+
+    class Meta:
+        # Shown with its session, to whoever may see that.
+        default_permissions = ()
+        indexes = (
+            models.Index(fields=["session_id", "at"], name="accounts_event_timeline"),
+            # For the counts of each hour, and for what is too old to be kept.
+            models.Index(fields=["at", "kind"], name="accounts_event_counts"),
+        )
+
+    def __str__(self) -> str:
+        return f"session {self.session_id}: {self.kind}"

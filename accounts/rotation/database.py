@@ -1,0 +1,53 @@
+"""The database in which the records live: what to do when it is away, or in the middle of somebody's transaction."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error as AnyDatabaseError
+from django.db import connections, router, transaction
+
+from accounts.exceptions import ApiUnavailable
+from accounts.models import SessionRecord
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def database_errors_as_unavailable() -> Iterator[None]:
+    """Nobody is signed out because a database is away: what needs it answers 503, and works again when it is back."""
+    try:
+        yield
+    except AnyDatabaseError as error:
+        drop_broken_connection()
+        logger.error("the session records cannot be reached: %s", type(error).__name__)
+        raise ApiUnavailable("the session records cannot be reached") from error
+
+
+def drop_broken_connection() -> None:
+    connection = connections[_database()]
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+
+
+def refuse_open_transaction() -> None:
+    """A rollback after the API spent the token would lose the only living pair."""
+    if in_open_transaction():
+        raise transaction.TransactionManagementError(
+            "A session cannot be rotated inside transaction.atomic() or ATOMIC_REQUESTS: a rollback would lose the "
+            "tokens that the API has just handed out. Call the API, or request.api_session.ensure_fresh(), before the "
+            "transaction begins."
+        )
+
+
+def in_open_transaction() -> bool:
+    """Whether what is written now could be rolled back later. A test case's own transaction does not count."""
+    connection = connections[_database()]
+    if connection.connection is None:
+        return False
+    blocks = connection.atomic_blocks
+    return any(not getattr(block, "_from_testcase", False) for block in blocks) or not (blocks or connection.autocommit)
+
+
+def _database() -> str:
+    return router.db_for_write(SessionRecord)

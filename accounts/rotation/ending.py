@@ -1,0 +1,69 @@
+"""The end of a session: why, for whom, and who may delete the cookie."""
+
+from uuid import UUID
+
+from accounts.exceptions import SessionEnded
+from accounts.history.events import record_event
+from accounts.models import EndReason, EventKind, SessionRecord
+from accounts.rotation.database import in_open_transaction
+from accounts.rotation.reuse_detection import Presented
+from accounts.rotation.token_requests import request_revocation
+from accounts.session.api_session import ApiSession
+from accounts.session.sealing import CannotOpen
+from accounts.signals import reuse_detected, session_ended
+
+
+def end_session(
+    session_id: UUID,
+    reason: EndReason,
+    *,
+    up_to_generation: int | None = None,
+    user_id: int | str = "",
+    generation: int | None = None,
+    address: str = "",
+) -> bool:
+    """End a session for every holder. Tells it once, and says whether this call was the one that did.
+
+    With `up_to_generation`, only if no newer one was stored in the meantime. `user_id`, `generation` and `address` are
+    for those who read of it: whose session it was, and what came from where that ended it.
+    """
+    ended = SessionRecord.objects.end(session_id, reason, up_to_generation=up_to_generation)
+    if ended:
+        record_event(EventKind(reason.value), session_id, user_id=user_id, generation=generation, address=address)
+        session_ended.send_robust(sender=SessionRecord, session_id=session_id, reason=reason)
+    return ended
+
+
+def session_ended_error(record: SessionRecord | None, session: ApiSession, presented: Presented) -> SessionEnded:
+    """What to raise for a session whose record has ended, or is gone."""
+    if record is None:
+        return SessionEnded("forgotten", delete_cookie=True)
+    if record.end_reason == EndReason.REVOKED:
+        # Staff ended it without the cookie's secret, so its pair could not be opened until this browser showed up.
+        request_revocation(session.tokens, address=presented.address)
+    # Whoever replaced it wrote a new session into this very cookie.
+    replaced = record.end_reason == EndReason.REPLACED
+    return SessionEnded(record.end_reason, delete_cookie=record.had_ended_by(presented.arrived) and not replaced)
+
+
+def end_reused_session(record: SessionRecord, session: ApiSession, presented: Presented) -> SessionEnded:
+    """End a session whose retired generation came back: its cookie was copied, and nobody can tell who is who."""
+    if in_open_transaction():
+        # A rollback would undo the end; the next request with this cookie finds the same out.
+        return SessionEnded(EndReason.REUSED, delete_cookie=False)
+    if end_session(
+        session.id,
+        EndReason.REUSED,
+        user_id=session.user.id,
+        generation=presented.generation,
+        address=presented.address,
+    ):
+        reuse_detected.send_robust(
+            sender=SessionRecord, session_id=session.id, user_name=record.user_name, address=presented.address
+        )
+        try:
+            newest = record.newest(session)
+        except CannotOpen:
+            newest = session
+        request_revocation(newest.tokens, address=presented.address)
+    return SessionEnded(EndReason.REUSED, delete_cookie=True)

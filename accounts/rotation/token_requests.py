@@ -1,0 +1,97 @@
+"""What we ask of the API's own sign-in machinery. The dialect spells it, the transport sends it."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from accounts.conf import conf
+from accounts.dialects import current_dialect
+from accounts.dialects.base import PasswordDialect, RefreshOutcome, SignedIn, Unknown
+from accounts.dialects.oauth2 import OAuth2Dialect
+from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
+from accounts.session.tokens import TokenPair
+from accounts.telemetry.trace import StepKind, label_api_calls
+from accounts.upstream.calls import ApiAnswer, ApiCall
+from accounts.upstream.transport import AnswerLost, NotSent, call_once
+
+logger = logging.getLogger(__name__)
+
+_REVOCATION_SECONDS = 3.0
+
+
+@label_api_calls(StepKind.SIGN_IN)
+def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
+    """Sign in at the API for the browser at `address`. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
+    dialect = current_dialect()
+    if not isinstance(dialect, PasswordDialect):
+        raise ApiMisbehaved("this dialect takes no passwords")
+    return dialect.read_sign_in(_ask(dialect.sign_in(username, password), address), username)
+
+
+@label_api_calls(StepKind.SIGN_IN)
+def request_tokens(
+    dialect: OAuth2Dialect, code: str, *, redirect_uri: str, code_verifier: str, nonce: str, address: str
+) -> SignedIn:
+    """Trade the code with which a browser came back. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
+    answer = _ask(dialect.redeem(code, redirect_uri=redirect_uri, code_verifier=code_verifier), address)
+    signed_in = dialect.read_redeemed(answer, nonce=nonce)
+    call = None if dialect.is_named(signed_in.user) else dialect.userinfo(signed_in.tokens)
+    if call is None:
+        return signed_in
+    try:
+        return replace(signed_in, user=dialect.read_userinfo(_ask(call, address), signed_in.user))
+    except ApiUnavailable as error:
+        # A name is not worth a sign-in.
+        logger.warning("who signed in could not be asked: %s", error)
+        return signed_in
+
+
+@label_api_calls(StepKind.REFRESH)
+def request_refresh(
+    tokens: TokenPair, *, address: str, ends_at: float, renew_lease: Callable[[], float | None]
+) -> RefreshOutcome:
+    """Spend the refresh token, before `ends_at` (time.monotonic()).
+
+    At most two attempts, and the second only where the first can have spent nothing: its connection was never
+    established, or the dialect says that the API takes the same token twice. Before it, `renew_lease` says until when
+    it may last, or None where somebody else has started meanwhile.
+    """
+    dialect = current_dialect()
+    try:
+        call = dialect.refresh(tokens)
+    except ApiError as error:
+        return Unknown(str(error), retry_after=getattr(error, "retry_after", None))
+    try:
+        answer = call_once(call, address=address, ends_at=ends_at)
+    except (NotSent, AnswerLost) as error:
+        again_until = renew_lease() if isinstance(error, NotSent) or dialect.replay_is_safe else None
+        if again_until is None:
+            return Unknown(f"{type(error).__name__}: {error}")
+        try:
+            answer = call_once(call, address=address, ends_at=again_until)
+        except (NotSent, AnswerLost) as second:
+            return Unknown(f"{type(second).__name__}: {second}")
+    return dialect.read_refresh(answer, tokens)
+
+
+@label_api_calls(StepKind.REVOCATION)
+def request_revocation(tokens: TokenPair, *, address: str) -> None:
+    """Ask the API to forget a pair: best effort and quick. Never raises; what fails is logged."""
+    try:
+        call = current_dialect().revoke(tokens)
+        if call is None:
+            return
+        answer = call_once(call, address=address, ends_at=time.monotonic() + _REVOCATION_SECONDS)
+    except (NotSent, AnswerLost, ApiError) as error:
+        logger.warning("a token pair could not be revoked at the API: %s", error)
+    else:
+        logger.debug("revocation answered %s", answer.status)
+
+
+def _ask(call: ApiCall, address: str) -> ApiAnswer:
+    """The answer to a call of a sign-in. Raises ApiUnavailable."""
+    try:
+        return call_once(call, address=address, ends_at=time.monotonic() + conf.attempt_seconds)
+    except (NotSent, AnswerLost) as error:
+        raise ApiUnavailable(f"sign-in: {error}") from error

@@ -1,0 +1,1 @@
+"""What a browser holds, sealed: the API session, its tokens, and the encryption."""

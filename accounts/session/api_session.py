@@ -1,0 +1,135 @@
+"""The API session: what one sign-in holds. It lives, sealed, in the browser's cookie."""
+
+import json
+import os
+import struct
+import time
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
+from accounts.session.tokens import TokenPair, User
+
+# Tokens of ordinary size fit one cookie as they are; deflating those would cost every request more than it saves.
+_DEFLATE_FROM_BYTES = 2800
+# More than the largest cookies can inflate to, so whatever was written can be read.
+_MAX_BYTES = 16 * 1024 * 1024
+
+SESSION_UPDATE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSession:
+    """One generation of one sign-in.
+
+    `secret` is drawn at sign-in and never leaves the cookie: without it, the record's sealed copy opens for nobody.
+    `confirmed` says that the browser has been seen with this generation. `signed_in_at` is in seconds since the epoch.
+    """
+
+    id: UUID
+    secret: bytes = field(repr=False)
+    user: User
+    tokens: TokenPair
+    generation: int
+    confirmed: bool
+    signed_in_at: float
+
+    @classmethod
+    def begin(cls, user: User, tokens: TokenPair, *, after: "ApiSession | None" = None) -> "ApiSession":
+        """The session of a new sign-in: a new id, a new secret, generation 0.
+
+        It counts as younger than the one `after` which it comes, whatever the clock of the host that wrote that says.
+        """
+        return cls(
+            id=uuid4(),
+            secret=os.urandom(16),
+            user=user,
+            tokens=tokens,
+            generation=0,
+            confirmed=True,
+            signed_in_at=max(time.time(), after.signed_in_at + 1 if after else 0.0),
+        )
+
+    def rotated(self, tokens: TokenPair) -> "ApiSession":
+        """The next generation, which no browser has been seen with yet."""
+        return replace(self, tokens=tokens, generation=self.generation + 1, confirmed=False)
+
+    def seal_for_cookie(self) -> str:
+        return seal(Purpose.COOKIE, self._to_bytes())
+
+    def seal_for_record(self) -> str:
+        """Opens only with this session's own cookie: a stolen database does not do, even with the key ring."""
+        return seal(Purpose.RECORD, self._to_bytes(), context=self.id.bytes + self.secret)
+
+    @classmethod
+    def open_cookie(cls, text: str) -> "ApiSession":
+        """Raises CannotOpen."""
+        return cls._from_bytes(open_sealed(Purpose.COOKIE, text))
+
+    def open_record(self, text: str) -> "ApiSession":
+        """The session that the record of this session holds. Raises CannotOpen."""
+        return self._from_bytes(open_sealed(Purpose.RECORD, text, context=self.id.bytes + self.secret))
+
+    def seal_for_update(self) -> str:
+        """Opens for the deferred-update endpoint alone, and not for long."""
+        return seal(Purpose.SESSION_UPDATE, struct.pack(">d", time.time()) + self._to_bytes())
+
+    @classmethod
+    def open_update(cls, text: str) -> "ApiSession":
+        """Raises CannotOpen, also for one that is more than 60 seconds old."""
+        data = open_sealed(Purpose.SESSION_UPDATE, text)
+        if len(data) < 8:
+            raise CannotOpen
+        (sealed_at,) = struct.unpack(">d", data[:8])
+        # Another host may have sealed it, and be ahead of this one.
+        if abs(time.time() - sealed_at) > SESSION_UPDATE_SECONDS:
+            raise CannotOpen
+        return cls._from_bytes(data[8:])
+
+    def _to_bytes(self) -> bytes:
+        tokens, user = self.tokens, self.user
+        fields = [
+            self.id.hex,
+            self.secret.hex(),
+            [user.id, user.name, user.email],
+            [tokens.access, tokens.refresh, tokens.received_at, tokens.access_expires_at, tokens.refresh_expires_at],
+            self.generation,
+            self.confirmed,
+            self.signed_in_at,
+        ]
+        data = json.dumps(fields, separators=(",", ":")).encode()
+        return data if len(data) < _DEFLATE_FROM_BYTES else zlib.compress(data)
+
+    @classmethod
+    def _from_bytes(cls, data: bytes) -> "ApiSession":
+        """What was sealed by us is what we wrote, unless an older or a newer release did: then it does not open."""
+        try:
+            fields: list[Any] = json.loads((data if data[:1] == b"[" else _inflate(data)).decode())
+            id_, secret, user, tokens, generation, confirmed, signed_in_at = fields
+            return cls(
+                id=UUID(int=int(id_, 16)),
+                secret=bytes.fromhex(secret),
+                user=User(id=user[0], name=user[1], email=user[2]),
+                tokens=TokenPair(
+                    access=tokens[0],
+                    refresh=tokens[1],
+                    received_at=tokens[2],
+                    access_expires_at=tokens[3],
+                    refresh_expires_at=tokens[4],
+                ),
+                generation=generation,
+                confirmed=confirmed,
+                signed_in_at=signed_in_at,
+            )
+        except (ValueError, TypeError, LookupError, AttributeError, zlib.error) as error:
+            raise CannotOpen from error
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(data, _MAX_BYTES)
+    if not inflater.eof:
+        raise CannotOpen
+    return plain

@@ -1,0 +1,1 @@
+"""HTTP to the API: pooled connections, deadlines, and strict reading of responses."""

@@ -1,0 +1,45 @@
+"""One call to the API's token endpoints and its answer, as values. `accounts.upstream.transport` sends the call."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from accounts.text import clean_text
+
+_MAX_MESSAGE = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiCall:
+    """What to send. `path` is relative to API_BASE_URL, or a whole URL where the provider lives elsewhere.
+
+    `json` becomes a JSON body, `form` one of application/x-www-form-urlencoded.
+    """
+
+    method: str
+    path: str
+    json: Mapping[str, object] | None = field(default=None, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiAnswer:
+    """What came back, read to its end. Header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def json_object(self) -> dict[str, Any]:
+        """The JSON object in the body; {} where the body is anything else, such as a gateway's HTML page."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def message(self, name: str = "message") -> str:
+        """The API's own words under `name` in its JSON, for a person to read; empty where it has none."""
+        return clean_text(self.json_object().get(name), _MAX_MESSAGE)

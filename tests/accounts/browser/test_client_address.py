@@ -1,0 +1,137 @@
+"""Whose address counts: the trusted proxies' word, never the browser's own."""
+
+from ipaddress import ip_address
+
+import pytest
+from django.test import RequestFactory, override_settings
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from pytest_django import Settings
+
+from accounts.browser.client_address import client_address, client_network, is_private
+
+PEER = "198.51.100.9"
+
+
+def seen(*, forwarded: str | None = None, peer: str = PEER) -> str:
+    request = RequestFactory().get("/")
+    request.META["REMOTE_ADDR"] = peer
+    if forwarded is not None:
+        request.META["HTTP_X_FORWARDED_FOR"] = forwarded
+    return client_address(request)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, None, PEER),
+        (0, "203.0.113.5", PEER),
+        (1, "203.0.113.5", "203.0.113.5"),
+        (1, "6.6.6.6, 203.0.113.5", "203.0.113.5"),
+        (1, "6.6.6.6,,203.0.113.5 , ", "203.0.113.5"),
+        (1, "nonsense, 203.0.113.5", "203.0.113.5"),
+        (2, "6.6.6.6, 203.0.113.5, 192.0.2.1", "203.0.113.5"),
+        (2, "203.0.113.5", "203.0.113.5"),
+        (1, None, PEER),
+        (3, None, PEER),
+    ],
+    ids=[
+        "no proxy",
+        "no proxy, forged",
+        "one proxy",
+        "one proxy, forged",
+        "one proxy, empty entries",
+        "one proxy, nonsense before",
+        "two proxies, forged",
+        "one proxy of two passed by",
+        "proxy passed by",
+        "all proxies passed by",
+    ],
+)
+def test_the_entry_of_the_outermost_trusted_proxy_counts(
+    settings: Settings, proxies: int, forwarded: str | None, address: str
+) -> None:
+    settings.TRUSTED_PROXY_COUNT = proxies
+
+    assert seen(forwarded=forwarded) == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
+        ("::1", "::1"),
+        ("", ""),
+        ("unix:", ""),
+        ("localhost", ""),
+        ("203.0.113.5:4711", ""),
+        ("010.0.0.1", ""),
+        ("203.0.113.5\r\nX-Admin: yes", ""),
+        ("1" * 10_000, ""),
+    ],
+    ids=[
+        "spelled out",
+        "loopback",
+        "unix socket",
+        "unix socket with a name",
+        "a name",
+        "with a port",
+        "octal",
+        "line end",
+        "huge",
+    ],
+)
+def test_an_address_is_normalised_and_anything_else_is_none(peer: str, address: str) -> None:
+    assert seen(peer=peer) == address
+
+
+@pytest.mark.parametrize(
+    "peer", ["fe80::1%eth0", "fe80::1%<b>", "::1%" + "x" * 5000], ids=["interface", "markup", "huge"]
+)
+def test_the_zone_of_a_link_local_address_is_dropped(peer: str) -> None:
+    # What stands after the % may be any text, and neither PostgreSQL's inet nor a column of 39 characters takes it.
+    assert seen(peer=peer) in ("", peer.partition("%")[0])
+
+
+@effort(deadline=None, max_examples=200)
+@given(forged=st.text(st.characters(codec="latin-1")))
+def test_no_text_from_the_browser_gets_past_the_proxys_own(forged: str) -> None:
+    with override_settings(TRUSTED_PROXY_COUNT=1):
+        assert seen(forwarded=f"{forged}, 203.0.113.5") == "203.0.113.5"
+
+
+@effort(deadline=None, max_examples=200)
+@given(forwarded=st.text(st.characters(codec="latin-1")), proxies=st.integers(0, 5))
+def test_whatever_comes_the_answer_is_an_address_or_nothing(forwarded: str, proxies: int) -> None:
+    with override_settings(TRUSTED_PROXY_COUNT=proxies):
+        address = seen(forwarded=forwarded)
+
+    assert address == "" or ip_address(address)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "[::1]", "::1", "10.0.0.7", "laptop", "Laptop.local", "api.internal", ""]
+)
+def test_what_strangers_cannot_reach_is_private(host: str) -> None:
+    assert is_private(host)
+
+
+@pytest.mark.parametrize("host", ["www.example.com", ".example.com", "*", "8.8.8.8", "[2606:4700::1]", "local.example"])
+def test_what_they_can_is_not(host: str) -> None:
+    assert not is_private(host)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("198.51.100.9", "198.51.100.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ("::1", "::"),
+        ("::ffff:198.51.100.9", "198.51.100.9"),
+        ("", ""),
+    ],
+)
+def test_limits_count_ipv6_by_what_one_customer_has(address: str, network: str) -> None:
+    assert client_network(address) == network

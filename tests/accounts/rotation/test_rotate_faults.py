@@ -1,0 +1,274 @@
+"""The hand-over where the database or another host gets in between, at the one moment where it hurts."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.models.functions import Now
+from pytest_django import Settings
+
+from accounts.dialects.token_pair import TokenPairDialect
+from accounts.models import EndReason, SessionRecord
+from tests.accounts.rotation.hosts import Hosts, several_hosts
+from tests.browsers import PATIENCE_SECONDS, Answer, Browser, cookies_set
+from tests.demo_api.server import DemoApi, Fault, Gate
+
+Execute = Callable[..., Any]
+
+
+class FailingStore:
+    """Lets the statement that stores a new pair fail, the first `times` times."""
+
+    def __init__(self, times: float) -> None:
+        self.left = times
+
+    def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE") and '"last_rotated_at" =' in sql and self.left > 0:
+            self.left -= 1
+            raise OperationalError("the disk is full")
+        return execute(sql, params, many, context)
+
+
+class TestADatabaseThatFailsAtTheStore:
+    def test_it_is_tried_again(self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture) -> None:
+        before = signed_in.take()
+        api.expire_access_tokens()
+
+        with connection.execute_wrapper(FailingStore(times=3)):
+            assert signed_in.is_signed_in()
+
+        assert "could not be stored" not in caplog.text
+        assert signed_in.record().generation == 1
+        assert Browser(before).is_signed_in(), "the answer may get lost: the record has it"
+        assert api.reuses == 0
+
+    def test_the_cookie_alone_carries_the_session_on_and_the_record_catches_up(
+        self, signed_in: Browser, api: DemoApi, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # The lease is not given back: this one runs out soon.
+        settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.5, 2.0
+        api.expire_access_tokens()
+
+        with connection.execute_wrapper(FailingStore(times=float("inf"))):
+            assert signed_in.is_signed_in()
+
+        [line] = [record for record in caplog.records if "could not be stored" in record.getMessage()]
+        assert line.levelname == "ERROR"
+        assert signed_in.session().tokens.refresh not in caplog.text
+        assert signed_in.session().generation == 1
+        assert signed_in.is_signed_in()
+        assert (signed_in.record().generation, signed_in.record().confirmed) == (1, 1)
+        api.expire_access_tokens()
+        assert signed_in.is_signed_in()
+        assert api.reuses == 0
+
+    def test_nobody_else_spends_the_spent_token_until_the_record_has_caught_up(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        """The store was given up, the page goes on, and a request with the older cookie comes to another host."""
+        straggler = signed_in.copy()
+        failing = FailingStore(times=float("inf"))
+        looked = threading.Event()
+
+        def note(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if sql.startswith("SELECT"):
+                looked.set()
+            return execute(sql, params, many, context)
+
+        def straggle() -> Answer:
+            assert gate.reached.wait(PATIENCE_SECONDS), "the page is at its repeated call"
+            failing.left = 0
+            hosts.move_to(1)
+            try:
+                with connection.execute_wrapper(note):
+                    return straggler.open_page()
+            finally:
+                connection.close()
+
+        def release_when_looked() -> None:
+            looked.wait(PATIENCE_SECONDS)
+            gate.release()
+
+        api.expire_access_tokens()
+        with Gate() as gate, ThreadPoolExecutor() as threads, several_hosts(2) as hosts:
+            api.fail("GET", "/protected-route", REFUSED)
+            api.fail("GET", "/protected-route", Fault.hold_before(gate))
+            late = threads.submit(straggle)
+            threads.submit(release_when_looked)
+            with connection.execute_wrapper(failing):
+                page = signed_in.open_page()
+
+        assert (page.status_code, late.result().status_code) == (200, 200)
+        assert signed_in.record().ended_at is None
+        assert api.count("POST", "/auth/refresh") == 1
+
+
+class AnotherHost:
+    """Runs `meanwhile` on another host, once a refresh has gone wrong, before the next `statement` of this one: before
+    the record is looked at, or before it is changed.
+    """
+
+    def __init__(
+        self, hosts: Hosts, api: DemoApi, meanwhile: Callable[[], object], *, statement: str = "SELECT"
+    ) -> None:
+        self._hosts, self._api, self._meanwhile, self._statement = hosts, api, meanwhile, statement
+        self.done = False
+
+    def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not self.done and sql.startswith(self._statement) and self._api.count("POST", "/auth/refresh"):
+            self.done = True
+            with ThreadPoolExecutor() as threads:
+                threads.submit(self._act).result(60)
+        return execute(sql, params, many, context)
+
+    def _act(self) -> None:
+        self._hosts.move_to(1)
+        try:
+            self._meanwhile()
+        finally:
+            connection.close()
+
+
+REFUSED = Fault.answer(401, {"message": "This refresh token has been spent."})
+
+
+class TestARefusalThatIsStale:
+    @pytest.mark.parametrize("statement", ["SELECT", "UPDATE"], ids=["before the look", "between look and end"])
+    def test_where_another_host_took_over_and_rotated_its_session_counts(
+        self, signed_in: Browser, api: DemoApi, statement: str
+    ) -> None:
+        other, answers = signed_in.copy(), list[Answer]()
+
+        def rotate() -> None:
+            SessionRecord.objects.update(lease_until=None)
+            answers.append(other.open_page())
+
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", REFUSED)
+        with (
+            several_hosts(2) as hosts,
+            connection.execute_wrapper(AnotherHost(hosts, api, rotate, statement=statement)),
+        ):
+            page = signed_in.open_page()
+
+        assert [answer.status_code for answer in answers] == [200]
+        assert page.status_code == 200
+        assert signed_in.session().generation == other.session().generation == 1
+
+    def test_where_another_host_is_still_rotating_it_is_waited_for(self, signed_in: Browser, api: DemoApi) -> None:
+        session = signed_in.session()
+
+        def accept_update() -> None:
+            SessionRecord.objects.update(lease_until=None)
+            assert SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=1)
+
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", REFUSED)
+        with several_hosts(2) as hosts, connection.execute_wrapper(AnotherHost(hosts, api, accept_update)):
+            page = signed_in.open_page()
+
+        assert page.status_code == 200, "the other one died, and its lease ran out"
+        assert api.count("POST", "/auth/refresh", 200) == 1
+
+    def test_where_the_session_was_ended_meanwhile_that_is_the_reason(self, signed_in: Browser, api: DemoApi) -> None:
+        session = signed_in.session()
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", REFUSED)
+
+        def end() -> None:
+            SessionRecord.objects.end(session.id, EndReason.SIGNED_OUT)
+
+        with several_hosts(2) as hosts, connection.execute_wrapper(AnotherHost(hosts, api, end)):
+            page = signed_in.open_page()
+
+        assert page.status_code == 302
+        assert not cookies_set(page), "the request came before the end: the cookie may be a newer session's by now"
+        assert SessionRecord.objects.get().end_reason == EndReason.SIGNED_OUT
+
+
+class ForgivingDialect(TokenPairDialect):
+    """Of an API that takes a spent token once more within its grace period."""
+
+    replay_is_safe = True
+
+
+class TestASecondAttempt:
+    """The answer to a refresh got lost, and the API takes the same token twice."""
+
+    @pytest.fixture
+    def api(self, settings: Settings) -> Iterator[DemoApi]:
+        with DemoApi(access_ttl=60, grace_seconds=3600) as api:
+            settings.API_BASE_URL = api.url
+            settings.API_DIALECT = f"{__name__}.{ForgivingDialect.__name__}"
+            yield api
+
+    def test_it_is_made_under_a_lease_that_starts_anew(self, signed_in: Browser, api: DemoApi) -> None:
+        session = signed_in.session()
+
+        def run_out() -> None:
+            SessionRecord.objects.update(lease_until=Now())
+
+        def claim() -> bool:
+            assert gate.reached.wait(PATIENCE_SECONDS)
+            try:
+                return SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=60)
+            finally:
+                connection.close()
+                gate.release()
+
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", Fault.lose_answer())
+        with (
+            Gate() as gate,
+            ThreadPoolExecutor() as threads,
+            several_hosts(2) as hosts,
+            connection.execute_wrapper(AnotherHost(hosts, api, run_out, statement="UPDATE")),
+        ):
+            api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
+            claimed = threads.submit(claim)
+            page = signed_in.open_page()
+
+        assert not claimed.result()
+        assert page.status_code == 200
+        assert api.count("POST", "/auth/refresh") == 2
+
+    def test_it_is_not_made_where_another_host_has_the_lease_by_then(self, signed_in: Browser, api: DemoApi) -> None:
+        session = signed_in.session()
+
+        def accept_update() -> None:
+            SessionRecord.objects.update(lease_until=None)
+            assert SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=60)
+
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", Fault.lose_answer())
+        with (
+            several_hosts(2) as hosts,
+            connection.execute_wrapper(AnotherHost(hosts, api, accept_update, statement="UPDATE")),
+        ):
+            page = signed_in.open_page()
+
+        assert page.status_code == 503
+        assert api.count("POST", "/auth/refresh") == 1
+        assert signed_in.record().lease_owner == "another"
+
+    def test_it_is_not_made_where_the_database_cannot_say_whose_the_lease_is(
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if api.count("POST", "/auth/refresh"):
+                raise OperationalError("the disk is full")
+            return execute(sql, params, many, context)
+
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", Fault.lose_answer())
+
+        with connection.execute_wrapper(fail):
+            page = signed_in.open_page()
+
+        assert page.status_code == 503
+        assert api.count("POST", "/auth/refresh") == 1
+        id_ = signed_in.session().id
+        assert f"session {id_}: the lease could not be given back; it will run out" in caplog.messages
