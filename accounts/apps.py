@@ -7,6 +7,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         # These modules need the settings and the models, which are loaded only now.
+        from accounts.admin import sessions  # noqa: F401  # importing it registers the model
         from accounts.checks import deployment, oauth, settings  # noqa: F401  # importing them registers the checks
         from accounts.signals import session_event
         from accounts.telemetry.metrics import count_event

@@ -1,5 +1,5 @@
-"""The Django admin: sessions, their search, statistics and chart, and the staff sign-in."""
+"""The Django admin: sessions, their search, statistics and chart, and the staff sign-in.
 
-from accounts.admin.sessions import SessionRecordAdmin
-
-__all__ = ["SessionRecordAdmin"]  # Django imports this package to register the admin
+`AccountsConfig.ready` imports `sessions`, which registers it. An import here would run while the admin site, which
+`site` defines, is still being made.
+"""

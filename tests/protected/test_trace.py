@@ -116,7 +116,7 @@ class TestThePage:
     def test_a_visitor_is_sent_to_the_sign_in_page(self, trace_writer: TracedRequestWriter, browser: Browser) -> None:
         answer = browser.get(PAGE)
 
-        assert (answer.status_code, answer["Location"]) == (302, "/accounts/login/?next=%2Fprotected%2Fexchange%2F")
+        assert (answer.status_code, answer["Location"]) == (302, "/accounts/login/?next=%2Fprotected%2Ftrace%2F")
         assert browser.get(EVENTS, headers={"Accept": "application/json"}).status_code == 401
 
     @pytest.mark.parametrize("address", [PAGE, EVENTS])
