@@ -1,6 +1,6 @@
-"""The package's settings, typed, and read from Django's when asked for.
+"""The package's settings, typed. They are read from Django's settings on first use.
 
-A page asks for some twenty: those are kept as they were read until a setting is changed, so `override_settings` works.
+A page reads about twenty. Each value is cached until a setting changes, so `override_settings` works.
 """
 
 from functools import cached_property
@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from limits import RateLimitItem, parse_many
 
 
 class Conf:
@@ -17,7 +16,7 @@ class Conf:
 
     @cached_property
     def base_url(self) -> str:
-        """Where the API lives, without a slash at the end."""
+        """The API's address, without a trailing slash."""
         return str(settings.API_BASE_URL).rstrip("/")
 
     @cached_property
@@ -26,12 +25,12 @@ class Conf:
 
     @cached_property
     def username_field(self) -> str:
-        """What the API calls the user's name at login; empty means the dialect's own default."""
+        """The name of the user name field in the API's login call; empty for the dialect's default."""
         return str(settings.API_USERNAME_FIELD)
 
     @cached_property
     def oauth_issuer(self) -> str:
-        """The provider's issuer identifier, to the letter: a slash at the end is part of it."""
+        """The provider's issuer identifier, unchanged: a trailing slash is part of it."""
         return str(settings.OAUTH_ISSUER)
 
     @cached_property
@@ -45,7 +44,7 @@ class Conf:
 
     @cached_property
     def oauth_client_auth(self) -> str:
-        """client_secret_basic or client_secret_post; empty for what the provider offers."""
+        """client_secret_basic or client_secret_post; empty: choose by what the provider offers."""
         return str(settings.OAUTH_CLIENT_AUTH)
 
     @cached_property
@@ -54,12 +53,12 @@ class Conf:
 
     @property
     def oauth_authorization_parameters(self) -> dict[str, str]:
-        """What the provider wants to be told besides, such as an audience."""
+        """Additional parameters of the authorization request, such as an audience."""
         return dict(parse_qsl(settings.OAUTH_AUTHORIZATION_PARAMETERS))
 
     @property
     def oauth_endpoints(self) -> dict[str, str]:
-        """The provider's endpoints that are set here, by their names in a discovery document."""
+        """The endpoints set here instead of by discovery, by their names in a discovery document."""
         endpoints = {
             "authorization_endpoint": settings.OAUTH_AUTHORIZATION_ENDPOINT,
             "token_endpoint": settings.OAUTH_TOKEN_ENDPOINT,
@@ -78,12 +77,12 @@ class Conf:
 
     @cached_property
     def attempt_seconds(self) -> float:
-        """The total deadline of one sign-in, refresh or revocation at the API, connecting included."""
+        """The total deadline of one sign-in, refresh or revocation at the API, including the connect."""
         return self.connect_timeout + self.read_timeout
 
     @cached_property
     def lease_seconds(self) -> float:
-        """How long one claim to rotate lasts. Longer than an attempt, or a second refresher gets in (with margin)."""
+        """How long one claim to rotate lasts. Longer than an attempt, or a second worker would refresh at the same time."""
         return self.attempt_seconds * 1.25 + 2
 
     @cached_property
@@ -92,7 +91,7 @@ class Conf:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The key ring, newest first: the keys of API_SESSION_KEYS, or else SECRET_KEY and its fallbacks."""
+        """The key ring, newest first: API_SESSION_KEYS, or else SECRET_KEY and its fallbacks."""
         return tuple(settings.API_SESSION_KEYS) or (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
     @cached_property
@@ -109,7 +108,7 @@ class Conf:
 
     @cached_property
     def leeway(self) -> float:
-        """How long after a confirmation requests already under way may still present an older generation."""
+        """The grace period: how long after a confirmation a request may still present an older generation."""
         return float(settings.API_SESSION_LEEWAY)
 
     @cached_property
@@ -118,44 +117,39 @@ class Conf:
 
     @cached_property
     def metrics(self) -> bool:
-        """Whether anybody may read what is counted."""
+        """Whether any client may read the metrics."""
         return bool(settings.METRICS_TOKEN or settings.METRICS_ALLOW)
 
     @cached_property
     def traces(self) -> bool:
-        """Whether requests are recorded, to be drawn."""
+        """Whether requests are recorded for the request trace."""
         return bool(settings.API_TRACE)
 
-    @property
-    def sign_in_limit_per_address(self) -> list[RateLimitItem]:
-        """How many sign-ins may fail from one address; none for as many as one likes, here and in the next two."""
-        return parse_limits(settings.SIGN_IN_LIMIT_PER_ADDRESS)
+    @cached_property
+    def sign_in_limit_per_address(self) -> str:
+        """Failed sign-ins allowed from one address, such as "20/10 minutes; 100/day"; empty for no limit."""
+        return str(settings.SIGN_IN_LIMIT_PER_ADDRESS)
 
-    @property
-    def sign_in_limit_per_user(self) -> list[RateLimitItem]:
-        """How many may fail with one user name, from one address."""
-        return parse_limits(settings.SIGN_IN_LIMIT_PER_USER)
+    @cached_property
+    def sign_in_limit_per_user(self) -> str:
+        """Failed sign-ins allowed with one user name from one address."""
+        return str(settings.SIGN_IN_LIMIT_PER_USER)
 
-    @property
-    def sign_in_limit_per_user_anywhere(self) -> list[RateLimitItem]:
-        """How many may fail with one user name, from all addresses together where that user is not known."""
-        return parse_limits(settings.SIGN_IN_LIMIT_PER_USER_ANYWHERE)
+    @cached_property
+    def sign_in_limit_per_user_anywhere(self) -> str:
+        """Failed sign-ins allowed with one user name from all addresses where that user is not known."""
+        return str(settings.SIGN_IN_LIMIT_PER_USER_ANYWHERE)
 
     @cached_property
     def trusted_proxy_count(self) -> int:
         return int(settings.TRUSTED_PROXY_COUNT)
 
 
-def parse_limits(text: str) -> list[RateLimitItem]:
-    """Limits as `limits` writes them, "10/10 minutes; 50/day". Raises ValueError for what is none."""
-    return parse_many(text) if text.strip() else []
-
-
 conf = Conf()
 
 
-def _read_anew(**_: Any) -> None:
+def _clear_cache(**_: Any) -> None:
     vars(conf).clear()
 
 
-setting_changed.connect(_read_anew)
+setting_changed.connect(_clear_cache)

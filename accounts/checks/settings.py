@@ -11,10 +11,11 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from accounts.conf import conf, parse_limits
+from accounts.conf import conf
 from accounts.dialects import BUILT_IN, current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
+from accounts.sign_in.rate_limit import parse_limits
 
 _SHORTEST_KEY = 32
 _YEAR_SECONDS = 366 * 24 * 3600
@@ -212,7 +213,7 @@ def _is_limit(text: str) -> bool:
         limits = parse_limits(text)
     except ValueError:
         return False
-    return all(limit.amount > 0 and limit.get_expiry() <= _YEAR_SECONDS for limit in limits)
+    return all(limit.amount > 0 and limit.seconds <= _YEAR_SECONDS for limit in limits)
 
 
 def _is_network(text: str) -> bool:

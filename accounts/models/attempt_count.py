@@ -1,56 +1,57 @@
-"""Counts of what happened lately, in the site's database: the one thing that all of its processes and hosts share.
+"""How often something happened lately, counted in the database, which all processes and hosts of the site share.
 
-This is what `limits` (https://limits.readthedocs.io) counts with, in place of a cache server. Nothing in a row can be
-read: keys are HMACs under SECRET_KEY. Times are compared by the database's clock, as everywhere here.
+No row can be read: keys are HMACs under SECRET_KEY. Times are compared by the database's clock, as everywhere here.
 """
 
-import time
 from datetime import timedelta
 
-from django.db import DatabaseError, connection, models, router, transaction
+from django.db import models, router, transaction
 from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
-from limits.storage import Storage
 
 
 class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
-    """What is done with a count. A window begins with the first thing that is counted, and is not prolonged."""
+    """Fixed windows. A window begins with the first event that is counted; later events do not prolong it.
+
+    Methods take the readable key and hash it. They raise DatabaseError.
+    """
 
     def current(self) -> "AttemptCountQuerySet":
         return self.filter(expires_at__gt=Now())
 
-    def add(self, key: str, amount: int, *, seconds: int) -> int:
-        """Count so many more, in a window of so many seconds unless one is running. Returns the count.
+    def add(self, key: str, *, seconds: int) -> int:
+        """Count one event, in a new window of `seconds` unless one is running. Returns the count.
 
         The row stays locked until the end of the transaction, so no two callers get the same count.
         """
+        key = _hash(key)
         with transaction.atomic(using=router.db_for_write(AttemptCount), savepoint=False):
-            if not self._add(key, amount, seconds):
-                # Somebody else may insert it at this very moment.
+            if not self._add(key, seconds):
+                # Another process may insert the row at the same time.
                 empty = AttemptCount(key=key, count=0, expires_at=Now() + timedelta(seconds=seconds))
                 self.bulk_create([empty], ignore_conflicts=True)
-                self._add(key, amount, seconds)
+                self._add(key, seconds)
             return self.values_list("count", flat=True).get(pk=key)
 
-    def take_back(self, key: str, amount: int) -> None:
-        """Count so many less, if the window is still running."""
-        self.current().filter(pk=key, count__gte=amount).update(count=F("count") - amount)
+    def take_back(self, key: str) -> None:
+        """Uncount one event, if its window is still running."""
+        self.current().filter(pk=_hash(key), count__gte=1).update(count=F("count") - 1)
 
     def count_of(self, key: str) -> int:
-        return self.current().filter(pk=key).values_list("count", flat=True).first() or 0
+        return self.current().filter(pk=_hash(key)).values_list("count", flat=True).first() or 0
 
     def seconds_left(self, key: str) -> float:
-        """Until the window is over; 0 if none is running."""
+        """Seconds until the window ends; 0 if no window is running."""
         left = ExpressionWrapper(F("expires_at") - Now(), output_field=DurationField())
-        running = self.current().filter(pk=key).annotate(left=left).values_list("left", flat=True).first()
+        running = self.current().filter(pk=_hash(key)).annotate(left=left).values_list("left", flat=True).first()
         return running.total_seconds() if running else 0.0
 
-    def _add(self, key: str, amount: int, seconds: int) -> int:
-        over = Q(expires_at__lte=Now())
-        return self.filter(pk=key).update(
-            count=Case(When(over, then=amount), default=F("count") + amount),
-            expires_at=Case(When(over, then=Now() + timedelta(seconds=seconds)), default=F("expires_at")),
+    def _add(self, hashed_key: str, seconds: int) -> int:
+        is_over = Q(expires_at__lte=Now())
+        return self.filter(pk=hashed_key).update(
+            count=Case(When(is_over, then=1), default=F("count") + 1),
+            expires_at=Case(When(is_over, then=Now() + timedelta(seconds=seconds)), default=F("expires_at")),
         )
 
 
@@ -72,38 +73,5 @@ class AttemptCount(models.Model):
         return f"{self.count} until {self.expires_at}"
 
 
-class TallyStorage(Storage):
-    """The storage of `limits` in the database: its interface, with one addition. Raises DatabaseError."""
-
-    STORAGE_SCHEME = None
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return DatabaseError
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        return AttemptCount.objects.add(_unreadable(key), amount, seconds=expiry)
-
-    def decr(self, key: str, amount: int = 1) -> None:
-        """Undo an `incr`, unless its window is over."""
-        AttemptCount.objects.take_back(_unreadable(key), amount)
-
-    def get(self, key: str) -> int:
-        return AttemptCount.objects.count_of(_unreadable(key))
-
-    def get_expiry(self, key: str) -> float:
-        """When the window is over, in seconds since the epoch by this host's clock."""
-        return time.time() + AttemptCount.objects.seconds_left(_unreadable(key))
-
-    def check(self) -> bool:
-        return connection.is_usable()
-
-    def reset(self) -> int:
-        return AttemptCount.objects.all().delete()[0]
-
-    def clear(self, key: str) -> None:
-        AttemptCount.objects.filter(pk=_unreadable(key)).delete()
-
-
-def _unreadable(key: str) -> str:
+def _hash(key: str) -> str:
     return salted_hmac("accounts.tallies", key, algorithm="sha256").hexdigest()

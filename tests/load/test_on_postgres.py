@@ -15,7 +15,7 @@ FILES = {
     "history/test_events.py": "",
     "history/test_background_writer.py": "not TestProcesses",
     "admin/test_sessions.py": "",
-    "sign_in/test_rate_limit.py": "",
+    "sign_in": "rate_limit",
     "test_commands.py": "TestPruneSessions",
 }
 
