@@ -82,7 +82,7 @@ class Conf:
 
     @cached_property
     def lease_seconds(self) -> float:
-        """How long one claim to rotate lasts. Longer than an attempt, or a second worker would refresh at the same time."""
+        """How long one claim to rotate lasts. Longer than an attempt, or two workers would refresh at once."""
         return self.attempt_seconds * 1.25 + 2
 
     @cached_property
@@ -117,7 +117,7 @@ class Conf:
 
     @cached_property
     def metrics(self) -> bool:
-        """Whether any client may read the metrics."""
+        """Whether the metrics can be read at all."""
         return bool(settings.METRICS_TOKEN or settings.METRICS_ALLOW)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The admin's own sign-in, for staff: limited as that for everybody else."""
+"""The sign-in of staff to the admin, with the same rate limits as the sign-in of users."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from accounts.sign_in.rate_limit import rate_limited_attempt
 
 
 class StaffSignInForm(AdminAuthenticationForm):
-    """Name and password of a staff user. `too_many` says why they were not looked at."""
+    """User name and password of a staff user. `too_many` is set if a rate limit refused the attempt."""
 
     too_many: TooManyAttempts | None = None
 

@@ -1,4 +1,7 @@
-"""The kinds of API that this site can stand in front of, and the one that API_DIALECT names."""
+"""Dialects: one class for each kind of API that the site can use. It builds the calls and reads the responses.
+
+`base` has the classes to subclass, `testing` the tests for a dialect of your own. API_DIALECT names the one in use.
+"""
 
 import functools
 
@@ -16,7 +19,7 @@ BUILT_IN = {
 
 
 def current_dialect() -> Dialect:
-    """The dialect of the configured API. Raises ImportError for a dotted path that leads nowhere."""
+    """The dialect that API_DIALECT names. Raises ImportError for a dotted path that does not exist."""
     return _load(conf.dialect)
 
 

@@ -1,6 +1,6 @@
-"""A dialect: how one kind of API spells sign-in, refresh and revocation.
+"""A dialect: how one kind of API expects sign-in, refresh and revocation.
 
-It spells and reads, and holds nothing of any user. `accounts.rotation.token_requests` sends what it spells.
+It builds calls and reads responses, and keeps no state. `accounts.rotation.token_requests` sends the calls.
 """
 
 from abc import ABC, abstractmethod
@@ -14,12 +14,12 @@ from accounts.text import clean_text
 from accounts.upstream.calls import ApiAnswer, ApiCall
 from accounts.upstream.retry_after import parse_retry_after
 
-_MAX_NAME = 255
+_MAX_NAME_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a successful sign-in yields. `id_token` is OpenID Connect's, empty where there is none."""
+    """The result of a successful sign-in. `id_token` is OpenID Connect's, empty if there is none."""
 
     user: User
     tokens: TokenPair
@@ -28,24 +28,24 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """The API spent the refresh token, and this is the next pair."""
+    """The API accepted the refresh token. `tokens` is the next pair."""
 
     tokens: TokenPair
 
 
 class Refused:
-    """The API refused the refresh token, in its own words: spent, expired or revoked, which most do not tell apart."""
+    """The API itself refused the refresh token: it is spent, expired or revoked. Most APIs do not say which."""
 
 
 class StillValid:
-    """The API does not refresh while the access token lives. It has spent nothing."""
+    """The API does not refresh before the access token expires. It did not spend the refresh token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Anything else. The refresh token may be as good as before.
+    """Any other response. The refresh token may still be valid.
 
-    `retry_after` is in seconds, None if the API said nothing of it.
+    `retry_after` is in seconds, None if the API did not say.
     """
 
     why: str
@@ -56,19 +56,18 @@ RefreshOutcome = Refreshed | Refused | StillValid | Unknown
 
 
 class Dialect(ABC):
-    """What all kinds of API have in common: token pairs that are refreshed, and perhaps revoked.
+    """What all kinds of API have in common: token pairs that can be refreshed, and perhaps revoked.
 
-    Name a subclass in API_DIALECT. How one signs in is for PasswordDialect and OAuth2Dialect to add. A method that has
-    to look up something at the provider first may raise ApiUnavailable or ApiMisbehaved: then nothing was sent, and the
-    session stays.
+    PasswordDialect and OAuth2Dialect add the sign-in. API_DIALECT takes the dotted path of a subclass. A method that
+    needs the discovery document may raise ApiUnavailable or ApiMisbehaved. Then nothing is sent; the session stays.
     """
 
-    #: May the pair be refreshed while the access token still lives?
+    #: Whether the API refreshes the pair before the access token expires.
     refreshes_early: bool
-    #: Does the API accept the same refresh token a second time, within a grace period or because it never rotates it?
-    #: Only then is a refresh whose answer got lost sent again at once.
+    #: Whether the API accepts the same refresh token twice, within a grace period or because it never rotates it.
+    #: Only then a refresh whose response was lost is sent again at once.
     replay_is_safe: bool
-    #: Do a user's sign-ins share something at the provider, so that to revoke one may end the next one too?
+    #: Whether revoking one sign-in of a user may end the user's next one too, because the provider ties them together.
     #: Then a sign-in that the same user replaces in the same browser is not revoked.
     sign_ins_are_tied: bool = False
 
@@ -77,17 +76,17 @@ class Dialect(ABC):
 
     @abstractmethod
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
-        """Decide by the status and the shape of the answer, never by prose. When in doubt: Unknown."""
+        """Decide by the status and the JSON fields, never by the text of a message. When in doubt, return Unknown."""
 
     @abstractmethod
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
-        """The call that ends the sign-in at the API; None where the API has none. Its answer does not matter."""
+        """The call that ends the sign-in at the API; None if the API has no such call. Its response is ignored."""
 
 
 class PasswordDialect(Dialect):
-    """An API that takes name and password from our sign-in form."""
+    """An API that takes the user name and password from this site's sign-in form."""
 
-    #: What the API calls the user's name at login, unless API_USERNAME_FIELD says otherwise.
+    #: The name of the user name field in the login call. API_USERNAME_FIELD overrides it.
     username_field: str
 
     @abstractmethod
@@ -102,14 +101,14 @@ class PasswordDialect(Dialect):
 
 
 def unknown(answer: ApiAnswer) -> Unknown:
-    """The outcome of an answer to a refresh that is none of those the dialect knows."""
+    """The outcome of a response that the dialect does not know."""
     return Unknown(f"status {answer.status}", retry_after=parse_retry_after(answer.headers.get("retry-after")))
 
 
 def refreshed(read: Callable[[], TokenPair]) -> Refreshed | Unknown:
-    """The outcome of an answer that says it worked: the pair that `read` finds in it.
+    """The outcome of a success status: the pair that `read` returns.
 
-    Where that raises ApiMisbehaved, somebody else has answered in the API's place, and nothing is known.
+    If `read` raises ApiMisbehaved, the response came from something else, such as a gateway: the outcome is Unknown.
     """
     try:
         return Refreshed(read())
@@ -118,10 +117,10 @@ def refreshed(read: Callable[[], TokenPair]) -> Refreshed | Unknown:
 
 
 def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
-    """Raise what an answer to a sign-in other than success outcome: the API's words go to the form, the rest to us.
+    """Raise ApiUnavailable, CredentialsRefused or ApiMisbehaved unless the status is 200.
 
-    `message` is the API's own, where it is not `message` in its JSON. A 4xx with one is meant for the user, whatever
-    its number; one without is a gateway's.
+    Any 4xx with the API's message becomes CredentialsRefused, and the form shows the message. A 4xx without one comes
+    from a gateway. Pass `message` if the API does not send it as `message` in its JSON.
     """
     if answer.status >= 500 or answer.status in (408, 425, 429):
         retry_after = parse_retry_after(answer.headers.get("retry-after"))
@@ -134,14 +133,14 @@ def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
 
 
 def user_from(claims: object, username: str = "") -> User:
-    """The user that an object with `id`, `email` and perhaps `name` describes; else one that is named as typed.
+    """The user in an object with `id`, `email` and perhaps `name`.
 
-    One without any name is called by their id.
+    The name is `name`, or else the email, the `username` that was typed, or the id. The id falls back to the name.
     """
-    known = claims if isinstance(claims, Mapping) else {}
-    email = clean_text(known.get("email"), _MAX_NAME)
-    name = clean_text(known.get("name"), _MAX_NAME) or email or clean_text(username, _MAX_NAME)
-    id_ = known.get("id")
+    fields = claims if isinstance(claims, Mapping) else {}
+    email = clean_text(fields.get("email"), _MAX_NAME_LENGTH)
+    name = clean_text(fields.get("name"), _MAX_NAME_LENGTH) or email or clean_text(username, _MAX_NAME_LENGTH)
+    id_ = fields.get("id")
     if isinstance(id_, bool) or not isinstance(id_, int):
-        id_ = clean_text(id_, _MAX_NAME) or name
+        id_ = clean_text(id_, _MAX_NAME_LENGTH) or name
     return User(id=id_, name=name or str(id_), email=email)

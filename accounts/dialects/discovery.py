@@ -1,4 +1,4 @@
-"""The OAuth 2.0 provider: its endpoints and its signing keys, as its own documents and our settings have them."""
+"""The OAuth 2.0 provider's endpoints and signing keys, from its discovery documents and our settings."""
 
 import functools
 import logging
@@ -21,19 +21,19 @@ from accounts.upstream.transport import AnswerLost, NotSent, call_once, check_ur
 logger = logging.getLogger(__name__)
 
 KEEP_SECONDS = 3600.0
-#: After a failure, or a search for a key that is not there, nobody asks again for so long.
+#: After a failure, and after a search for an unknown key, the document is not fetched again for so long.
 PAUSE_SECONDS = 5.0
 
-# Browsers and servers agree on little more.
+# Many browsers and servers refuse longer URLs.
 _MAX_URL = 2000
 
-# Public keys only: with the client's secret as the key (HS256), whoever knows it could sign in as anybody.
+# Public keys only: with HS256 the client secret would be the key, and could forge a sign-in of any user.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """Endpoints are whole URLs, empty where the provider has none. Field names are those of RFC 8414 section 2."""
+    """Endpoints are whole URLs, empty if the provider has none. The field names are those of RFC 8414 section 2."""
 
     issuer: str
     authorization_endpoint: str
@@ -44,22 +44,22 @@ class Provider:
     jwks_uri: str
     #: How clients may authenticate at the token endpoint.
     token_endpoint_auth_methods: tuple[str, ...]
-    #: Whether it promises to name itself when it sends a browser back (RFC 9207).
+    #: Whether it sends `iss` with every redirect to the callback (RFC 9207).
     sends_issuer: bool
 
 
 def current_provider() -> Provider:
-    """The configured provider. Its discovery document is kept for an hour, and longer while the provider is away.
+    """The configured provider. Its discovery document is cached for an hour, and longer while it is unavailable.
 
-    Raises ApiUnavailable, or ApiMisbehaved where the document is none or another issuer's.
+    Raises ApiUnavailable, or ApiMisbehaved if the document is invalid or names another issuer.
     """
     configured = conf.oauth_endpoints
-    # Who names both of these has a provider without discovery; the password grant needs but one of them.
-    needs_none = "token_endpoint" in configured and ("authorization_endpoint" in configured or not conf.oauth_issuer)
-    document = {} if needs_none else _discovery(conf.oauth_issuer).get()
-    named = {**document, **configured}
+    # With both endpoints set, the provider needs no discovery. The password grant needs the token endpoint alone.
+    is_complete = "token_endpoint" in configured and ("authorization_endpoint" in configured or not conf.oauth_issuer)
+    document = {} if is_complete else _discovery(conf.oauth_issuer).get()
+    metadata = {**document, **configured}
     endpoints = {
-        name: _endpoint(named, name)
+        name: _endpoint(metadata, name)
         for name in (
             "authorization_endpoint",
             "token_endpoint",
@@ -82,55 +82,55 @@ def current_provider() -> Provider:
 
 
 def find_signing_key(provider: Provider, token: str) -> jwt.PyJWK:
-    """The provider's public key that `token` names in its header.
+    """The provider's public key that the header of `token` names.
 
-    A key that is not known yet is looked for at the provider: it may have begun to sign with a new one. Raises
-    ApiMisbehaved where there is none, or the token is no JWT; ApiUnavailable.
+    An unknown key is searched at the provider, which may have started to sign with a new one. Raises ApiUnavailable,
+    or ApiMisbehaved if there is no such key or `token` is not a JWT.
     """
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError as error:
-        raise ApiMisbehaved("the provider's ID token is no JWT") from error
+        raise ApiMisbehaved("the provider's ID token is not a JWT") from error
     if header.get("alg") not in _ALGORITHMS:
-        raise ApiMisbehaved("the provider's ID token is signed with an algorithm that is not accepted here")
+        raise ApiMisbehaved("the provider's ID token is signed with an algorithm that this site does not accept")
     if not provider.jwks_uri:
-        raise ApiMisbehaved("the provider sent an ID token, and names no keys: set OAUTH_JWKS_URI")
+        raise ApiMisbehaved("the provider sent an ID token but names no jwks_uri: set OAUTH_JWKS_URI")
     document = _document(provider.jwks_uri)
-    key = _find(document.get(), header) or _find(document.get(fresh=True), header)
+    key = _select_key(document.get(), header) or _select_key(document.get(fresh=True), header)
     if key is None:
-        raise ApiMisbehaved("the provider's ID token is signed with a key that is not among its own")
+        raise ApiMisbehaved("the provider's ID token is signed with a key that is not in its JWKS")
     return key
 
 
-def _find(keys: dict[str, Any], header: dict[str, Any]) -> jwt.PyJWK | None:
-    """The key with the header's `kid`; for a header without one, the only key there is."""
-    listed = keys.get("keys")
-    known = [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
-    known = [key for key in known if key.get("use", "sig") == "sig"]
-    named = [key for key in known if key.get("kid") == header.get("kid")]
-    candidates = named or (known if "kid" not in header else [])
+def _select_key(jwks: dict[str, Any], header: dict[str, Any]) -> jwt.PyJWK | None:
+    """The key with the header's `kid`; for a header without `kid`, the only key if there is just one."""
+    listed = jwks.get("keys")
+    keys = [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
+    keys = [key for key in keys if key.get("use", "sig") == "sig"]
+    same_kid = [key for key in keys if key.get("kid") == header.get("kid")]
+    candidates = same_kid or (keys if "kid" not in header else [])
     if len(candidates) != 1:
         return None
     try:
         return jwt.PyJWK(candidates[0], algorithm=header["alg"])
     except jwt.PyJWTError as error:
-        raise ApiMisbehaved(f"a key of the provider's cannot be used: {type(error).__name__}") from error
+        raise ApiMisbehaved(f"the provider's key cannot be used: {type(error).__name__}") from error
 
 
 def _endpoint(document: dict[str, Any], name: str) -> str:
-    """The URL under `name`, or "". Raises ApiMisbehaved for one that leads nowhere, or sends codes in the clear."""
+    """The URL under `name`, or "". Raises ApiMisbehaved for an unusable URL, and for http if the issuer has https."""
     url = document.get(name)
     if not url:
         return ""
-    scheme = _scheme(str(url))
+    scheme = _http_scheme(str(url))
     if not scheme or (scheme == "http" and conf.oauth_issuer.startswith("https:")):
-        raise ApiMisbehaved(f"the provider's {name} is no https address")
+        raise ApiMisbehaved(f"the provider's {name} is not an https URL")
     return str(url)
 
 
 @functools.lru_cache(maxsize=64)
-def _scheme(url: str) -> str:
-    """http or https, or "" for what no request can be sent to, and no browser."""
+def _http_scheme(url: str) -> str:
+    """http or https; "" for a URL that neither a request nor a browser can be sent to."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.port != 0 and len(url) <= _MAX_URL
@@ -141,7 +141,7 @@ def _scheme(url: str) -> str:
 
 
 class _Document:
-    """A JSON document at the provider's, fetched when it is needed first."""
+    """A JSON document of the provider, fetched on first use and cached."""
 
     def __init__(self, fetch: Callable[[], dict[str, Any]]) -> None:
         self._fetch = fetch
@@ -150,10 +150,10 @@ class _Document:
         self._fetched_at = self._failed_at = -math.inf
 
     def get(self, *, fresh: bool = False) -> dict[str, Any]:
-        """The document; a `fresh` one is a few seconds old at most. Raises ApiUnavailable or ApiMisbehaved.
+        """The document; with `fresh`, at most a few seconds old. Raises ApiUnavailable or ApiMisbehaved.
 
-        One thread fetches. The others wait for what it gets only where there is no old document: that one will do, as
-        it does while the provider is away.
+        One thread fetches. The others use the old document, and wait only if there is none. The old document is also
+        used while the provider is unavailable.
         """
         if not self._lock.acquire(blocking=fresh or self._value is None):
             return self._value or {}
@@ -163,12 +163,12 @@ class _Document:
                 return self._value
             try:
                 if now - self._failed_at < PAUSE_SECONDS:
-                    raise ApiUnavailable("the provider did not answer just now")
+                    raise ApiUnavailable("the provider failed to respond a moment ago")
                 self._value, self._fetched_at = self._fetch(), now
             except ApiError as error:
                 if now - self._failed_at >= PAUSE_SECONDS:
                     self._failed_at = time.monotonic()
-                    logger.warning("a document of the provider's: %s", error)
+                    logger.warning("cannot fetch a document of the provider: %s", error)
                 if self._value is None or fresh:
                     raise
             return self._value
@@ -198,13 +198,13 @@ def _fetch_discovery(issuer: str) -> dict[str, Any]:
     except ApiMisbehaved:
         document = _fetch(f"{origin}/.well-known/oauth-authorization-server{path}")
     if document.get("issuer") != issuer:
-        # Exactly, as both documents have it: else one provider's answers could pass for another's.
-        raise ApiMisbehaved(f"the provider calls itself {document.get('issuer')!r}, and OAUTH_ISSUER is {issuer!r}")
+        # An exact comparison, as both standards demand. Otherwise one provider could pose as another.
+        raise ApiMisbehaved(f"the provider's issuer is {document.get('issuer')!r}, but OAUTH_ISSUER is {issuer!r}")
     return document
 
 
 def _fetch(url: str) -> dict[str, Any]:
-    """The JSON object at `url`. Raises ApiUnavailable where it may be had later, ApiMisbehaved where it is none."""
+    """The JSON object at `url`. Raises ApiUnavailable if it may be available later, or else ApiMisbehaved."""
     try:
         answer = call_once(ApiCall(method="GET", path=url), address="", ends_at=time.monotonic() + conf.attempt_seconds)
     except (NotSent, AnswerLost) as error:
@@ -213,5 +213,5 @@ def _fetch(url: str) -> dict[str, Any]:
         retry_after = parse_retry_after(answer.headers.get("retry-after"))
         raise ApiUnavailable(f"{url}: status {answer.status}", retry_after=retry_after)
     if answer.status != 200 or not answer.json_object():
-        raise ApiMisbehaved(f"{url}: status {answer.status}, and no JSON document")
+        raise ApiMisbehaved(f"{url}: status {answer.status} without a JSON object")
     return answer.json_object()

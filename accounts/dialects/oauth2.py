@@ -1,6 +1,6 @@
 """OAuth 2.0 (RFC 6749) as a confidential client: authorization code with PKCE, refresh, revocation; OpenID Connect.
 
-The browser signs in at the provider and comes back with a code. Passwords never come here.
+The browser signs in at the provider and comes back with a code. This site never sees the password.
 """
 
 import base64
@@ -33,22 +33,22 @@ from accounts.upstream.calls import ApiAnswer, ApiCall
 
 logger = logging.getLogger(__name__)
 
-#: An ID token may be so long past its `exp`, or before its `iat`: its nonce keeps it from being used twice.
+#: Clock difference allowed for `exp` and `iat` of an ID token. Its nonce prevents a second use.
 LEEWAY_SECONDS = 300
 
-# RFC 6749 section 5.2 has 400 for it, or 401; Auth0 says 403.
+# RFC 6749 section 5.2 has 400 and 401; Auth0 sends 403.
 _REFUSAL_STATUSES = (400, 401, 403)
 
 
 class OAuth2Dialect(Dialect):
-    """The provider of OAUTH_ISSUER, and every other that keeps to the standards."""
+    """Any provider that follows the standards."""
 
     refreshes_early = True
     replay_is_safe = False
     sign_ins_are_tied = True
 
     def authorization_url(self, *, redirect_uri: str, state: str, nonce: str, code_verifier: str) -> str:
-        """Where the browser goes to sign in (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+        """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
         parameters = {
             **conf.oauth_authorization_parameters,
             "response_type": "code",
@@ -67,14 +67,14 @@ class OAuth2Dialect(Dialect):
         return _with_query(url, parameters)
 
     def check_issuer(self, issuer: str | None) -> None:
-        """Whether the one who sent the browser back is the one we sent it to (RFC 9207). Raises ApiMisbehaved."""
+        """Check that `iss` is the provider that the browser was sent to (RFC 9207). Raises ApiMisbehaved."""
         provider = current_provider()
-        known = provider.issuer and (issuer is not None or provider.sends_issuer)
-        if known and issuer != provider.issuer:
-            raise ApiMisbehaved("the answer to a sign-in comes from another provider than the one that was asked")
+        can_check = provider.issuer and (issuer is not None or provider.sends_issuer)
+        if can_check and issuer != provider.issuer:
+            raise ApiMisbehaved("the authorization response comes from another provider than the request went to")
 
     def redeem(self, code: str, *, redirect_uri: str, code_verifier: str) -> ApiCall:
-        """Trade a code for tokens (RFC 6749 section 4.1.3)."""
+        """The token request for a code (RFC 6749 section 4.1.3)."""
         return _token_call(
             {
                 "grant_type": "authorization_code",
@@ -85,34 +85,34 @@ class OAuth2Dialect(Dialect):
         )
 
     def read_redeemed(self, answer: ApiAnswer, *, nonce: str) -> SignedIn:
-        """Raises CredentialsRefused for a code that is used up or too old, ApiUnavailable or ApiMisbehaved."""
+        """Raises CredentialsRefused for a code that is spent or expired, ApiUnavailable or ApiMisbehaved."""
         _raise_for_token(answer)
         tokens = _read_pair(answer)
         id_token = answer.json_object().get("id_token")
         if id_token is None and _is_openid():
-            raise ApiMisbehaved("the provider sent no ID token, though the scope has openid")
+            raise ApiMisbehaved("the provider sent no ID token although the scope has openid")
         if id_token is None or not _is_openid():
-            return SignedIn(_user(unverified_claims(tokens.access)), tokens)
-        return SignedIn(_user(_verify(str(id_token), nonce)), tokens, str(id_token))
+            return SignedIn(_user_from_claims(unverified_claims(tokens.access)), tokens)
+        return SignedIn(_user_from_claims(_verify_id_token(str(id_token), nonce)), tokens, str(id_token))
 
     def userinfo(self, tokens: TokenPair) -> ApiCall | None:
-        """Ask who signed in; None where the provider does not tell."""
+        """The userinfo request; None without openid or a userinfo endpoint."""
         url = current_provider().userinfo_endpoint if _is_openid() else ""
         return ApiCall(method="GET", path=url, headers={"Authorization": f"Bearer {tokens.access}"}) if url else None
 
     def read_userinfo(self, answer: ApiAnswer, user: User) -> User:
-        """`user`, with a name if the answer has one. It has to be about the same user (OpenID Connect 5.3.2)."""
+        """`user` with the claims of the response, if its `sub` is the same (OpenID Connect Core 5.3.2)."""
         claims = answer.json_object()
-        return _user(claims) if answer.status == 200 and claims.get("sub") == user.id else user
+        return _user_from_claims(claims) if answer.status == 200 and claims.get("sub") == user.id else user
 
     def is_named(self, user: User) -> bool:
-        """Whether the tokens told more of a user than an id."""
+        """Whether the tokens named the user, and not only the id."""
         return user.name != str(user.id)
 
     def sign_out_url(self, *, id_token: str, return_to: str) -> str | None:
-        """Where a browser ends its session at the provider (OpenID Connect RP-Initiated Logout); None for nowhere.
+        """The URL that ends the session at the provider (OpenID Connect RP-Initiated Logout); None if it has none.
 
-        Without an ID token the provider may ask its user first.
+        Without an ID token the provider may ask the user first.
         """
         url = current_provider().end_session_endpoint
         hint = {"id_token_hint": id_token} if id_token else {}
@@ -129,12 +129,12 @@ class OAuth2Dialect(Dialect):
         if error == "invalid_grant" and answer.status in _REFUSAL_STATUSES:
             return Refused()
         if error in ("invalid_client", "unauthorized_client"):
-            # Ours to mend, and until then nobody's session is lost.
-            logger.error("the provider does not accept this client: %s", error)
+            # The operator has to correct the client's settings. Sessions stay until then.
+            logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET: %s", error)
         return unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
-        """RFC 7009; the provider ends the access tokens of the same grant with it, if it can."""
+        """RFC 7009. The provider also ends the access tokens of the same grant, if it can."""
         url = current_provider().revocation_endpoint
         return _client_call(url, {"token": tokens.refresh, "token_type_hint": "refresh_token"}) if url else None
 
@@ -142,7 +142,7 @@ class OAuth2Dialect(Dialect):
 class OAuth2PasswordDialect(OAuth2Dialect, PasswordDialect):
     """The password grant (RFC 6749 section 4.3), for a first-party server that offers nothing else.
 
-    RFC 9700 section 2.4 forbids it: the password passes through this site, and there can be no second factor.
+    RFC 9700 section 2.4 forbids it: the password passes through this site, and no second factor is possible.
     """
 
     username_field = "username"
@@ -154,12 +154,12 @@ class OAuth2PasswordDialect(OAuth2Dialect, PasswordDialect):
 
     def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
         if answer.json_object().get("error") == "invalid_grant":
-            raise_for_sign_in(answer, answer.message("error_description") or "Name or password are not right.")
+            raise_for_sign_in(answer, answer.message("error_description") or "Wrong user name or password.")
         _raise_for_token(answer)
         tokens = _read_pair(answer)
-        # Over our own connection to the token endpoint, TLS vouches for it (OpenID Connect 3.1.3.7, rule 6).
+        # TLS to the token endpoint stands in for the check of the signature (OpenID Connect Core 3.1.3.7, rule 6).
         claims = unverified_claims(answer.json_object().get("id_token") or tokens.access)
-        return SignedIn(_user(claims, username), tokens)
+        return SignedIn(_user_from_claims(claims, username), tokens)
 
 
 def _is_openid() -> bool:
@@ -172,7 +172,7 @@ def _s256(code_verifier: str) -> str:
 
 
 def _with_query(url: str, parameters: Mapping[str, str]) -> str:
-    """An endpoint may have a query of its own, which stays (RFC 6749 section 3.1)."""
+    """Add `parameters` and keep the endpoint's own query (RFC 6749 section 3.1)."""
     parts = urlsplit(url)
     query = urlencode(parameters)
     return urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))
@@ -183,7 +183,7 @@ def _token_call(form: dict[str, str]) -> ApiCall:
 
 
 def _client_call(url: str, form: dict[str, str]) -> ApiCall:
-    """A form for the provider, with who we are (RFC 6749 section 2.3.1)."""
+    """A form post with the client's credentials (RFC 6749 section 2.3.1)."""
     client_id, secret = conf.oauth_client_id, conf.oauth_client_secret
     if secret and _auth_method(current_provider()) == "client_secret_basic":
         credentials = f"{quote_plus(client_id)}:{quote_plus(secret)}"
@@ -201,12 +201,12 @@ def _auth_method(provider: Provider) -> str:
 
 
 def _raise_for_token(answer: ApiAnswer) -> None:
-    """What an answer of the token endpoint to a sign-in means, other than tokens."""
+    """Raise unless the token endpoint sent tokens: CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
     error = answer.json_object().get("error")
     if error == "invalid_grant":
-        raise CredentialsRefused("This sign-in took too long, or was completed already.")
+        raise CredentialsRefused("This sign-in took too long or is already complete.")
     if answer.status != 200 and isinstance(error, str) and answer.status < 500:
-        # About us, and not for the user.
+        # The error is about this client and not for the user.
         raise ApiMisbehaved(f"the provider's token endpoint: status {answer.status}, {clean_text(error, 100)}")
     raise_for_sign_in(answer, "")
 
@@ -214,21 +214,21 @@ def _raise_for_token(answer: ApiAnswer) -> None:
 def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPair:
     body = answer.json_object()
     if str(body.get("token_type", "")).lower() not in ("bearer", ""):
-        raise ApiMisbehaved("the provider's tokens are not of the type Bearer (RFC 6750)")
+        raise ApiMisbehaved("the provider's token_type is not Bearer (RFC 6750)")
     if previous is None and "refresh_token" not in body:
-        raise ApiMisbehaved("the provider sent no refresh token; it may want the scope offline_access")
+        raise ApiMisbehaved("the provider sent no refresh token; it may need the scope offline_access")
     return receive_pair(
         body.get("access_token"),
         body.get("refresh_token"),
         access_expires_in=body.get("expires_in"),
-        # Keycloak's 0 says that it never expires.
+        # Keycloak sends 0 for a token that never expires.
         refresh_expires_in=body.get("refresh_expires_in") or body.get("refresh_token_expires_in") or None,
         previous=previous,
     )
 
 
-def _verify(id_token: str, nonce: str) -> dict[str, Any]:
-    """The claims of an ID token that is for us, new, and signed by the provider (OpenID Connect Core 3.1.3.7)."""
+def _verify_id_token(id_token: str, nonce: str) -> dict[str, Any]:
+    """The claims of an ID token, after all checks of OpenID Connect Core 3.1.3.7. Raises ApiMisbehaved."""
     provider = current_provider()
     key = find_signing_key(provider, id_token)
     try:
@@ -244,15 +244,15 @@ def _verify(id_token: str, nonce: str) -> dict[str, Any]:
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
         raise ApiMisbehaved(f"the provider's ID token: {type(error).__name__}") from error
     if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
-        raise ApiMisbehaved("the provider's ID token is not for this sign-in: its nonce differs")
+        raise ApiMisbehaved("the provider's ID token is for another sign-in: its nonce differs")
     if not claims["sub"]:
-        raise ApiMisbehaved("the provider's ID token names nobody")
+        raise ApiMisbehaved("the provider's ID token has an empty sub")
     if claims.get("azp", conf.oauth_client_id) != conf.oauth_client_id:
         raise ApiMisbehaved("the provider's ID token was made for another client")
     return claims
 
 
-def _user(claims: Mapping[str, Any], username: str = "") -> User:
-    """Standard claims of OpenID Connect (section 5.1), in the order in which people want to be named."""
-    known = claims.get("name") or claims.get("preferred_username") or claims.get("email")
-    return user_from({"id": claims.get("sub"), "name": known, "email": claims.get("email")}, username)
+def _user_from_claims(claims: Mapping[str, Any], username: str = "") -> User:
+    """The user in standard claims (OpenID Connect Core 5.1). `name` comes before `preferred_username` and `email`."""
+    name = claims.get("name") or claims.get("preferred_username") or claims.get("email")
+    return user_from({"id": claims.get("sub"), "name": name, "email": claims.get("email")}, username)

@@ -1,7 +1,7 @@
 """An API of Django REST framework with djangorestframework-simplejwt: POST token/, token/refresh/, token/blacklist/.
 
-It takes a refresh token while the access token still lives. Whether it rotates refresh tokens, and whether it refuses
-spent ones, are settings of the API; both ways are fine here.
+It refreshes before the access token expires. Settings of the API decide whether it rotates refresh tokens and whether
+it refuses spent ones. This dialect works with all of them.
 """
 
 from accounts.dialects.base import (
@@ -20,7 +20,7 @@ from accounts.upstream.calls import ApiAnswer, ApiCall
 
 
 class SimpleJwtDialect(PasswordDialect):
-    """Safe for an API that blacklists spent tokens, so a refresh whose answer got lost is not sent again."""
+    """The API may blacklist spent tokens, so a refresh whose response was lost is not sent again."""
 
     refreshes_early = True
     replay_is_safe = False
@@ -30,7 +30,7 @@ class SimpleJwtDialect(PasswordDialect):
         return ApiCall(method="POST", path="/token/", json={self.name_field(): username, "password": password})
 
     def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
-        raise_for_sign_in(answer, _words(answer))
+        raise_for_sign_in(answer, _error_message(answer))
         tokens = _read_pair(answer)
         claims = unverified_claims(tokens.access)
         name = claims.get("name") or claims.get("username")
@@ -55,20 +55,19 @@ def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPai
 
 
 def _is_refusal(answer: ApiAnswer) -> bool:
-    """A token that is expired, spent or none has a `code`. A user who may not sign in any more has none, but then it is
-    REST framework's own 401, which names its scheme: a gateway's is not taken for it.
+    """An expired, spent or malformed token gets a `code`; a deactivated user gets REST framework's 401 without one.
+
+    That 401 names its scheme, Bearer, which tells it apart from a gateway's.
     """
     if answer.status != 401:
         return False
     if answer.json_object().get("code") == "token_not_valid":
         return True
-    by_framework = answer.headers.get("www-authenticate", "").startswith("Bearer")
-    return by_framework and "code" not in answer.json_object() and bool(answer.message("detail"))
+    from_framework = answer.headers.get("www-authenticate", "").startswith("Bearer")
+    return from_framework and "code" not in answer.json_object() and bool(answer.message("detail"))
 
 
-def _words(answer: ApiAnswer) -> str:
-    """What REST framework has to say: `detail`, or the first complaint about a field."""
-    complaints = [value[0] for value in answer.json_object().values() if isinstance(value, list) and value]
-    return answer.message("detail") or clean_text(
-        next((words for words in complaints if isinstance(words, str)), ""), 300
-    )
+def _error_message(answer: ApiAnswer) -> str:
+    """REST framework's `detail`, or the first error of a field."""
+    errors = [value[0] for value in answer.json_object().values() if isinstance(value, list) and value]
+    return answer.message("detail") or clean_text(next((error for error in errors if isinstance(error, str)), ""), 300)

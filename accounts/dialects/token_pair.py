@@ -16,7 +16,7 @@ from accounts.upstream.calls import ApiAnswer, ApiCall
 
 
 class TokenPairDialect(PasswordDialect):
-    """An API that wants both tokens to refresh, and only once the access token has run out."""
+    """An API that needs both tokens for a refresh, and refreshes only after the access token has expired."""
 
     refreshes_early = False
     replay_is_safe = False
@@ -39,7 +39,7 @@ class TokenPairDialect(PasswordDialect):
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
         if answer.status == 200:
             return refreshed(lambda: _read_pair(answer, previous=tokens))
-        # The API's own words, status and shape: a gateway's page with the same status says nothing about the token.
+        # Status and shape show that the API itself responded. A gateway's page with the same status says nothing.
         if isinstance(answer.json_object().get("message"), str):
             if answer.status == 400:
                 return StillValid()

@@ -1,1 +1,1 @@
-"""Signing in and out: forms, the provider's redirects, and the limits on failed attempts."""
+"""Sign-in and sign-out: the views and forms, the redirects to the provider, and the rate limits."""

@@ -1,7 +1,6 @@
-"""A sign-in under way at the provider: what the browser has to bring back, so that the code it comes with counts.
+"""The authorization request of a sign-in at the provider, kept in a sealed, short-lived cookie until the callback.
 
-It lives in a sealed, short-lived cookie of the browser's. Each sign-in has one of its own, so those of several tabs do
-not disturb each other, and no server has to remember anything.
+Each sign-in has its own cookie, so several tabs can sign in at once, and the server stores nothing.
 """
 
 import base64
@@ -18,13 +17,13 @@ from django.http import HttpResponseBase
 from accounts.conf import conf
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 
-#: How long a person may take at the provider's pages.
+#: How long the user may take on the provider's pages.
 SIGN_IN_SECONDS = 15 * 60
 
-# Every cookie travels with every request, and servers refuse headers that grow too long. So there is not room for many
-# sign-ins that were given up, and the oldest go first.
-_MAX_AT_ONCE = 5
-_ROOM_BYTES = 2048
+# The browser sends each cookie with each request, and servers refuse long headers. So only a few abandoned sign-ins
+# are kept, and the oldest are deleted first.
+_MAX_COOKIES = 5
+_MAX_COOKIES_BYTES = 2048
 _MAX_NEXT_BYTES = 1000
 _STATE_IN_NAME = re.compile(r"[0-9a-f]{8}")
 
@@ -33,8 +32,8 @@ _STATE_IN_NAME = re.compile(r"[0-9a-f]{8}")
 class AuthorizationRequest:
     """One authorization request (RFC 6749 section 4.1.1).
 
-    `code_verifier` is its one secret (RFC 7636); what else has to match follows from it, one way only. `next` is where
-    the visitor wants to go, `begun_at` in seconds since the epoch.
+    `code_verifier` is its only secret (RFC 7636). `state` and `nonce` are derived from it with a one-way function.
+    `next` is the page to show after the sign-in, `begun_at` is in seconds since the epoch.
     """
 
     code_verifier: str = field(repr=False)
@@ -48,40 +47,40 @@ class AuthorizationRequest:
 
     @property
     def state(self) -> str:
-        """Ties the answer to this browser."""
+        """Binds the response to this browser."""
         return self._derive("state").hex()
 
     @property
     def nonce(self) -> str:
-        """Ties the ID token to this request."""
+        """Binds the ID token to this request."""
         return base64.urlsafe_b64encode(self._derive("nonce")).decode().rstrip("=")
 
     @classmethod
     def read(cls, cookies: Mapping[str, str], state: str) -> "AuthorizationRequest | None":
-        """The request that `state` belongs to; None where this browser began none such, or too long ago."""
-        request = _open(cookies.get(_name(state), ""))
+        """The request with this `state`; None if this browser has no cookie for it, or it is too old."""
+        request = _open(cookies.get(_cookie_name(state), ""))
         if request is None or not secrets.compare_digest(request.state.encode(), state.encode(errors="replace")):
             return None
         return request if abs(time.time() - request.begun_at) <= SIGN_IN_SECONDS else None
 
     def remember(self, response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
-        """Set the cookie, and delete the oldest of the `presented` ones where there are too many."""
-        name, text = _name(self.state), self._seal()
-        prefix = _name("")
-        older = [
-            known for known in presented if known.startswith(prefix) and _STATE_IN_NAME.fullmatch(known, len(prefix))
+        """Set the cookie, and delete the oldest of the `presented` ones if there are too many."""
+        name, text = _cookie_name(self.state), self._seal()
+        prefix = _cookie_name("")
+        others = [
+            other for other in presented if other.startswith(prefix) and _STATE_IN_NAME.fullmatch(other, len(prefix))
         ]
-        older.sort(key=lambda known: _begun_at(presented[known]), reverse=True)
-        room = _ROOM_BYTES - len(name) - len(text)
-        for number, known in enumerate(older, 2):
-            room -= len(known) + len(presented[known])
-            if number > _MAX_AT_ONCE or room < 0:
-                _set(response, known, "", 0)
-        _set(response, name, text, SIGN_IN_SECONDS)
+        others.sort(key=lambda other: _begun_at(presented[other]), reverse=True)
+        room = _MAX_COOKIES_BYTES - len(name) - len(text)
+        for number, other in enumerate(others, 2):
+            room -= len(other) + len(presented[other])
+            if number > _MAX_COOKIES or room < 0:
+                _set_cookie(response, other, "", 0)
+        _set_cookie(response, name, text, SIGN_IN_SECONDS)
 
     def forget(self, response: HttpResponseBase) -> None:
-        """Delete the cookie: an answer counts once."""
-        _set(response, _name(self.state), "", 0)
+        """Delete the cookie: each response is accepted once."""
+        _set_cookie(response, _cookie_name(self.state), "", 0)
 
     def _derive(self, use: str) -> bytes:
         return hashlib.sha256(f"{use}:{self.code_verifier}".encode()).digest()[:16]
@@ -104,12 +103,12 @@ def _begun_at(text: str) -> float:
     return request.begun_at if request else 0.0
 
 
-def _name(state: str) -> str:
+def _cookie_name(state: str) -> str:
     return f"{conf.cookie_name}-sign-in-{state[:8]}"
 
 
-def _set(response: HttpResponseBase, name: str, value: str, max_age: int) -> None:
-    # Lax, whatever the session's cookie is: the browser comes back from another site.
+def _set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int) -> None:
+    # Lax even if the session cookie is Strict: the browser comes back from another site.
     response.set_cookie(
         name, value, max_age=max_age, path="/", secure=conf.cookie_secure, httponly=True, samesite="Lax"
     )

@@ -9,7 +9,7 @@ from accounts.dialects.base import PasswordDialect
 
 
 class SignInForm(forms.Form):
-    """Name and password for the API. Whether they are right is for the API to say."""
+    """User name and password. The API checks them."""
 
     username = forms.CharField(
         max_length=254,
@@ -20,7 +20,7 @@ class SignInForm(forms.Form):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
-    # Any text: whether it leads to a page of ours is judged where it is followed.
+    # Any text: next_page() checks that it leads to this site.
     next = forms.Field(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

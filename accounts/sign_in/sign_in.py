@@ -1,4 +1,4 @@
-"""Signing in and out, here and at the API or its provider."""
+"""Sign-in and sign-out, on this site and at the API or its provider."""
 
 import logging
 from contextlib import suppress
@@ -29,60 +29,63 @@ logger = logging.getLogger(__name__)
 
 
 def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
-    """Sign in at the API with name and password, and begin a new session in this browser; the one before is over.
+    """Sign in at the API with name and password, and replace this browser's session by a new one.
 
-    Raises CredentialsRefused with the API's words, TooManyAttempts before it is asked, ApiUnavailable or ApiMisbehaved.
+    Raises CredentialsRefused with the API's message, ApiUnavailable or ApiMisbehaved; TooManyAttempts before any call.
     """
     address = request.api_session.address
     with rate_limited_attempt(address, username):
         signed_in = request_sign_in(username, password, address=address)
-    return _begin(request, signed_in)
+    return _begin_session(request, signed_in)
 
 
 def begin_sign_in_at_provider(request: ApiRequest, dialect: OAuth2Dialect, next_page: str) -> HttpResponse:
-    """Send the browser to the provider, with what it has to bring back. Raises ApiUnavailable or ApiMisbehaved."""
-    asked = AuthorizationRequest.begin(next_page)
+    """Redirect the browser to the provider, with the cookie for its return. Raises ApiUnavailable or ApiMisbehaved."""
+    pending = AuthorizationRequest.begin(next_page)
     url = dialect.authorization_url(
-        redirect_uri=_redirect_uri(request), state=asked.state, nonce=asked.nonce, code_verifier=asked.code_verifier
+        redirect_uri=_redirect_uri(request),
+        state=pending.state,
+        nonce=pending.nonce,
+        code_verifier=pending.code_verifier,
     )
     response = HttpResponseRedirect(url, headers={"Cache-Control": "private, no-store"})
-    asked.remember(response, presented=request.COOKIES)
+    pending.remember(response, presented=request.COOKIES)
     return response
 
 
 def finish_sign_in_at_provider(
-    request: ApiRequest, dialect: OAuth2Dialect, asked: AuthorizationRequest, *, code: str, issuer: str | None
+    request: ApiRequest, dialect: OAuth2Dialect, pending: AuthorizationRequest, *, code: str, issuer: str | None
 ) -> SignedIn:
-    """Trade the code with which the browser came back from the provider, and begin a new session.
+    """Exchange the code from the callback for tokens, and begin a new session.
 
-    Raises CredentialsRefused for a code that is of no use any more, TooManyAttempts, ApiUnavailable or ApiMisbehaved.
+    Raises CredentialsRefused for a spent or expired code, TooManyAttempts, ApiUnavailable or ApiMisbehaved.
     """
     dialect.check_issuer(issuer)
     address = request.api_session.address
-    # No code can be guessed; but each one that is made up costs this client a call at the provider, which counts them.
+    # A code cannot be guessed, but each made-up code costs a call to the provider, which may rate-limit this client.
     with rate_limited_attempt(address):
         signed_in = request_tokens(
             dialect,
             code,
             redirect_uri=_redirect_uri(request),
-            code_verifier=asked.code_verifier,
-            nonce=asked.nonce,
+            code_verifier=pending.code_verifier,
+            nonce=pending.nonce,
             address=address,
         )
-    _begin(request, signed_in)
+    _begin_session(request, signed_in)
     return signed_in
 
 
 def _redirect_uri(request: ApiRequest) -> str:
-    """The callback as this browser sees it: the cookie of a sign-in comes back to no other host."""
+    """The callback on the host that this browser uses: the browser sends the sign-in cookie to no other host."""
     return request.build_absolute_uri(reverse("accounts:callback"))
 
 
-def _begin(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
-    """Remember a new session, end the one that this browser had, and hold the new one."""
+def _begin_session(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
+    """Store the new session, end this browser's previous one, and set the new cookie."""
     browser = request.api_session
-    older = browser.from_cookie()
-    session = ApiSession.begin(signed_in.user, signed_in.tokens, after=older)
+    previous = browser.from_cookie()
+    session = ApiSession.begin(signed_in.user, signed_in.tokens, after=previous)
     try:
         check_cookie_size(session)
         with database_errors_as_unavailable():
@@ -96,20 +99,20 @@ def _begin(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
         sender=SessionRecord, session_id=session.id, user_id=str(session.user.id), user_name=session.user.name
     )
     record_event(EventKind.SIGNED_IN, session.id, user_id=session.user.id, generation=0, address=browser.address)
-    same_user = older is not None and older.user.id == session.user.id
-    # At a provider that ties a user's sign-ins together, revoking the old one would end the new one too.
-    _end_at_both_ends(request, EndReason.REPLACED, revoke=not (same_user and current_dialect().sign_ins_are_tied))
+    same_user = previous is not None and previous.user.id == session.user.id
+    # If the provider ties a user's sign-ins together, revoking the previous one would end the new one too.
+    _end_here_and_at_api(request, EndReason.REPLACED, revoke=not (same_user and current_dialect().sign_ins_are_tied))
     browser.begin(session)
     return session
 
 
 def sign_out(request: ApiRequest) -> None:
-    """End this browser's session here and at the API. Works while the API or the database is away."""
-    _end_at_both_ends(request, EndReason.SIGNED_OUT)
+    """End this browser's session here and at the API. Works while the API or the database is unavailable."""
+    _end_here_and_at_api(request, EndReason.SIGNED_OUT)
     request.api_session.finish(SessionEnded(EndReason.SIGNED_OUT, delete_cookie=True))
 
 
-def _end_at_both_ends(request: ApiRequest, reason: EndReason, *, revoke: bool = True) -> None:
+def _end_here_and_at_api(request: ApiRequest, reason: EndReason, *, revoke: bool = True) -> None:
     browser = request.api_session
     session = browser.from_cookie()
     if session is None:
@@ -120,7 +123,8 @@ def _end_at_both_ends(request: ApiRequest, reason: EndReason, *, revoke: bool = 
             if check_generation(record, browser.presented) is GenerationStatus.REUSED:
                 end_reused_session(record, session, browser.presented)
                 return
-            # The pair to revoke is the newest, and ending the session forgets it: end it as it was seen, or look again.
+            # The newest pair has to be revoked, and end_session() erases it. So end only the generation that was read,
+            # and read again if another request has rotated since.
             with suppress(CannotOpen):
                 newest = record.newest(session)
             if end_session(
@@ -133,6 +137,6 @@ def _end_at_both_ends(request: ApiRequest, reason: EndReason, *, revoke: bool = 
                 break
     except AnyDatabaseError:
         drop_broken_connection()
-        logger.error("session %s: its record could not be reached to end it (%s)", session.id, reason.value)
+        logger.error("session %s: cannot end it in the database (%s)", session.id, reason.value)
     if revoke:
         request_revocation(newest.tokens, address=browser.address)

@@ -1,4 +1,4 @@
-"""Sign-in, sign-out, and what a script may know of the present session."""
+"""The sign-in page and the sign-out."""
 
 import logging
 import socket
@@ -22,34 +22,34 @@ from accounts.sign_in.sign_in import sign_in, sign_out
 
 logger = logging.getLogger(__name__)
 
-_PROBE_SECONDS = 0.5
+_CONNECT_SECONDS = 0.5
 
 
 @sensitive_post_parameters("password")
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def login(request: ApiRequest) -> HttpResponse:
-    """The sign-in page: a form, or a button that leads to the provider. A visitor who is signed in is sent on."""
+    """The sign-in page: a form, or a button that leads to the provider. Redirects a user who is signed in."""
     if signs_in_at_provider():
         return login_at_provider(request)
     if request.method == "POST":
-        return _try_to_sign_in(request, SignInForm(request.POST))
+        return _submit(request, SignInForm(request.POST))
     if request.api_session.is_signed_in():
         return HttpResponseRedirect(next_page(request, request.GET.get("next", "")))
     form = SignInForm(initial={"next": request.GET.get("next", "")})
-    return _sign_in_page(request, form, api_is_away=_is_local_api_away())
+    return _sign_in_page(request, form, is_api_down=_is_local_api_down())
 
 
 @require_POST
 def logout(request: ApiRequest) -> HttpResponse:
-    """End the session here and at the API; a provider may have one more, and the browser goes there to end it."""
+    """End the session here and at the API. A provider may have its own session, which the browser then ends there."""
     sign_out(request)
     if is_script(request):
         return HttpResponse(status=204)
     return signed_out_page(request) if signs_in_at_provider() else HttpResponseRedirect("/")
 
 
-def _try_to_sign_in(request: ApiRequest, form: SignInForm) -> HttpResponse:
+def _submit(request: ApiRequest, form: SignInForm) -> HttpResponse:
     if not form.is_valid():
         return _sign_in_page(request, form)
     try:
@@ -61,11 +61,11 @@ def _try_to_sign_in(request: ApiRequest, form: SignInForm) -> HttpResponse:
         return _too_many_attempts(request, form, error)
     except ApiUnavailable as error:
         form.add_error(None, "The service that checks your password is not answering. Please try again in a moment.")
-        response = _sign_in_page(request, form, status=503, api_is_away=_is_local_api_away())
+        response = _sign_in_page(request, form, status=503, is_api_down=_is_local_api_down())
         response["Retry-After"] = str(error.retry_after)
         return response
     except ApiError:
-        form.add_error(None, "The service that checks your password gave an answer that this site cannot use.")
+        form.add_error(None, "The service that checks your password sent a response that this site cannot use.")
         return _sign_in_page(request, form, status=502)
     return HttpResponseRedirect(next_page(request, form.cleaned_data["next"]))
 
@@ -82,19 +82,19 @@ def _too_many_attempts(request: ApiRequest, form: SignInForm, error: TooManyAtte
 
 
 def _sign_in_page(
-    request: ApiRequest, form: SignInForm, *, status: int = 200, api_is_away: bool = False
+    request: ApiRequest, form: SignInForm, *, status: int = 200, is_api_down: bool = False
 ) -> HttpResponse:
     context = {
         "form": form,
         "ended": "ended" in request.GET,
-        "missing_api": conf.base_url if api_is_away else "",
+        "missing_api": conf.base_url if is_api_down else "",
         "missing_api_port": urlsplit(conf.base_url).port or 80,
     }
     return render(request, "accounts/login.html", context, status=status)
 
 
-def _is_local_api_away() -> bool:
-    """Whether the API of a developer's own machine has not been started. Never asked in production."""
+def _is_local_api_down() -> bool:
+    """Whether a developer has not started the API on their own machine. Always false in production."""
     url = urlsplit(conf.base_url)
     host = url.hostname or ""
     try:
@@ -104,7 +104,7 @@ def _is_local_api_away() -> bool:
     if not (settings.DEBUG and local):
         return False
     try:
-        with socket.create_connection((host, url.port or 80), timeout=_PROBE_SECONDS):
+        with socket.create_connection((host, url.port or 80), timeout=_CONNECT_SECONDS):
             return False
     except OSError:
         return True

@@ -49,7 +49,7 @@ class TestSimpleJwt(DialectContract):
 
     def setup_method(self) -> None:
         super().setup_method()
-        self._closing.enter_context(override_settings(**self.api.site_environment))
+        self._cleanup.enter_context(override_settings(**self.api.site_environment))
 
     def expire_access_token(self, tokens: TokenPair) -> None:
         self.api.expire_access_tokens()
@@ -86,7 +86,7 @@ class TestOAuth2(DialectContract):
 
     def setup_method(self) -> None:
         super().setup_method()
-        self._closing.enter_context(override_settings(**self.api.site_environment))
+        self._cleanup.enter_context(override_settings(**self.api.site_environment))
         forget_documents()
 
     def sign_in(self) -> SignedIn:

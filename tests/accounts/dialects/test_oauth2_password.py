@@ -104,7 +104,7 @@ class TestARefusal:
     def test_without_words_has_ours(self, server: OddProvider, newcomer: Browser) -> None:
         server.answers[TOKEN] = Reply.json(400, {"error": "invalid_grant"})
 
-        assert "Name or password are not right." in sign_in(newcomer).text
+        assert "Wrong user name or password." in sign_in(newcomer).text
 
     @pytest.mark.parametrize(
         ("fault", "status"),

@@ -1,4 +1,4 @@
-"""The dialect that the README shows, word for word, against a live API that speaks it, with the contract of all."""
+"""The dialect in the documents, as it stands there, against a live API of its kind: the contract, and the site."""
 
 import json
 import re
@@ -35,7 +35,7 @@ class Shop(ThreadingHTTPServer):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
         self.keys: dict[str, str] = {}
-        """Which key opens the shop, by the token that renews it."""
+        """The access token of each refresh token."""
 
     def issue(self) -> dict[str, object]:
         key, renew = secrets.token_urlsafe(), secrets.token_urlsafe()
@@ -76,13 +76,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def shop_module() -> ModuleType:
-    """What the README says to write into shop.py."""
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    [source] = [
-        code for code in re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S) if "class ShopDialect" in code
-    ]
+    """The module `shop.py` of the documents."""
+    project = Path(__file__).resolve().parents[3]
+    text = "".join(path.read_text() for path in [project / "README.md", *project.glob("accounts/**/README.md")])
+    [source] = [code for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "class ShopDialect" in code]
     module = ModuleType("shop")
-    exec(source, module.__dict__)  # noqa: S102  # our own README
+    exec(source, module.__dict__)  # noqa: S102  # our own document
     return module
 
 

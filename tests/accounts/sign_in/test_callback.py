@@ -31,7 +31,7 @@ def expect_unknown(answer: Answer, provider: OAuthProvider) -> None:
     """A readable page, no session, and the code has not been shown to anybody."""
     assert answer.status_code == 400
     assert FAILED in answer.text
-    assert "has not begun such a sign-in" in answer.text
+    assert "did not begin this sign-in" in answer.text
     assert 'href="/accounts/login/' in answer.text
     assert not cookies_set(answer).get("session")
     assert "no-store" in answer["Cache-Control"]
@@ -148,7 +148,7 @@ class TestWhatCounts:
         answer = newcomer.get(back)
 
         assert answer.status_code == 400
-        assert "took too long, or was completed already" in answer.text
+        assert "took too long or is already complete" in answer.text
         assert f"/accounts/login/?{urlencode({'next': '/protected/?rows=3'})}" in answer.text
         assert whoami(newcomer) is None
         assert sign_in_at_provider(newcomer)["Location"] == PAGE

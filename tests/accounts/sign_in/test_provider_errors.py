@@ -11,14 +11,14 @@ from tests.real_apis.apis import OAuthProvider
 from tests.real_apis.visitor import Visitor
 
 DECLINED = "The sign-in was declined"
-AWAY = "is not answering"
+UNAVAILABLE = "is not answering"
 ASKS = "wants to ask you something first"
-UNUSABLE = "gave an answer that this site cannot use"
+UNUSABLE = "sent a response that this site cannot use"
 
 ERRORS = {
     "access_denied": (403, DECLINED),
-    "temporarily_unavailable": (503, AWAY),
-    "server_error": (503, AWAY),
+    "temporarily_unavailable": (503, UNAVAILABLE),
+    "server_error": (503, UNAVAILABLE),
     "login_required": (403, ASKS),
     "consent_required": (403, ASKS),
     "interaction_required": (403, ASKS),
@@ -57,7 +57,7 @@ def test_each_has_its_page_and_a_way_to_try_again(
 
 
 @pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
-def test_a_provider_that_is_away_says_when_to_try_again(
+def test_an_unavailable_provider_says_when_to_try_again(
     odd_provider: OddProvider, newcomer: Browser, error: str
 ) -> None:
     answer = come_back_with(odd_provider, newcomer, error)

@@ -18,7 +18,7 @@ from tests.demo_api.server import DEMO_USERS, DemoApi, Fault, Gate
 
 WRONG = "Wrong e-mail address or password."
 NOT_ANSWERING = "The service that checks your password is not answering."
-UNUSABLE = "The service that checks your password gave an answer that this site cannot use."
+UNUSABLE = "The service that checks your password sent a response that this site cannot use."
 PAGE = "/protected/"
 
 OWN_PLACES = {

@@ -25,7 +25,7 @@ DISCOVERY = "/o/.well-known/openid-configuration"
 KEYS = "/o/.well-known/jwks.json"
 TOKEN = "/o/token/"
 AWAY = "The service that signs you in is not answering."
-UNUSABLE = "gave an answer that this site cannot use"
+UNUSABLE = "sent a response that this site cannot use"
 HOUR = 3600
 
 SICK = {
@@ -134,7 +134,7 @@ class TestOnTheWayBack:
         answer = newcomer.get(back)
 
         assert answer.status_code == 502
-        assert "tell whoever runs this site" in shown(answer)
+        assert "tell the operator of this site" in shown(answer)
         assert "Who?" not in answer.text
         assert any(record.levelname == "ERROR" for record in caplog.records)
 
