@@ -16,8 +16,9 @@ from accounts.rotation.rotate import RotationOutcome
 from accounts.session.tokens import TokenPair
 from accounts.telemetry.metrics import time_call
 from accounts.telemetry.trace import Trace, add_call
+from accounts.upstream.deadline import Deadline
 from accounts.upstream.retry_after import parse_retry_after
-from accounts.upstream.transport import Deadline, pooled_adapter, prepare
+from accounts.upstream.transport import pooled_adapter, prepare
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_CALLS = 5

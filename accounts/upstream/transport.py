@@ -1,43 +1,35 @@
-"""HTTP to the API: no cookies, no redirects, nothing from the environment, and deadlines that hold.
+"""HTTP to the API: no cookies, no redirects, no settings from the environment, and one deadline for each exchange.
 
 Ordinary calls share one pool of kept-alive connections. Sign-in, refresh and revocation each get a connection of their
-own: on a kept-alive one, nobody can tell whether the API had read the request when the connection broke.
+own: if a kept-alive connection breaks, it is unknown whether the API has read the request.
 """
 
 import functools
 import os
-import re
-import socket
-import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from email.message import Message
 from http.client import HTTPConnection as PlainConnection
-from http.client import HTTPException, HTTPResponse
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HeaderParsingError
-from urllib3.util.response import assert_header_parsing
 
 from accounts.conf import conf
 from accounts.telemetry.request_id import current_request_ids
 from accounts.telemetry.trace import add_call
 from accounts.upstream.calls import ApiAnswer, ApiCall
+from accounts.upstream.deadline import Deadline, DeadlineConnection, DeadlineResponse
+from accounts.upstream.http_message import StrictResponse
 from accounts.upstream.response import ApiResponse, read_body
 
 #: More than any worker has threads: a call beyond them would have a connection of its own, and a line in the log.
 _POOL_CONNECTIONS = 1000
 _MAX_AUTH_ANSWER_BYTES = 1024 * 1024
-_WATCHDOG_SECONDS = 0.1
-_LENGTH = re.compile(r"[0-9]{1,18}")
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "django-bff"}
 
 
@@ -56,7 +48,11 @@ def pooled_adapter() -> HTTPAdapter:
 
 @functools.cache
 def _pool() -> HTTPAdapter:
-    return _WatchedAdapter(pool_connections=4, pool_maxsize=_POOL_CONNECTIONS)
+    return _Adapter(pool_connections=4, pool_maxsize=_POOL_CONNECTIONS)
+
+
+# If a parent and its child process shared a connection, they would read the responses to each other's users.
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def prepare(
@@ -138,7 +134,7 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     """
     url = call.path if "://" in call.path else conf.base_url + call.path
     request = _prepare(call.method, _escape(url), headers=call.headers, address=address, data=call.form, json=call.json)
-    adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1)
+    adapter = _Adapter(pool_connections=1, pool_maxsize=1)
     started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
         try:
@@ -167,187 +163,24 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     return answer
 
 
-class Deadline:
-    """The end of one exchange as a whole. The timeouts of `requests` start anew with every byte that dribbles in.
-
-    A context manager: whatever connection this thread uses inside is shut down at `ends_at` (time.monotonic()), or a
-    moment later, and whoever waits on it is free.
-    """
-
-    def __init__(self, ends_at: float) -> None:
-        self.ends_at = ends_at
-        #: Whether a connection was begun, and whether one was established, so that the API may have read something.
-        self.connecting = self.connected = False
-        self._guards: list[socket.socket] = []
-        self._left_open: list[socket.socket] = []
-
-    def has_passed(self) -> bool:
-        return time.monotonic() >= self.ends_at
-
-    def watch(self, guard: socket.socket) -> None:
-        """From now on the connection that `guard` is a handle of ends at the deadline."""
-        self._guards.append(guard)
-        _watchdog.add(guard, self)
-
-    def accept_update(self, guard: socket.socket) -> bool:
-        """Whether the deadline closes `guard`: the connection was closed before its answer has been read to the end."""
-        if guard in self._guards:
-            self._left_open.append(guard)
-        return guard in self._guards
-
-    def look_before_sending(self) -> None:
-        """The last moment at which nothing is spent. A host that was suspended since its claim stops here."""
-        if self.has_passed():
-            raise TimeoutError("the deadline passed before the request was sent")
-        self.connected = True
-
-    def __enter__(self) -> Self:
-        _current.deadline = self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _current.deadline = None
-        for guard in self._guards:
-            _watchdog.remove(guard, self)
-        for guard in self._left_open:
-            guard.close()
+class _Response(StrictResponse, DeadlineResponse):
+    pass
 
 
-_current = threading.local()
-
-
-def _current_deadline() -> Deadline | None:
-    return getattr(_current, "deadline", None)
-
-
-class _Watchdog:
-    """Shuts down the connections whose deadline has passed, in a thread of its own: one for the process."""
-
-    def __init__(self) -> None:
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        self._lock = threading.Lock()
-        self._watched: dict[socket.socket, Deadline] = {}
-        self._awake = False
-
-    def add(self, guard: socket.socket, deadline: Deadline) -> None:
-        """An earlier exchange over the same connection is over: what it had to say about its end does not count."""
-        with self._lock:
-            self._watched[guard] = deadline
-            if not self._awake:
-                self._awake = True
-                threading.Thread(target=self._run, name="deadlines", daemon=True).start()
-
-    def remove(self, guard: socket.socket, deadline: Deadline) -> None:
-        """Unless the next exchange over this connection has begun: its deadline stays."""
-        with self._lock:
-            if self._watched.get(guard) is deadline:
-                del self._watched[guard]
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(_WATCHDOG_SECONDS)
-            with self._lock:
-                for guard, deadline in self._watched.items():
-                    if deadline.has_passed():
-                        with suppress(OSError):
-                            guard.shutdown(socket.SHUT_RDWR)
-
-
-_watchdog = _Watchdog()
-
-# A child process has none of its parent's threads, and a connection shared by two mixes up their users' answers.
-os.register_at_fork(after_in_child=_watchdog.begin_anew)
-os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-class _WholeResponse(HTTPResponse):
-    """Reads the head of an answer by the letter of the RFC, where the standard library guesses.
-
-    A connection is used again, by the request of another user. What one answer leaves on it would be the next one's.
-    """
-
-    def begin(self) -> None:
-        """Raises HTTPException for a head that leaves it open what belongs to the answer."""
-        super().begin()
-        while self.status < 200:
-            # Interim responses, all of 1xx and not 100 alone (RFC 9110 section 15.2): the answer is still to come.
-            self.headers = None  # type: ignore[assignment]  # what tells `begin` that nothing has been read yet
-            super().begin()
-        try:
-            assert_header_parsing(self.headers)
-        except HeaderParsingError:
-            # What comes after a line that is no header would not be read. The error quotes it, so it goes no further.
-            raise HTTPException("the answer's head cannot be read") from None
-        if not _has_one_end(self.headers):
-            raise HTTPException("the answer's head does not say where the answer ends")
-
-
-def _has_one_end(headers: Message) -> bool:
-    """Whether all who read an answer with these headers find its end at the same place (RFC 9112 section 6.3)."""
-    codings: list[str] = []
-    lengths: set[str] = set()
-    for name, value in headers.raw_items():
-        match name.lower():
-            case "transfer-encoding":
-                codings.append(value.lower())
-            case "content-length":
-                lengths.update(length.strip() for length in value.split(","))
-    if "chunked" in ",".join(codings):
-        return codings == ["chunked"]
-    return len(lengths) < 2 and all(_LENGTH.fullmatch(length) for length in lengths)
-
-
-class _Watched(HTTPConnection):
-    """A connection that obeys the deadline of the thread that uses it, if there is one."""
-
-    response_class = _WholeResponse
-    #: A second handle of the connection, to end it by from another thread: TLS wraps the first one.
-    _guard: socket.socket | None = None
-
-    def _new_conn(self) -> socket.socket:
-        deadline = _current_deadline()
-        if deadline is not None:
-            deadline.connecting = True
-        connection = super()._new_conn()
-        self._guard = socket.socket(fileno=os.dup(connection.fileno()))
-        if deadline is not None:
-            deadline.watch(self._guard)
-        return connection
-
-    def connect(self) -> None:
-        super().connect()
-        deadline = _current_deadline()
-        if deadline is not None:
-            deadline.look_before_sending()
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        deadline = _current_deadline()
-        if deadline is not None and self._guard is not None and not deadline.connected:
-            # Kept alive from an earlier exchange, so it is not watched yet.
-            deadline.connected = True
-            deadline.watch(self._guard)
-        super().request(*args, **kwargs)
+class _HttpConnection(DeadlineConnection):
+    response_class = _Response
 
     def putheader(self, header: str | bytes, *values: Any) -> None:
-        """As the standard library does: nobody here asks urllib3 to leave a header out, which it looks for in each."""
+        """Skips urllib3's search for SKIP_HEADER in each header, since no caller uses it."""
         PlainConnection.putheader(self, header, *values)
 
-    def close(self) -> None:
-        super().close()
-        guard, self._guard = self._guard, None
-        deadline = _current_deadline()
-        if guard is not None and not (deadline is not None and deadline.accept_update(guard)):
-            guard.close()
 
-
-class _WatchedHttps(_Watched, HTTPSConnection):
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
     pass
 
 
 class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Watched
+    ConnectionCls = _HttpConnection
 
     def urlopen(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
         """The headers as a dictionary: urllib3 copies them, and goes through them several times."""
@@ -356,10 +189,10 @@ class _HttpPool(HTTPConnectionPool):
 
 
 class _HttpsPool(_HttpPool, HTTPSConnectionPool):
-    ConnectionCls = _WatchedHttps
+    ConnectionCls = _HttpsConnection
 
 
-class _WatchedAdapter(HTTPAdapter):
+class _Adapter(HTTPAdapter):
     """An adapter whose connections obey deadlines. It knows no proxies, and leaves out what every call would repeat."""
 
     def __init__(self, **options: Any) -> None:

@@ -13,7 +13,8 @@ from requests.adapters import HTTPAdapter
 from accounts.browser.client_address import client_address
 from accounts.conf import conf
 from accounts.session.tokens import User
-from accounts.upstream.transport import Deadline, pooled_adapter, prepare
+from accounts.upstream.deadline import Deadline
+from accounts.upstream.transport import pooled_adapter, prepare
 from protected.tables import as_table
 from tests.benchmarks.quick_api import ROWS
 

@@ -1,0 +1,208 @@
+"""A deadline for a whole exchange with the API. The timeouts of `requests` start again with each byte that arrives.
+
+The deadline is kept by the socket's own timeout. Each connect, TLS handshake, send and read gets the timeout that the
+caller chose, or the time that is left where that is less.
+"""
+
+import io
+import math
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, Any, Self
+
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+#: The largest record of TLS (RFC 8446 section 5.1).
+_TLS_RECORD_BYTES = 16 * 1024
+
+_current = threading.local()
+
+
+def current_deadline() -> "Deadline | None":
+    """The deadline of the exchange that this thread is working on."""
+    return getattr(_current, "deadline", None)
+
+
+class Deadline:
+    """The end of one exchange. A context manager: exchanges that this thread begins inside the block obey it.
+
+    After the block, a response that is still being read has the timeout for each read alone.
+    """
+
+    def __init__(self, ends_at: float) -> None:
+        """`ends_at` is a time of time.monotonic(); math.inf sets no deadline."""
+        self.ends_at = ends_at
+        #: Whether a connection was begun, and whether one was established, so that the API may have read something.
+        self.connecting = self.connected = False
+        self._in_force = True
+
+    def has_passed(self) -> bool:
+        return time.monotonic() >= self.ends_at
+
+    def limit(self, sock: socket.socket, timeout: float | None) -> bool:
+        """Give the next operation on `sock` at most `timeout` seconds. Returns False if the deadline has passed."""
+        seconds = math.inf if timeout is None else timeout
+        if self._in_force:
+            seconds = min(seconds, self.ends_at - time.monotonic())
+            if seconds <= 0:
+                return False
+        if sock.gettimeout() != seconds:
+            sock.settimeout(seconds if seconds < math.inf else None)
+        return True
+
+    def look_before_sending(self) -> None:
+        """Raises TimeoutError after the deadline: a host that was suspended since its claim has spent nothing yet."""
+        if self.has_passed():
+            raise TimeoutError("the deadline passed before the request was sent")
+        self.connected = True
+
+    def __enter__(self) -> Self:
+        self._outer = current_deadline()
+        _current.deadline = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._in_force = False
+        _current.deadline = self._outer
+
+
+class DeadlineConnection(HTTPConnection):
+    """A connection that obeys the deadline of the thread that uses it, if there is one."""
+
+    def _new_conn(self) -> socket.socket:
+        """As urllib3 does, but each address of the host gets the time that is left."""
+        deadline = current_deadline()
+        if deadline is None:
+            return super()._new_conn()
+        deadline.connecting = True
+        try:
+            return self._connect_to_any_address(deadline)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+
+    def _connect_to_any_address(self, deadline: Deadline) -> socket.socket:
+        failure = OSError("the host has no address")
+        addresses = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in addresses:
+            try:
+                return self._connect_to(address, socket.socket(family, kind, protocol), deadline)
+            except OSError as error:
+                failure = error
+        try:
+            raise failure
+        finally:
+            # The traceback refers to this frame, so this would be a reference cycle.
+            del failure
+
+    def _connect_to(self, address: Any, sock: socket.socket, deadline: Deadline) -> socket.socket:
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            if not deadline.limit(sock, self.timeout):
+                raise TimeoutError("the deadline passed before a connection was established")
+            sock.connect(address)
+            # A TLS handshake takes over this timeout.
+            deadline.limit(sock, self.timeout)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def connect(self) -> None:
+        super().connect()
+        deadline = current_deadline()
+        if deadline is not None:
+            deadline.look_before_sending()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        deadline = current_deadline()
+        if deadline is not None and self.sock is not None and not deadline.connected:
+            # Kept alive from an earlier exchange.
+            deadline.look_before_sending()
+        super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        """Raises TimeoutError for a send that takes too long, and BrokenPipeError at the deadline.
+
+        urllib3 ignores a BrokenPipeError: the API may have sent a response before it had read the whole request.
+        """
+        deadline = current_deadline()
+        if deadline is None:
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        # A plain socket's `sendall` has one timeout. A TLS socket's has one for each record, so the limit is set anew.
+        size = _TLS_RECORD_BYTES if isinstance(self.sock, ssl.SSLSocket) else max(len(data), 1)
+        for start in range(0, len(data), size):
+            try:
+                in_time = deadline.limit(self.sock, self.timeout)
+                if in_time:
+                    super().send(data[start : start + size])
+            except TimeoutError:
+                if not deadline.has_passed():
+                    raise
+                in_time = False
+            if not in_time:
+                _hang_up(self.sock)
+                raise BrokenPipeError("the deadline passed before the request was sent")
+
+
+class DeadlineResponse(HTTPResponse):
+    """A response that ends at the deadline of the exchange in which it began."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        deadline = current_deadline()
+        if deadline is not None:
+            self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach(), deadline))
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket as `socket.SocketIO` does, until the deadline."""
+
+    def __init__(self, sock: socket.socket, reader: io.RawIOBase, deadline: Deadline) -> None:
+        self._sock, self._reader, self._deadline = sock, reader, deadline
+        # urllib3 has set the timeout for each read.
+        self._timeout = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Raises TimeoutError for a read that takes too long. At the deadline, the connection ends.
+
+        What had arrived by then is still read, then comes the end of the file: a process that was suspended reads the
+        response when it resumes, and that response may hold the only valid token pair.
+        """
+        try:
+            if self._deadline.limit(self._sock, self._timeout):
+                return self._sock.recv_into(buffer)
+        except TimeoutError:
+            if not self._deadline.has_passed():
+                raise
+        _hang_up(self._sock)
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
+
+
+def _hang_up(sock: socket.socket) -> None:
+    """End the connection for both sides. `ssl.SSLSocket.shutdown` would make later reads return the encrypted bytes."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,0 +1,69 @@
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.test import RequestFactory
+from pytest_django import Settings
+
+from accounts.api import ApiClient
+from accounts.browser.session import BrowserSession
+from accounts.session.api_session import ApiSession
+from accounts.session.tokens import TokenPair, User
+from accounts.upstream.calls import ApiAnswer
+from accounts.upstream.transport import call_once
+from tests.accounts.upstream.scripted_api import CALL, PATIENCE_SECONDS, SOON_SECONDS
+
+
+@pytest.fixture
+def ask(settings: Settings) -> Callable[..., ApiAnswer]:
+    """Sends CALL to an API, all of it within so many seconds."""
+
+    def ask(url: str, seconds: float = PATIENCE_SECONDS, *, address: str = "") -> ApiAnswer:
+        settings.API_BASE_URL = url
+        return call_once(CALL, address=address, ends_at=time.monotonic() + seconds)
+
+    return ask
+
+
+@pytest.fixture
+def client(settings: Settings) -> Callable[[str], ApiClient]:
+    """`request.api` of a browser that is signed in at the API of this address."""
+
+    def client(url: str, token: str = "a0") -> ApiClient:
+        settings.API_BASE_URL = url
+        pair = TokenPair(access=token, refresh="r0", received_at=0.0, access_expires_at=None, refresh_expires_at=None)
+        session = ApiSession.begin(User(id=7, name="Ada"), pair)
+        request = RequestFactory().get("/")
+        request.COOKIES[settings.API_SESSION_COOKIE_NAME] = session.seal_for_cookie()
+        return ApiClient(BrowserSession(request))
+
+    return client
+
+
+@pytest.fixture
+def refused_url() -> Iterator[str]:
+    """An address at which nobody listens, and that nobody else gets meanwhile."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
+
+
+@pytest.fixture
+def full_url() -> Iterator[str]:
+    """An address whose queue is full: connecting gets no answer at all."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for connection in waiting:
+            connection.setblocking(False)
+            connection.connect_ex(address)
+        with socket.socket() as another:
+            another.settimeout(SOON_SECONDS)
+            if another.connect_ex(address) == 0:
+                pytest.skip("this system takes more connections than a queue has room for")
+        yield f"http://127.0.0.1:{address[1]}"
+        for connection in waiting:
+            connection.close()
