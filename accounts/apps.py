@@ -7,8 +7,9 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         # These modules need the settings and the models, which are loaded only now.
-        from accounts.admin import sessions  # noqa: F401  # importing it registers the model
-        from accounts.checks import deployment, oauth, settings  # noqa: F401  # importing them registers the checks
+        # Importing the admin and the checks registers them.
+        from accounts.admin import sessions  # noqa: F401
+        from accounts.checks import database, deployment, oauth, settings  # noqa: F401
         from accounts.signals import session_event
         from accounts.telemetry.metrics import count_event
 

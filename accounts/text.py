@@ -1,4 +1,6 @@
-"""Text from outside, made fit to be stored, sent and shown."""
+"""Text from outside: made fit to be stored, sent and shown, or read as an address."""
+
+from urllib.parse import SplitResult, urlsplit
 
 
 def clean_text(value: object, longest: int) -> str:
@@ -7,3 +9,14 @@ def clean_text(value: object, longest: int) -> str:
         return ""
     printable = "".join(character if character.isprintable() else " " for character in value[: longest * 4])
     return printable.strip()[:longest]
+
+
+def parse_address(text: str, *, may_have_query: bool = False) -> SplitResult | None:
+    """The pieces of an http or https address; None for any other text, and for one with a user name or a fragment."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        return None
+    plain = not (url.fragment or "@" in url.netloc or (url.query and not may_have_query))
+    return url if usable and plain else None

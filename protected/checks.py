@@ -1,4 +1,4 @@
-"""System checks of this app's settings."""
+"""System checks of API_PROXY_ALLOW."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,8 @@ def check_proxy_rules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
     except ValueError as error:
         return [
             Error(
-                f"API_PROXY_ALLOW cannot be read: {error}.",
-                hint="It looks like: GET /protected-route, POST /orders",
+                f"API_PROXY_ALLOW cannot be parsed: {error}.",
+                hint="Write it like: GET /protected-route, POST /orders",
                 id="protected.E001",
             )
         ]
@@ -34,8 +34,8 @@ def check_proxy_width(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
     if opened:
         return [
             Warning(
-                f"API_PROXY_ALLOW lets scripts {', '.join(opened)} everything at the API, its sign-in and tokens too.",
-                hint="List the paths that your pages need.",
+                f"API_PROXY_ALLOW lets scripts send {', '.join(opened)} to all paths of the API, also to its sign-in.",
+                hint="List only the paths that your pages need.",
                 id="protected.W001",
             )
         ]

@@ -1,4 +1,4 @@
-"""System checks of what the oauth2 dialects are told: the client, the provider and its endpoints."""
+"""System checks of the settings of the OAuth dialects: the client, the provider and its endpoints."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,59 +6,66 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from accounts.checks.settings import address_of, is_in_the_clear, usable_dialect
+from accounts.checks.addresses import is_unencrypted
 from accounts.conf import conf
+from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect, OAuth2PasswordDialect
+from accounts.text import parse_address
 
 
 @register()
-def check_oauth(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if not isinstance(usable_dialect(), OAuth2Dialect):
+def check_oauth_provider(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not isinstance(_dialect(), OAuth2Dialect):
+        return []
+    messages: list[CheckMessage] = []
+    if (conf.oauth_issuer or _needs_issuer()) and parse_address(conf.oauth_issuer) is None:
+        messages.append(
+            Error(
+                "OAUTH_ISSUER is not a valid address.",
+                hint="Write it like https://login.example.com/realms/main, without a user, a query or a fragment. "
+                "It may be empty if OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT are set and OAUTH_SCOPE has no "
+                "openid.",
+                id="accounts.E013",
+            )
+        )
+    return messages + [
+        Error(
+            f"The provider's {name} is not a valid address.",
+            hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it empty: the discovery document names it.",
+            id="accounts.E014",
+        )
+        for name, url in conf.oauth_endpoints.items()
+        if parse_address(url, may_have_query=True) is None
+    ]
+
+
+@register()
+def check_oauth_client(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not isinstance(_dialect(), OAuth2Dialect):
         return []
     messages: list[CheckMessage] = []
     if not conf.oauth_client_id:
         messages.append(
             Error(
                 "OAUTH_CLIENT_ID is not set.",
-                hint="It is what the provider gave you when you registered this site there.",
+                hint="The provider gave you this id when you registered the site there.",
                 id="accounts.E012",
             )
         )
-    if (conf.oauth_issuer or _needs_issuer()) and address_of(conf.oauth_issuer) is None:
-        messages.append(
-            Error(
-                "OAUTH_ISSUER is no issuer.",
-                hint=(
-                    "It looks like https://login.example.com/realms/main: no user, no query, no fragment. Only with "
-                    "OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT set, and no openid in OAUTH_SCOPE, it may "
-                    "be left out."
-                ),
-                id="accounts.E013",
-            )
-        )
-    messages += [
-        Error(
-            f"The provider's {name} is no address.",
-            hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it to the discovery document.",
-            id="accounts.E014",
-        )
-        for name, url in conf.oauth_endpoints.items()
-        if address_of(url, may_have_query=True) is None
-    ]
     if conf.oauth_client_auth not in ("", "client_secret_basic", "client_secret_post"):
         messages.append(
             Error(
                 f"OAUTH_CLIENT_AUTH is {conf.oauth_client_auth!r}.",
-                hint="Use client_secret_basic or client_secret_post, or leave it empty for what the provider offers.",
+                hint="Use client_secret_basic or client_secret_post. If it is empty, the provider's document decides.",
                 id="accounts.E015",
             )
         )
-    if conf.cookie_samesite == "Strict" and not isinstance(usable_dialect(), PasswordDialect):
+    if conf.cookie_samesite == "Strict" and not isinstance(_dialect(), PasswordDialect):
         messages.append(
             Error(
-                "API_SESSION_COOKIE_SAMESITE is Strict, and people come back from the provider, which is another site.",
-                hint="Use Lax: with Strict, a browser does not send the session that it has just been given.",
+                "API_SESSION_COOKIE_SAMESITE is Strict, but users return from the provider, which is another site.",
+                hint="Use Lax. With Strict, the browser does not send the new session cookie on that return.",
                 id="accounts.E016",
             )
         )
@@ -67,27 +74,26 @@ def check_oauth(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 
 @register(Tags.security, deploy=True)
 def check_oauth_security(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if not isinstance(usable_dialect(), OAuth2Dialect):
+    if not isinstance(_dialect(), OAuth2Dialect):
         return []
     messages: list[CheckMessage] = []
-    addresses = [address_of(url, may_have_query=True) for url in (conf.oauth_issuer, *conf.oauth_endpoints.values())]
-    if any(is_in_the_clear(url) for url in addresses):
+    if any(is_unencrypted(url) for url in (conf.oauth_issuer, *conf.oauth_endpoints.values())):
         messages.append(
             Warning(
-                "The provider is not https: codes, tokens and the client's secret cross the network in the clear.",
-                hint="Use https for OAUTH_ISSUER and every endpoint.",
+                "The provider is not https: codes, tokens and the client's secret cross the network unencrypted.",
+                hint="Use https for OAUTH_ISSUER and for every endpoint.",
                 id="accounts.W002",
             )
         )
     if not conf.oauth_client_secret:
         messages.append(
             Warning(
-                "OAUTH_CLIENT_SECRET is not set, so whoever gets hold of a refresh token can use it.",
-                hint="Register this site as a confidential client: its secret stays on the server.",
+                "OAUTH_CLIENT_SECRET is not set, so an attacker can use a stolen refresh token.",
+                hint="Register this site as a confidential client. Its secret stays on the server.",
                 id="accounts.W003",
             )
         )
-    if isinstance(usable_dialect(), OAuth2PasswordDialect):
+    if isinstance(_dialect(), OAuth2PasswordDialect):
         messages.append(
             Warning(
                 "API_DIALECT is oauth2-password: the provider's passwords pass through this site.",
@@ -99,8 +105,16 @@ def check_oauth_security(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
 
 
 def _needs_issuer() -> bool:
-    """Whether something can be learned only from the issuer: endpoints, or who signs ID tokens."""
-    if isinstance(usable_dialect(), OAuth2PasswordDialect):
+    """Whether the endpoints, or the keys that sign ID tokens, are known only from the issuer's document."""
+    if isinstance(_dialect(), OAuth2PasswordDialect):
         return "token_endpoint" not in conf.oauth_endpoints
     known = {"authorization_endpoint", "token_endpoint"} <= conf.oauth_endpoints.keys()
     return not known or "openid" in conf.oauth_scope.split()
+
+
+def _dialect() -> object:
+    """The dialect; None for one that check_dialect complains about."""
+    try:
+        return current_dialect()
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None

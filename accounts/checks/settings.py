@@ -1,21 +1,22 @@
-"""System checks: what `manage.py check` says about insecure or contradictory settings, each with a way out."""
+"""System checks of single settings: values that are invalid, or that let nobody sign in."""
 
 import re
 from collections.abc import Sequence
 from ipaddress import ip_network
 from math import inf
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from accounts.checks.addresses import is_unencrypted
 from accounts.conf import conf
 from accounts.dialects import BUILT_IN, current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.sign_in.rate_limit import parse_limits
+from accounts.text import parse_address
 
 _SHORTEST_KEY = 32
 _YEAR_SECONDS = 366 * 24 * 3600
@@ -39,13 +40,13 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
 def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     try:
         known = isinstance(current_dialect(), PasswordDialect | OAuth2Dialect)
-        problem = "" if known else "it is neither a PasswordDialect nor an OAuth2Dialect"
+        problem = "" if known else "the class is neither a PasswordDialect nor an OAuth2Dialect"
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         problem = str(error)
     if problem:
         return [
             Error(
-                f"API_DIALECT is {conf.dialect!r}, which cannot be used: {problem}",
+                f"API_DIALECT is {conf.dialect!r}, which cannot be loaded: {problem}",
                 hint=f"Use one of {', '.join(BUILT_IN)}, or the dotted path of a subclass of PasswordDialect.",
                 id="accounts.E002",
             )
@@ -55,11 +56,11 @@ def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 @register()
 def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if address_of(conf.base_url) is None:
+    if parse_address(conf.base_url) is None:
         return [
             Error(
-                "API_BASE_URL is not the address of an API.",
-                hint="It looks like https://api.example.com/v1: no user, no query, no fragment.",
+                "API_BASE_URL is not a valid address.",
+                hint="Write it like https://api.example.com/v1, without a user, a query or a fragment.",
                 id="accounts.E003",
             )
         ]
@@ -68,11 +69,11 @@ def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 @register(Tags.security, deploy=True)
 def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if is_in_the_clear(address_of(conf.base_url)):
+    if is_unencrypted(conf.base_url):
         return [
             Warning(
-                "API_BASE_URL is not https: passwords and tokens cross the network in the clear.",
-                hint="Use https, or a TLS proxy on this host.",
+                "API_BASE_URL is not https: passwords and tokens cross the network unencrypted.",
+                hint="Use https, or send the calls through a TLS proxy on this host.",
                 id="accounts.W001",
             )
         ]
@@ -86,7 +87,7 @@ def check_cookie(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
         messages.append(
             Error(
                 f"API_SESSION_COOKIE_SAMESITE is {conf.cookie_samesite!r}.",
-                hint="Use Lax, or Strict where no link from another site may arrive signed in.",
+                hint="Use Lax. Use Strict if links from other sites must open the site signed out.",
                 id="accounts.E004",
             )
         )
@@ -101,16 +102,16 @@ def check_cookie(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     if not _COOKIE_NAME.fullmatch(conf.cookie_name):
         messages.append(
             Error(
-                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which is no name for a cookie.",
-                hint="Use letters, digits, - and _ (RFC 6265 section 4.1.1 takes a few more).",
+                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which is not a valid cookie name.",
+                hint="Use letters, digits, - and _ (RFC 6265 section 4.1.1 allows a few more).",
                 id="accounts.E011",
             )
         )
     if conf.cookie_name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
         messages.append(
             Error(
-                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which Django uses for a cookie of its own.",
-                hint="Give the session cookie a name of its own.",
+                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which is the name of one of Django's cookies.",
+                hint="Give the session cookie another name.",
                 id="accounts.E006",
             )
         )
@@ -134,8 +135,8 @@ def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     ):
         messages.append(
             Error(
-                "A timeout is not above zero, or API_SESSION_LEEWAY or API_REFRESH_AHEAD is below it.",
-                hint="These are seconds: API_CONNECT_TIMEOUT, API_READ_TIMEOUT, API_SESSION_LEEWAY, API_REFRESH_AHEAD.",
+                "A timeout is not above zero, or API_SESSION_LEEWAY or API_REFRESH_AHEAD is below zero.",
+                hint="API_CONNECT_TIMEOUT, API_READ_TIMEOUT, API_SESSION_LEEWAY and API_REFRESH_AHEAD are seconds.",
                 id="accounts.E008",
             )
         )
@@ -143,7 +144,7 @@ def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
         messages.append(
             Error(
                 f"TRUSTED_PROXY_COUNT is {conf.trusted_proxy_count}.",
-                hint="It is how many proxies of yours stand in front of this site: 0 or more.",
+                hint="It is the number of your proxies in front of this site: 0 or more.",
                 id="accounts.E010",
             )
         )
@@ -155,9 +156,9 @@ def check_sign_in_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
     names = ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE")
     return [
         Error(
-            f"{name} is {getattr(settings, name)!r}, which is no limit.",
-            hint="It looks like 20/10 minutes, or 20/10 minutes; 100/day. Above zero, and for a year at most; "
-            "empty for none.",
+            f"{name} is {getattr(settings, name)!r}, which is not a valid limit.",
+            hint="Write it like 20/10 minutes, or like 20/10 minutes; 100/day. The number is above zero, the time is a "
+            "year at most. An empty value means no limit.",
             id="accounts.E030",
         )
         for name in names
@@ -169,8 +170,8 @@ def check_sign_in_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
 def check_metrics_allow(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
-            f"METRICS_ALLOW has {text!r}, which is no network.",
-            hint="It looks like 10.0.0.0/8, or 192.0.2.1 for one address; names are not looked up.",
+            f"METRICS_ALLOW has {text!r}, which is not a network.",
+            hint="Write it like 10.0.0.0/8, or like 192.0.2.1 for one address. Host names are not supported.",
             id="accounts.E031",
         )
         for text in settings.METRICS_ALLOW
@@ -178,34 +179,18 @@ def check_metrics_allow(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
     ]
 
 
-# Not tagged as one of the database's: from Django 6.1 on those run only where a command names a database.
+# Not tagged with Tags.database: from Django 6.1 on, those checks run only when a command names a database.
 @register()
 def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"ATOMIC_REQUESTS is on for the database {alias!r}: a rollback could lose tokens that the API handed out.",
-            hint="Turn it off, and use transaction.atomic() around what needs it, after the calls to the API.",
+            hint="Turn it off. Use transaction.atomic() where you need a transaction, after the calls to the API.",
             id="accounts.E009",
         )
         for alias, database in settings.DATABASES.items()
         if database.get("ATOMIC_REQUESTS")
     ]
-
-
-def address_of(text: str, *, may_have_query: bool = False) -> SplitResult | None:
-    """An address in its pieces; None for what is none."""
-    try:
-        url = urlsplit(text)
-        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:
-        return None
-    plain = not (url.fragment or "@" in url.netloc or (url.query and not may_have_query))
-    return url if usable and plain else None
-
-
-def is_in_the_clear(url: SplitResult | None) -> bool:
-    """Whether what goes there leaves this machine without TLS."""
-    return url is not None and url.scheme != "https" and url.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def _is_limit(text: str) -> bool:
@@ -222,11 +207,3 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def usable_dialect() -> object:
-    """The dialect; None for one that check_dialect complains about."""
-    try:
-        return current_dialect()
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return None
