@@ -1,5 +1,6 @@
 """A clock that tests can move, for the site's process and its SQLite database alike."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,23 +22,52 @@ from accounts.upstream import deadline, transport
 
 
 class Clock:
-    """Stands in for the module `time`, `ahead` seconds ahead of it. Waiting takes as long as it takes."""
-
-    sleep = staticmethod(time.sleep)
+    """Replaces the module `time`, and runs `ahead` seconds ahead of it. Moving it shortens the waits of all threads."""
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        self._ahead = 0.0
+        self._moved = threading.Condition()
+        self._wake_ups: dict[int, float] = {}
         self._stopped_at: tuple[float, float] | None = None
+
+    @property
+    def ahead(self) -> float:
+        return self._ahead
+
+    @ahead.setter
+    def ahead(self, seconds: float) -> None:
+        with self._moved:
+            self._ahead = seconds
+            self._wake_ups = {thread: at for thread, at in self._wake_ups.items() if at > self._now()}
+            self._moved.notify_all()
+
+    def sleep(self, seconds: float) -> None:
+        """Returns when `seconds` have passed or when a test has moved the clock by as much."""
+        thread = threading.get_ident()
+        with self._moved:
+            wakes_at = self._wake_ups[thread] = self._now() + seconds
+            while (left := wakes_at - self._now()) > 0:
+                self._moved.wait(left)
+            self._wake_ups.pop(thread, None)
+
+    def sleeping(self) -> int:
+        """How many threads sleep. A thread whose time has come does not count, although it may not run yet."""
+        with self._moved:
+            return sum(at > self._now() for at in self._wake_ups.values())
+
+    def _now(self) -> float:
+        """Goes on while the clock is stopped, so that a thread that sleeps wakes up."""
+        return time.monotonic() + self._ahead
 
     def stop(self) -> None:
         """From now on `ahead` alone moves it, however slow the machine is. No deadline passes by itself."""
         self._stopped_at = time.time(), time.monotonic()
 
     def time(self) -> float:
-        return (self._stopped_at[0] if self._stopped_at else time.time()) + self.ahead
+        return (self._stopped_at[0] if self._stopped_at else time.time()) + self._ahead
 
     def monotonic(self) -> float:
-        return (self._stopped_at[1] if self._stopped_at else time.monotonic()) + self.ahead
+        return (self._stopped_at[1] if self._stopped_at else time.monotonic()) + self._ahead
 
     def strftime(self, form: str, *arguments: str) -> str:
         """SQLite's function, for the one form in which Django asks for the present."""
