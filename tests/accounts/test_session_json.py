@@ -1,4 +1,4 @@
-"""/accounts/session/: what a script may know of the present session, which is never a token."""
+"""/accounts/session/: the present session as JSON, without any token."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from accounts.models import EndReason, SessionRecord
 from tests.browsers import ADA, Browser, cookies_set, let_databases_clock_move_on, records_away
 from tests.demo_api.server import DemoApi
 
-NOBODY = {
+SIGNED_OUT = {
     "authenticated": False,
     "user": None,
     "access_expires_in": None,
@@ -15,16 +15,16 @@ NOBODY = {
 }
 
 
-def test_it_says_who_is_signed_in_and_for_how_long(signed_in: Browser) -> None:
+def test_it_returns_the_user_and_the_remaining_seconds(signed_in: Browser) -> None:
     response = signed_in.get("/accounts/session/")
 
     assert response.status_code == 200
-    said = response.json()
-    assert set(said) == set(NOBODY)
-    assert said["authenticated"] is True
-    assert said["user"] == {"id": 1, "name": ADA, "email": ADA}
-    assert said["generation"] == 0
-    assert 0 < said["access_expires_in"] <= 60 < said["refresh_expires_in"] <= 1800
+    data = response.json()
+    assert set(data) == set(SIGNED_OUT)
+    assert data["authenticated"] is True
+    assert data["user"] == {"id": 1, "name": ADA, "email": ADA}
+    assert data["generation"] == 0
+    assert 0 < data["access_expires_in"] <= 60 < data["refresh_expires_in"] <= 1800
 
 
 def test_it_holds_no_token_and_no_part_of_the_cookie(signed_in: Browser, api: DemoApi) -> None:
@@ -39,32 +39,32 @@ def test_it_holds_no_token_and_no_part_of_the_cookie(signed_in: Browser, api: De
     assert signed_in.take()["session"] not in text
 
 
-@pytest.mark.parametrize("cookies", [{}, {"session": "junk"}], ids=["no cookie", "a cookie that no key opens"])
-def test_it_says_that_nobody_is_signed_in(browser: Browser, api: DemoApi, cookies: dict[str, str]) -> None:
+@pytest.mark.parametrize("cookies", [{}, {"session": "junk"}], ids=["no cookie", "a cookie that no key decrypts"])
+def test_it_returns_no_user_without_a_session(browser: Browser, api: DemoApi, cookies: dict[str, str]) -> None:
     browser.put(cookies)
 
     response = browser.get("/accounts/session/")
 
-    assert (response.status_code, response.json()) == (200, NOBODY)
+    assert (response.status_code, response.json()) == (200, SIGNED_OUT)
     assert not cookies_set(response)
     assert not api.calls
 
 
-def test_it_says_so_after_signing_out(signed_in: Browser) -> None:
+def test_it_returns_no_user_after_sign_out(signed_in: Browser) -> None:
     signed_in.sign_out()
 
-    assert signed_in.get("/accounts/session/").json() == NOBODY
+    assert signed_in.get("/accounts/session/").json() == SIGNED_OUT
 
 
-def test_an_expired_access_token_is_no_end(signed_in: Browser, api: DemoApi) -> None:
+def test_an_expired_access_token_does_not_end_the_session(signed_in: Browser, api: DemoApi) -> None:
     signed_in.age(120)
     api.forget_calls()
 
-    said = signed_in.get("/accounts/session/").json()
+    data = signed_in.get("/accounts/session/").json()
 
-    assert said["authenticated"] is True
-    assert said["access_expires_in"] == 0
-    assert not api.calls, "looking at it asks the API nothing"
+    assert data["authenticated"] is True
+    assert data["access_expires_in"] == 0
+    assert not api.calls, "the view does not call the API"
 
 
 def test_it_confirms_a_session_that_was_rotated(signed_in: Browser, api: DemoApi) -> None:
@@ -78,7 +78,7 @@ def test_it_confirms_a_session_that_was_rotated(signed_in: Browser, api: DemoApi
     assert signed_in.record().confirmed == 1
 
 
-def test_it_works_unconfirmed_while_the_records_are_away(signed_in: Browser, api: DemoApi) -> None:
+def test_it_works_unconfirmed_while_the_database_is_unavailable(signed_in: Browser, api: DemoApi) -> None:
     api.expire_access_tokens()
     signed_in.open_page()
 
@@ -91,7 +91,7 @@ def test_it_works_unconfirmed_while_the_records_are_away(signed_in: Browser, api
     assert signed_in.session().confirmed
 
 
-def test_an_ended_session_that_has_to_look_at_its_record_is_nobody(signed_in: Browser, api: DemoApi) -> None:
+def test_an_unconfirmed_cookie_of_an_ended_session_returns_no_user(signed_in: Browser, api: DemoApi) -> None:
     api.expire_access_tokens()
     signed_in.open_page()
     SessionRecord.objects.end(signed_in.session().id, EndReason.SIGNED_OUT)
@@ -99,11 +99,11 @@ def test_an_ended_session_that_has_to_look_at_its_record_is_nobody(signed_in: Br
 
     response = signed_in.get("/accounts/session/")
 
-    assert response.json() == NOBODY
+    assert response.json() == SIGNED_OUT
     assert cookies_set(response)["session"].value == ""
 
 
-def test_nobody_keeps_the_answer(signed_in: Browser) -> None:
+def test_no_cache_stores_the_response(signed_in: Browser) -> None:
     response = signed_in.get("/accounts/session/")
 
     assert response["Cache-Control"] == "private, no-store"
@@ -111,5 +111,5 @@ def test_nobody_keeps_the_answer(signed_in: Browser) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_it_is_for_looking_only(signed_in: Browser, method: str) -> None:
+def test_only_get_is_allowed(signed_in: Browser, method: str) -> None:
     assert signed_in.client.generic(method, "/accounts/session/").status_code == 405

@@ -1,4 +1,4 @@
-"""Whose address counts: the trusted proxies' word, never the browser's own."""
+"""The browser's address: trusted proxies report it, and the browser cannot forge it."""
 
 from ipaddress import ip_address
 
@@ -14,7 +14,7 @@ from accounts.browser.client_address import client_address, client_network, is_p
 PEER = "198.51.100.9"
 
 
-def seen(*, forwarded: str | None = None, peer: str = PEER) -> str:
+def address_of(*, forwarded: str | None = None, peer: str = PEER) -> str:
     request = RequestFactory().get("/")
     request.META["REMOTE_ADDR"] = peer
     if forwarded is not None:
@@ -44,9 +44,9 @@ def seen(*, forwarded: str | None = None, peer: str = PEER) -> str:
         "one proxy, empty entries",
         "one proxy, nonsense before",
         "two proxies, forged",
-        "one proxy of two passed by",
-        "proxy passed by",
-        "all proxies passed by",
+        "one of two proxies bypassed",
+        "proxy bypassed",
+        "all proxies bypassed",
     ],
 )
 def test_the_entry_of_the_outermost_trusted_proxy_counts(
@@ -54,7 +54,7 @@ def test_the_entry_of_the_outermost_trusted_proxy_counts(
 ) -> None:
     settings.TRUSTED_PROXY_COUNT = proxies
 
-    assert seen(forwarded=forwarded) == address
+    assert address_of(forwarded=forwarded) == address
 
 
 @pytest.mark.parametrize(
@@ -82,30 +82,30 @@ def test_the_entry_of_the_outermost_trusted_proxy_counts(
         "huge",
     ],
 )
-def test_an_address_is_normalised_and_anything_else_is_none(peer: str, address: str) -> None:
-    assert seen(peer=peer) == address
+def test_an_address_is_normalized_and_any_other_text_is_dropped(peer: str, address: str) -> None:
+    assert address_of(peer=peer) == address
 
 
 @pytest.mark.parametrize(
     "peer", ["fe80::1%eth0", "fe80::1%<b>", "::1%" + "x" * 5000], ids=["interface", "markup", "huge"]
 )
 def test_the_zone_of_a_link_local_address_is_dropped(peer: str) -> None:
-    # What stands after the % may be any text, and neither PostgreSQL's inet nor a column of 39 characters takes it.
-    assert seen(peer=peer) in ("", peer.partition("%")[0])
+    # The text after the % is arbitrary. Neither PostgreSQL's inet nor a column of 39 characters accepts it.
+    assert address_of(peer=peer) in ("", peer.partition("%")[0])
 
 
 @effort(deadline=None, max_examples=200)
 @given(forged=st.text(st.characters(codec="latin-1")))
-def test_no_text_from_the_browser_gets_past_the_proxys_own(forged: str) -> None:
+def test_the_browser_cannot_forge_an_address_behind_a_proxy(forged: str) -> None:
     with override_settings(TRUSTED_PROXY_COUNT=1):
-        assert seen(forwarded=f"{forged}, 203.0.113.5") == "203.0.113.5"
+        assert address_of(forwarded=f"{forged}, 203.0.113.5") == "203.0.113.5"
 
 
 @effort(deadline=None, max_examples=200)
 @given(forwarded=st.text(st.characters(codec="latin-1")), proxies=st.integers(0, 5))
-def test_whatever_comes_the_answer_is_an_address_or_nothing(forwarded: str, proxies: int) -> None:
+def test_any_header_gives_an_address_or_nothing(forwarded: str, proxies: int) -> None:
     with override_settings(TRUSTED_PROXY_COUNT=proxies):
-        address = seen(forwarded=forwarded)
+        address = address_of(forwarded=forwarded)
 
     assert address == "" or ip_address(address)
 
@@ -113,12 +113,12 @@ def test_whatever_comes_the_answer_is_an_address_or_nothing(forwarded: str, prox
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1", "[::1]", "::1", "10.0.0.7", "laptop", "Laptop.local", "api.internal", ""]
 )
-def test_what_strangers_cannot_reach_is_private(host: str) -> None:
+def test_private_hosts(host: str) -> None:
     assert is_private(host)
 
 
 @pytest.mark.parametrize("host", ["www.example.com", ".example.com", "*", "8.8.8.8", "[2606:4700::1]", "local.example"])
-def test_what_they_can_is_not(host: str) -> None:
+def test_public_hosts(host: str) -> None:
     assert not is_private(host)
 
 
@@ -133,5 +133,5 @@ def test_what_they_can_is_not(host: str) -> None:
         ("", ""),
     ],
 )
-def test_limits_count_ipv6_by_what_one_customer_has(address: str, network: str) -> None:
+def test_rate_limits_count_ipv6_by_its_64_bit_network(address: str, network: str) -> None:
     assert client_network(address) == network

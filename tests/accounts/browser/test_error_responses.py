@@ -1,4 +1,4 @@
-"""What a browser, a script or htmx is told when a page cannot be shown: each in the form that it can use."""
+"""The responses to errors: a page or a redirect for browsers, JSON for scripts, headers for htmx."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,12 +28,12 @@ SCRIPTS = {
 }
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/order/?page=2", "Sec-Fetch-Mode": "cors"}
 TO_SIGN_IN = "/accounts/login/?next=%2Fprotected%2F"
-# What a request says of the page that it came from, and where the sign-in page leads back to.
-PAGES = {
-    "a page of ours": ("http://testserver/order/", "%2Forder%2F"),
-    "a page of ours with a query": ("http://testserver/order/?page=2", "%2Forder%2F%3Fpage%3D2"),
-    "a page of ours with a fragment": ("http://testserver/order/#three", "%2Forder%2F"),
-    "a page of others": ("https://evil.example/order/", "%2F"),
+# The Referer of a request, and the `next` of the sign-in page.
+REFERERS = {
+    "a page of this site": ("http://testserver/order/", "%2Forder%2F"),
+    "a page with a query": ("http://testserver/order/?page=2", "%2Forder%2F%3Fpage%3D2"),
+    "a page with a fragment": ("http://testserver/order/#three", "%2Forder%2F"),
+    "another site": ("https://evil.example/order/", "%2F"),
     "no page": ("", "%2F"),
     "no address": ("http://[::1", "%2F"),
     "a script": ("javascript:alert(1)", "%2F"),
@@ -50,12 +50,12 @@ class TestWithoutASession:
         assert 'value="/protected/?rows=3&amp;name=%C3%A4"' in page.text
         assert "Your session has ended" not in page.text
 
-    def test_a_path_that_looks_like_a_host_leads_to_no_other(self, browser: Browser) -> None:
+    def test_a_path_that_looks_like_a_host_does_not_redirect_to_it(self, browser: Browser) -> None:
         response = browser.get("/", headers=NAVIGATION, PATH_INFO="//evil.example/")
 
         assert response["Location"].startswith("/accounts/login/?next=")
-        [back_to] = parse_qs(urlsplit(response["Location"]).query)["next"]
-        assert browser.sign_in(next=back_to)["Location"] == "/protected/"
+        [next_path] = parse_qs(urlsplit(response["Location"]).query)["next"]
+        assert browser.sign_in(next=next_path)["Location"] == "/protected/"
 
     @pytest.mark.parametrize("headers", SCRIPTS.values(), ids=SCRIPTS)
     def test_a_script_gets_json(self, browser: Browser, headers: dict[str, str]) -> None:
@@ -64,33 +64,33 @@ class TestWithoutASession:
         assert response.status_code == 401
         assert response.json() == {"detail": "You are not signed in.", "login": "/accounts/login/?next=%2F"}
 
-    def test_htmx_is_told_to_go_to_the_sign_in_page(self, browser: Browser) -> None:
+    def test_htmx_is_redirected_to_the_sign_in_page(self, browser: Browser) -> None:
         response = browser.get("/protected/", headers=HTMX)
 
         assert (response.status_code, response.content) == (401, b"")
         assert response["HX-Redirect"] == "/accounts/login/?next=%2Forder%2F%3Fpage%3D2"
 
-    @pytest.mark.parametrize(("page", "back_to"), PAGES.values(), ids=PAGES)
-    def test_a_form_leads_back_to_the_page_it_came_from(self, browser: Browser, page: str, back_to: str) -> None:
-        response = browser.post("/order/", headers={**NAVIGATION, "Referer": page})
+    @pytest.mark.parametrize(("referer", "next_path"), REFERERS.values(), ids=REFERERS)
+    def test_a_form_leads_back_to_the_page_that_sent_it(self, browser: Browser, referer: str, next_path: str) -> None:
+        response = browser.post("/order/", headers={**NAVIGATION, "Referer": referer})
 
-        assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next={back_to}")
+        assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next={next_path}")
 
-    @pytest.mark.parametrize(("page", "back_to"), PAGES.values(), ids=PAGES)
-    def test_so_does_a_scripts_call(self, browser: Browser, page: str, back_to: str) -> None:
-        response = browser.get("/order/", headers={**SCRIPTS["it accepts JSON"], "Referer": page})
+    @pytest.mark.parametrize(("referer", "next_path"), REFERERS.values(), ids=REFERERS)
+    def test_a_script_leads_back_to_the_page_that_sent_it(self, browser: Browser, referer: str, next_path: str) -> None:
+        response = browser.get("/order/", headers={**SCRIPTS["it accepts JSON"], "Referer": referer})
 
-        assert response.json()["login"] == f"/accounts/login/?next={back_to}"
+        assert response.json()["login"] == f"/accounts/login/?next={next_path}"
 
-    def test_no_answer_is_kept_by_a_shared_cache(self, browser: Browser) -> None:
+    def test_no_response_is_stored_by_a_shared_cache(self, browser: Browser) -> None:
         for headers in (NAVIGATION, SCRIPTS["it accepts JSON"], HTMX):
             response = browser.get("/protected/", headers=headers)
             assert "private" in response["Cache-Control"]
             assert "Cookie" in response["Vary"]
 
 
-class TestAfterTheEnd:
-    def test_a_page_says_so_on_the_sign_in_page(self, signed_in: Browser, api: DemoApi) -> None:
+class TestEndedSession:
+    def test_the_sign_in_page_says_that_the_session_has_ended(self, signed_in: Browser, api: DemoApi) -> None:
         api.revoke_all()
 
         response = signed_in.get("/protected/", headers=NAVIGATION)
@@ -98,7 +98,7 @@ class TestAfterTheEnd:
         assert (response.status_code, response["Location"]) == (302, f"{TO_SIGN_IN}&ended=1")
         assert "Your session has ended." in signed_in.get(response["Location"]).text
 
-    def test_a_script_is_told_so(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_script_gets_json(self, signed_in: Browser, api: DemoApi) -> None:
         api.revoke_all()
 
         response = signed_in.get("/protected/", headers=SCRIPTS["it accepts JSON"])
@@ -106,7 +106,7 @@ class TestAfterTheEnd:
         assert response.status_code == 401
         assert response.json() == {"detail": "Your session has ended.", "login": "/accounts/login/?next=%2F&ended=1"}
 
-    def test_htmx_is_told_so(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_htmx_is_redirected(self, signed_in: Browser, api: DemoApi) -> None:
         api.revoke_all()
 
         response = signed_in.get("/protected/", headers=HTMX)
@@ -115,7 +115,7 @@ class TestAfterTheEnd:
         assert cookies_set(response)["session"].value == ""
 
 
-class TestASickApi:
+class TestApiErrors:
     def test_a_page_gets_503_in_the_sites_look(self, signed_in: Browser, api: DemoApi) -> None:
         api.fail("GET", "/protected-route", Fault.answer(503, headers={"Retry-After": "7"}))
 
@@ -141,14 +141,14 @@ class TestASickApi:
         api.fail("GET", "/protected-route", Fault.answer(500))
         api.fail("GET", "/protected-route", Fault.answer(302, headers={"Location": "/"}))
 
-        away, nonsense = (signed_in.get("/protected/", headers=headers) for _ in range(2))
+        unavailable, unusable = (signed_in.get("/protected/", headers=headers) for _ in range(2))
 
-        assert (away.status_code, away["Retry-After"]) == (503, "5")
-        assert away.json() == {"detail": "The service behind this site is not answering."}
-        assert nonsense.status_code == 502
-        assert nonsense.json() == {"detail": "The service behind this site gave an answer that cannot be used."}
+        assert (unavailable.status_code, unavailable["Retry-After"]) == (503, "5")
+        assert unavailable.json() == {"detail": "The service behind this site is not answering."}
+        assert unusable.status_code == 502
+        assert unusable.json() == {"detail": "The service behind this site gave an answer that cannot be used."}
 
-    def test_the_log_says_what_happened_and_nothing_of_the_request(
+    def test_the_log_has_the_error_but_no_query(
         self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
     ) -> None:
         api.fail("GET", "/protected-route", Fault.answer(500))

@@ -1,4 +1,4 @@
-"""Access tokens of 6 KB, as Keycloak makes for somebody with many roles: from a browser and back, past real limits."""
+"""Access tokens of 6 KB, as Keycloak issues for users with many roles, through gunicorn's default header limits."""
 
 import re
 import secrets
@@ -18,7 +18,7 @@ SIX_KB = 6 * 1024
 
 
 def token_with_roles() -> str:
-    """A JWT of 6 KB at least: roles of the realm, of each client, and of the account."""
+    """A JWT of at least 6 KB: roles of the realm and of each client."""
     now = int(time.time())
     claims = {
         "exp": now + 300,
@@ -40,7 +40,7 @@ def token_with_roles() -> str:
 
 
 def opaque_token() -> str:
-    """Random text of 6 KB: nothing makes it shorter."""
+    """Random text of 6 KB, which does not compress."""
     return secrets.token_urlsafe(SIX_KB * 3 // 4)
 
 
@@ -81,7 +81,7 @@ def running_provider_of_large_tokens() -> Iterator[OddProvider]:
 
 @pytest.fixture(scope="module")
 def site(running_provider_of_large_tokens: OddProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The site under gunicorn, with the limits that gunicorn has by itself."""
+    """The site under gunicorn, with gunicorn's default limits."""
     site = Site(
         database_url=f"sqlite:///{tmp_path_factory.mktemp('site') / 'db.sqlite3'}",
         api_url=running_provider_of_large_tokens.url,
@@ -96,7 +96,7 @@ def site(running_provider_of_large_tokens: OddProvider, tmp_path_factory: pytest
 
 @pytest.mark.parametrize("make", TOKENS.values(), ids=TOKENS)
 class TestOverGunicorn:
-    def test_they_come_back(
+    def test_they_survive_sign_in_rotation_and_sign_out(
         self, running_provider_of_large_tokens: OddProvider, site: Site, make: Callable[[], str]
     ) -> None:
         provider = running_provider_of_large_tokens
@@ -116,7 +116,7 @@ class TestOverGunicorn:
     def test_they_leave_room_for_the_sign_ins_of_other_tabs(
         self, running_provider_of_large_tokens: OddProvider, site: Site, make: Callable[[], str]
     ) -> None:
-        """After the end of a session, a person may press the button in each of five tabs."""
+        """After the end of a session, the user may press the sign-in button in each of five tabs."""
         provider = running_provider_of_large_tokens
         provider.tokens = {"access_token": make}
         person = Person(site.port)
@@ -128,8 +128,8 @@ class TestOverGunicorn:
         assert statuses == [302, 200, 302]
 
 
-def test_sign_ins_under_way_lock_nobody_out(running_provider_of_large_tokens: OddProvider, site: Site) -> None:
-    """However long the addresses are to which they lead: with too large a header, every page would answer 431."""
+def test_unfinished_sign_ins_do_not_fill_the_header(running_provider_of_large_tokens: OddProvider, site: Site) -> None:
+    """Their `next` may be long. With a header that is too large, every page would respond with 431."""
     provider = running_provider_of_large_tokens
     provider.tokens = {}
     person = Person(site.port)

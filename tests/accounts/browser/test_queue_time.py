@@ -1,4 +1,4 @@
-"""A request is judged by when it arrived, and it may have waited in front of the site."""
+"""The grace period counts from the arrival of a request, which may have waited in the proxy or in the queue."""
 
 import time
 
@@ -19,54 +19,52 @@ def proxy(settings: Settings) -> None:
 
 
 def retire_generation_0(browser: Browser, api: DemoApi) -> None:
-    """The browser rotates, and is seen with what it got."""
+    """The browser rotates, and presents the new cookie."""
     api.expire_access_tokens()
     assert browser.is_signed_in()
     assert browser.is_signed_in()
 
 
-def open_page(browser: Browser, said: str) -> int:
-    return browser.get("/protected/", HTTP_X_REQUEST_WAITED=said).status_code
+def open_page(browser: Browser, waited: str) -> int:
+    return browser.get("/protected/", HTTP_X_REQUEST_WAITED=waited).status_code
 
 
-def test_an_upload_that_nginx_took_in_for_longer_than_the_leeway_is_a_straggler(
-    signed_in: Browser, api: DemoApi
-) -> None:
-    straggler = signed_in.copy()
+def test_an_upload_that_nginx_read_for_longer_than_the_leeway_is_no_reuse(signed_in: Browser, api: DemoApi) -> None:
+    late_request = signed_in.copy()
     with movable_clock() as clock:
         retire_generation_0(signed_in, api)
         clock.ahead += 40
 
-        assert open_page(straggler, f"41.5 {clock.time():.3f}") == 200
+        assert open_page(late_request, f"41.5 {clock.time():.3f}") == 200
 
     assert signed_in.is_signed_in()
 
 
-def test_so_is_a_request_for_which_no_thread_was_free(signed_in: Browser, api: DemoApi) -> None:
-    straggler = signed_in.copy()
+def test_a_request_that_waited_for_a_free_thread_is_no_reuse(signed_in: Browser, api: DemoApi) -> None:
+    late_request = signed_in.copy()
     with movable_clock() as clock:
         passed_on = clock.time()
         retire_generation_0(signed_in, api)
         clock.ahead += 40
 
-        assert open_page(straggler, f"0.000 {passed_on:.3f}") == 200
+        assert open_page(late_request, f"0.000 {passed_on:.3f}") == 200
 
     assert signed_in.is_signed_in()
 
 
-@pytest.mark.parametrize("said", ["0.000 {now}", "1e9 0", ""], ids=["it came just now", "forged", "nothing"])
-def test_a_copied_cookie_is_found_out_all_the_same(signed_in: Browser, api: DemoApi, said: str) -> None:
+@pytest.mark.parametrize("waited", ["0.000 {now}", "1e9 0", ""], ids=["no wait", "forged", "empty"])
+def test_a_copied_cookie_is_still_detected(signed_in: Browser, api: DemoApi, waited: str) -> None:
     thief = signed_in.copy()
     with movable_clock() as clock:
         retire_generation_0(signed_in, api)
         clock.ahead += 30 + MAX_SECONDS + 1
 
-        assert open_page(thief, said.format(now=clock.time())) == 302
+        assert open_page(thief, waited.format(now=clock.time())) == 302
 
     assert SessionRecord.objects.get().end_reason == EndReason.REUSED
 
 
-def test_nothing_counts_where_no_proxy_is_trusted(signed_in: Browser, api: DemoApi, settings: Settings) -> None:
+def test_the_header_is_ignored_without_a_trusted_proxy(signed_in: Browser, api: DemoApi, settings: Settings) -> None:
     settings.TRUSTED_PROXY_COUNT = 0
     thief = signed_in.copy()
     with movable_clock() as clock:
@@ -77,7 +75,7 @@ def test_nothing_counts_where_no_proxy_is_trusted(signed_in: Browser, api: DemoA
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("waited", "seconds"),
     [
         ("2.5 {now}", 2.5),
         ("2.5 {later}", 2.5),
@@ -90,8 +88,8 @@ def test_nothing_counts_where_no_proxy_is_trusted(signed_in: Browser, api: DemoA
         ("\u0662.5 {now}", 2.5),
     ],
 )
-def test_what_a_proxy_may_say(said: str, seconds: float) -> None:
+def test_values_of_the_header(waited: str, seconds: float) -> None:
     now = time.time()
-    request = RequestFactory().get("/", HTTP_X_REQUEST_WAITED=said.format(now=now, later=now + 600))
+    request = RequestFactory().get("/", HTTP_X_REQUEST_WAITED=waited.format(now=now, later=now + 600))
 
     assert queue_seconds(request) == pytest.approx(seconds, abs=0.5)

@@ -1,6 +1,6 @@
-"""What another subdomain can do, that somebody else may have taken over: it is another origin, and the same site.
+"""Attacks from another subdomain: another origin, but the same site.
 
-Its requests come with our SameSite cookies, and it may set cookies for the domain above both, whatever their values.
+Its requests carry our SameSite cookies, and it may set any cookie for the parent domain.
 """
 
 import dataclasses
@@ -17,19 +17,19 @@ from tests.demo_api.server import DemoApi
 from tests.demo_api.users import DEMO_USERS
 
 SIBLING = "https://sibling.testserver"
-#: What Unicode calls a space, and `str.strip` drops. To a browser it is the beginning of a name.
+#: Unicode spaces, which `str.strip` removes. Browsers treat them as a part of the cookie's name.
 SPACES = ["\u0085", "\u00a0", "\u2000", "\u2028", "\u3000"]
 KNOWN = "k" * 32  # a CSRF token that the sibling has chosen, as the cookie and in its forms
 
 
 def shared(request: ApiRequest) -> HttpResponse:
-    """A view whose answer other origins may include."""
+    """A view whose response other origins may include."""
     request.api_session.require()
     return HttpResponse("pier", headers={"Cross-Origin-Resource-Policy": "cross-origin"})
 
 
 def cookies_seen(request: ApiRequest) -> HttpResponse:
-    """The names of the cookies that reach a view of somebody who is signed in."""
+    """The names of the cookies that reach a view while the user is signed in."""
     request.api_session.require()
     return JsonResponse([*request.COOKIES], safe=False)
 
@@ -39,61 +39,61 @@ pytestmark = pytest.mark.urls(__name__)
 
 
 def on_the_wire(header: str) -> str:
-    """Text in UTF-8, as WSGI spells it (PEP 3333)."""
+    """A header as WSGI passes it: UTF-8, decoded as Latin-1 (PEP 3333)."""
     return header.encode().decode("latin-1")
 
 
-class TestACookieThatOnlyLooksLikeOurs:
+class TestDisguisedCookies:
     @pytest.fixture
     def graces(self, api: DemoApi, transactional_db: None) -> dict[str, str]:
-        """The cookies of somebody else, who signed in as herself."""
+        """The cookies of another user's session."""
         grace = Browser()
         grace.sign_in(GRACE)
         return grace.take()
 
     @pytest.mark.parametrize("space", SPACES, ids=ascii)
     @pytest.mark.parametrize("place", ["in front of the name", "behind it"])
-    def test_takes_nobodys_place(self, signed_in: Browser, graces: dict[str, str], space: str, place: str) -> None:
+    def test_does_not_replace_ours(self, signed_in: Browser, graces: dict[str, str], space: str, place: str) -> None:
         disguised = f"session{space}" if place == "behind it" else f"{space}session"
         header = f"session={signed_in.take()['session']}; {disguised}={graces['session']}"
 
-        answer = Browser().get("/accounts/session/", HTTP_COOKIE=on_the_wire(header))
+        response = Browser().get("/accounts/session/", HTTP_COOKIE=on_the_wire(header))
 
-        assert answer.json()["user"]["name"] == ADA
+        assert response.json()["user"]["name"] == ADA
 
-    def test_signs_nobody_in(self, browser: Browser, graces: dict[str, str]) -> None:
+    def test_does_not_sign_in(self, browser: Browser, graces: dict[str, str]) -> None:
         header = f"\u2000session={graces['session']}"
 
-        answer = browser.get("/accounts/session/", HTTP_COOKIE=on_the_wire(header))
+        response = browser.get("/accounts/session/", HTTP_COOKIE=on_the_wire(header))
 
-        assert answer.json()["authenticated"] is False
+        assert response.json()["authenticated"] is False
 
-    def test_hides_no_other_cookie(self, signed_in: Browser) -> None:
+    def test_other_cookies_are_still_read(self, signed_in: Browser) -> None:
         header = f"\u2000a=1; näme=ä; session={signed_in.take()['session']}; last=ö=1"
 
-        answer = Browser().get("/cookies/", HTTP_COOKIE=on_the_wire(header))
+        response = Browser().get("/cookies/", HTTP_COOKIE=on_the_wire(header))
 
-        assert answer.json() == ["session", "last"]
+        assert response.json() == ["session", "last"]
 
 
 class TestAForgedForm:
-    """The sibling has set `csrftoken` for the domain, and sends the same token: what is left is where it comes from."""
+    """The sibling set `csrftoken` for the domain, so it knows the token. Only the origin gives the forged form away."""
 
     @pytest.mark.parametrize(
         ("address", "form"),
         [
             ("/accounts/login/", {"username": GRACE, "password": DEMO_USERS[GRACE]}),
             ("/accounts/logout/", {}),
-            ("/accounts/session/update/", {"session": "hand-off"}),
+            ("/accounts/session/update/", {"session": "update"}),
             ("/protected/api/protected-route", {"item": "7"}),
             ("/admin/login/", {"username": "eve", "password": "mooring"}),
         ],
-        ids=["sign-in", "sign-out", "hand-off", "a call to the API", "the admin's sign-in"],
+        ids=["sign-in", "sign-out", "session update", "a call to the API", "the admin's sign-in"],
     )
     @pytest.mark.parametrize(
-        "comes_from",
+        "origin",
         [{"HTTP_ORIGIN": SIBLING}, {"HTTP_ORIGIN": "null"}, {"HTTP_REFERER": f"{SIBLING}/"}, {}],
-        ids=["its origin", "a sandbox", "its address", "nowhere"],
+        ids=["another origin", "a sandbox", "another referer", "neither"],
     )
     def test_is_refused(
         self,
@@ -102,31 +102,31 @@ class TestAForgedForm:
         settings: Settings,
         address: str,
         form: dict[str, str],
-        comes_from: dict[str, str],
+        origin: dict[str, str],
     ) -> None:
         settings.API_PROXY_ALLOW = "POST /protected-route"
         victim = Browser({**signed_in.take(), "csrftoken": KNOWN}, csrf_checks=True)
         api.forget_calls()
 
-        answer = victim.post(
-            address, {"csrfmiddlewaretoken": KNOWN, **form}, secure=True, HTTP_X_CSRFTOKEN=KNOWN, **comes_from
+        response = victim.post(
+            address, {"csrfmiddlewaretoken": KNOWN, **form}, secure=True, HTTP_X_CSRFTOKEN=KNOWN, **origin
         )
 
-        assert answer.status_code == 403
+        assert response.status_code == 403
         assert api.calls == []
         assert victim.session().user.name == ADA
 
-    def test_our_own_is_not(self, signed_in: Browser) -> None:
+    def test_a_form_of_this_site_is_accepted(self, signed_in: Browser) -> None:
         person = Browser({**signed_in.take(), "csrftoken": KNOWN}, csrf_checks=True)
 
-        answer = person.post(
+        response = person.post(
             "/accounts/logout/", {"csrfmiddlewaretoken": KNOWN}, secure=True, HTTP_ORIGIN="https://testserver"
         )
 
-        assert answer.status_code == 302
+        assert response.status_code == 302
 
 
-class TestWhatItIncludes:
+class TestCrossOriginIncludes:
     @pytest.mark.parametrize(
         "address",
         [
@@ -137,26 +137,26 @@ class TestWhatItIncludes:
             "/protected/api/nowhere",
         ],
     )
-    def test_what_depends_on_the_session_is_for_no_other_origin(self, signed_in: Browser, address: str) -> None:
-        answer = signed_in.get(address)
+    def test_a_response_that_depends_on_the_session_cannot_be_included(self, signed_in: Browser, address: str) -> None:
+        response = signed_in.get(address)
 
-        if answer.status_code == 200:
-            assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+        if response.status_code == 200:
+            assert response["Cross-Origin-Resource-Policy"] == "same-origin"
         else:
-            assert "Vary" not in answer, "and what says nothing of it may be anybody's"
-        assert "Access-Control-Allow-Origin" not in answer
+            assert "Vary" not in response, "a response that does not depend on the session may be included"
+        assert "Access-Control-Allow-Origin" not in response
 
-    def test_a_view_may_say_otherwise(self, signed_in: Browser) -> None:
+    def test_a_view_can_allow_it(self, signed_in: Browser) -> None:
         assert signed_in.get("/shared/")["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
-def test_a_session_of_somebody_elses_is_no_place_to_hand_over_to(signed_in: Browser, api: DemoApi) -> None:
-    """Whoever plants a cookie of their own still cannot have the other's session handed over into it."""
+def test_a_session_update_is_refused_for_another_session(signed_in: Browser, api: DemoApi) -> None:
+    """An attacker who plants a cookie of their own session does not get the user's session update into it."""
     grace = Browser()
     grace.sign_in(GRACE)
-    handed = dataclasses.replace(signed_in.session(), generation=1).seal_for_update()
+    update = dataclasses.replace(signed_in.session(), generation=1).seal_for_update()
 
-    answer = grace.post("/accounts/session/update/", {"session": handed}, content_type="application/json")
+    response = grace.post("/accounts/session/update/", {"session": update}, content_type="application/json")
 
-    assert answer.status_code == 400
+    assert response.status_code == 400
     assert grace.session().user.name == GRACE
