@@ -1,4 +1,4 @@
-"""`request.api`: the API as the signed-in user sees it, with the bearer token, and a refresh where one is needed."""
+"""`request.api`: calls the API with the signed-in user's access token, and refreshes the token when it has expired."""
 
 import math
 import time
@@ -21,12 +21,17 @@ from accounts.upstream.retry_after import parse_retry_after
 from accounts.upstream.transport import pooled_adapter, prepare
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_MAX_CALLS = 5
-_SENT_TWICE = (type(None), bytes, str, dict, list, tuple)
+_MAX_ATTEMPTS = 5
+_REPEATABLE_BODIES = (type(None), bytes, str, dict, list, tuple)
 
 
 class ApiClient:
-    """Calls the API for one browser. A path starts with a slash, and is relative to API_BASE_URL."""
+    """Calls the API for one browser. A path starts with a slash, and is relative to API_BASE_URL.
+
+    Every call raises SignInRequired; ApiUnavailable for a timeout, a broken connection or a 5xx; ApiMisbehaved for a
+    redirect, for a response that is too large, and for a 401 to a token that the API has just issued; ValueError for
+    arguments that cannot be sent over HTTP.
+    """
 
     def __init__(self, browser: BrowserSession) -> None:
         self._browser = browser
@@ -65,23 +70,20 @@ class ApiClient:
         stream: bool = False,
         any_status: bool = False,
     ) -> requests.Response:
-        """Call the API as the signed-in user; the answer is the API's own, up to and including its 4xx.
+        """Call the API as the signed-in user. Returns the API's own response, also for a 4xx.
 
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
-        acted on the first one. Only bytes, text and JSON can be sent again; after any other body, a 401 raises
+        acted on the first one. Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises
         BodyConsumed, and the next call has a new token.
 
-        `stream` leaves the body for the caller to read and close; without it, the body has
-        at most MAX_ANSWER_BYTES. `any_status` lets a 5xx pass as an answer too.
-
-        Raises SignInRequired; ApiUnavailable for no answer in time and for a 5xx; ApiMisbehaved for a redirect, for an
-        answer that is too large, and for a 401 to a token that the API has only just handed out; ValueError for a call
-        that cannot be spelled in HTTP.
+        `stream` leaves the body for the caller to read and close; without it, a body has at most MAX_ANSWER_BYTES.
+        `any_status` returns a 5xx response too.
         """
         self.called = True
         started_at = time.time()
         still_valid = False
-        for _ in range(_MAX_CALLS):
+        repeatable = isinstance(data, _REPEATABLE_BODIES)
+        for _ in range(_MAX_ATTEMPTS):
             self._browser.ensure_fresh(conf.refresh_ahead, trigger=Trigger.EARLY)
             tokens = self._browser.require().tokens
             request = prepare(
@@ -93,32 +95,31 @@ class ApiClient:
                 data=data,
                 json=json,
             )
-            # A body of the browser's comes as fast as the browser sends it.
-            seconds = conf.attempt_seconds if isinstance(data, _SENT_TWICE) else math.inf
-            again = method in _SAFE_METHODS and isinstance(data, _SENT_TWICE)
-            response = _send(request, stream=stream, again=again, ends_at=time.monotonic() + seconds)
+            # An upload has no deadline: its body comes only as fast as the browser sends it.
+            ends_at = time.monotonic() + (conf.attempt_seconds if repeatable else math.inf)
+            response = _send(request, stream=stream, retry=repeatable and method in _SAFE_METHODS, ends_at=ends_at)
             if response.status_code != 401:
-                return _usable(response, any_status=any_status)
+                return _check_status(response, any_status=any_status)
             response.close()
             just_minted = self._browser.minted and tokens.received_at >= started_at
-            if still_valid or (just_minted and _lives(tokens)):
-                raise ApiMisbehaved("the API refuses an access token that it has just handed out or called valid")
+            if still_valid or (just_minted and not _may_have_expired(tokens)):
+                raise ApiMisbehaved("the API refuses an access token that it has just issued or called valid")
             still_valid = self._browser.rotate(Trigger.UNAUTHORIZED) is RotationOutcome.STILL_VALID
-            if not isinstance(data, _SENT_TWICE):
+            if not repeatable:
                 raise BodyConsumed("the access token had expired, and this body cannot be sent twice", retry_after=1)
-        raise ApiUnavailable("the API's access tokens expire faster than it answers")
+        raise ApiUnavailable("the API's access tokens expire faster than it responds")
 
 
-def _lives(tokens: TokenPair) -> bool:
-    """Whether a 401 for this token is no expiry. JWTs count in whole seconds: a life may be one second shorter."""
+def _may_have_expired(tokens: TokenPair) -> bool:
+    """Whether a 401 can mean that the token has expired. JWTs count whole seconds, so it may expire a second early."""
     left = tokens.access_seconds_left()
-    return left is None or left > 1.0
+    return left is not None and left <= 1.0
 
 
-def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_at: float) -> requests.Response:
-    """Send over the pool, and have the answer by `ends_at` (time.monotonic()), or where it is streamed its headers.
+def _send(request: requests.PreparedRequest, *, stream: bool, retry: bool, ends_at: float) -> requests.Response:
+    """Send over a pooled connection, and read the response by `ends_at` (time.monotonic()); with `stream` its headers.
 
-    `again` says that a request whose connection broke may be repeated once.
+    `retry` allows one repetition after a broken connection. Raises ApiUnavailable or ApiMisbehaved.
     """
     deadline = Deadline(ends_at)
     started = time.monotonic()
@@ -131,37 +132,38 @@ def _send(request: requests.PreparedRequest, *, stream: bool, again: bool, ends_
                 # Reads the body, which gives the connection back to the pool.
                 _ = response.content
     except ApiMisbehaved:
-        # Too large to be read whole; an answer it was.
+        # The response is too large to be read whole, but the call counts as answered.
         time_call(response.status_code, time.monotonic() - started)
         add_call(request.method, request.path_url, status=response.status_code, since=started)
         raise
     except requests.RequestException as error:
         time_call(None, time.monotonic() - started)
         add_call(request.method, request.path_url, status=None, since=started)
-        # A body that stalls comes as a ConnectionError.
+        # Requests raises a ConnectionError when a body stalls.
         stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
         if isinstance(error, requests.Timeout) or stalled or deadline.has_passed():
-            raise ApiUnavailable("no answer in time") from error
-        if again:
-            # Typically a kept-alive connection that the API closed at the moment of sending.
-            return _send(request, stream=stream, again=False, ends_at=ends_at)
-        raise ApiUnavailable(f"no answer: {type(error).__name__}") from error
+            raise ApiUnavailable("no response in time") from error
+        if retry:
+            # Usually the API closed a kept-alive connection at the moment of sending.
+            return _send(request, stream=stream, retry=False, ends_at=ends_at)
+        raise ApiUnavailable(f"no response: {type(error).__name__}") from error
     time_call(response.status_code, time.monotonic() - started)
     add_call(request.method, request.path_url, status=response.status_code, since=started)
     if deadline.has_passed() and not stream:
         # Without a Content-Length, a body that the deadline cut short looks whole.
-        raise ApiUnavailable("no answer in time")
+        raise ApiUnavailable("no response in time")
     return response
 
 
-def _usable(response: requests.Response, *, any_status: bool) -> requests.Response:
+def _check_status(response: requests.Response, *, any_status: bool) -> requests.Response:
+    """Returns `response`. Raises ApiUnavailable for a 5xx, unless `any_status`, and ApiMisbehaved for a redirect."""
     status = response.status_code
-    # What is no status of HTTP counts as a 5xx (RFC 9110 section 15).
+    # A status above 599 is invalid, and counts as a 5xx (RFC 9110 section 15).
     if status >= 500 and not (any_status and status < 600):
         response.close()
         raise ApiUnavailable(f"status {status}", retry_after=parse_retry_after(response.headers.get("Retry-After")))
     if 300 <= status < 400 and response.is_redirect:
-        # Followed, it could lead the user's token to another host.
+        # Following it could send the user's token to another host.
         response.close()
         raise ApiMisbehaved(f"status {status}: a redirect")
     return response
@@ -172,5 +174,5 @@ class ApiRequest(HttpRequest):
 
     api_session: BrowserSession
     api: ApiClient
-    #: What happens while it is answered; None unless API_TRACE is on.
+    #: The request's trace; None unless API_TRACE is on.
     trace: Trace | None

@@ -1,4 +1,4 @@
-"""In from the browser: `request.api_session` and `request.api`. Out to the browser: the cookie, where it changed."""
+"""Sets `request.api_session` and `request.api`, and writes the session cookie into the response if it changed."""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestIdMiddleware:
-    """Gives every request an id, or takes its own, and tells it to whoever asked."""
+    """Gives every request an id, or uses the id that it brings, and returns it in `X-Request-ID`."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -36,7 +36,7 @@ class RequestIdMiddleware:
 
 
 class ApiSessionMiddleware:
-    """Opens the browser's session when a view looks at it, and hands it back, changed or ended, on any answer."""
+    """Opens the session cookie when a view accesses the session, and updates or deletes the cookie on any response."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -44,7 +44,7 @@ class ApiSessionMiddleware:
     def __call__(self, request: ApiRequest) -> HttpResponseBase:
         cookies = request.META.get("HTTP_COOKIE", "")
         if not cookies.isascii():
-            # Before anybody reads them.
+            # Before Django parses the cookies.
             request.META["HTTP_COOKIE"] = drop_non_ascii_cookies(cookies)
         request.api_session = BrowserSession(request)
         request.api = ApiClient(request.api_session)
@@ -53,12 +53,12 @@ class ApiSessionMiddleware:
         return response if request.trace is None else finish_trace(request.trace, response)
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
-        """The answer to what a view could not deal with: nobody's fault but the session's or the API's."""
+        """The response to an error of the session or the API that a view did not catch; None for any other error."""
         if isinstance(error, SignInRequired):
             return sign_in_required_response(request, error)
         if isinstance(error, RequestException) and request.api.called:
-            # A view read the API's answer, and it was not what it claimed to be: no JSON, or an error status.
-            logger.error("%s %r: the API's answer", request.method, request.path, exc_info=error)
+            # The view could not use the API's response: it was not JSON, or raise_for_status() found an error.
+            logger.error("%s %r: unusable response of the API", request.method, request.path, exc_info=error)
             return api_error_response(request, ApiMisbehaved(type(error).__name__))
         if isinstance(error, ApiError):
             logger.error("%s %r: %s: %s", request.method, request.path, type(error).__name__, error)
@@ -67,28 +67,29 @@ class ApiSessionMiddleware:
 
 
 def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Write the session cookie where it changed, delete it where the session is over; else leave it alone.
+    """Write the session cookie if the session changed, delete it if the session is over; otherwise leave it unchanged.
 
-    An answer that depends on the session is never stored by a shared cache, and one that carries it by none.
+    No shared cache may store a response that depends on the session. No cache may store one that sets the cookie.
     """
     browser = request.api_session
-    if not browser.looked_at:
+    if not browser.accessed:
         return response
     if response.get("Vary") != "Cookie":
         patch_vary_headers(response, ["Cookie"])
-    # Nor can another origin's page include it, as a script or an image: a sibling's requests come with our cookies.
+    # No page of another origin can include it, as a script or an image: requests from a sibling subdomain carry our
+    # SameSite cookies.
     response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     if response.has_header("Cache-Control"):
         patch_cache_control(response, private=True)
     else:
-        # Nor by the browser, unless the view says so: after signing out, the way back would show the page again.
+        # By default the browser does not store it either: after sign-out, the back button would show the page again.
         response["Cache-Control"] = "private, no-store"
     if browser.ended is not None:
         if browser.ended.delete_cookie:
             delete_cookies(response, presented=request.COOKIES)
             response["Cache-Control"] = "private, no-store"
         return response
-    session = browser.outgoing()
+    session = browser.pop_session_to_write()
     if session is not None:
         write_cookies(response, session, presented=request.COOKIES, replacing=browser.replaced)
         response["Cache-Control"] = "private, no-store"

@@ -1,4 +1,4 @@
-"""What a script can ask about the session: the session as JSON, and the deferred-update endpoint."""
+"""Views for scripts: the session as JSON, and the deferred-update endpoint."""
 
 import json
 import logging
@@ -19,16 +19,16 @@ logger = logging.getLogger(__name__)
 
 @require_safe
 def session(request: ApiRequest) -> JsonResponse:
-    """The present session in JSON, for scripts: who, and for how many seconds. Never a token."""
-    held = request.api_session.current
-    user = held.user if held else None
+    """The session as JSON, for scripts: the user, and the tokens' remaining seconds. Never a token."""
+    current = request.api_session.current
+    user = current.user if current else None
     response = JsonResponse(
         {
-            "authenticated": held is not None,
+            "authenticated": current is not None,
             "user": {"id": user.id, "name": user.name, "email": user.email} if user else None,
-            "access_expires_in": _whole_seconds(held.tokens.access_seconds_left()) if held else None,
-            "refresh_expires_in": _whole_seconds(held.tokens.refresh_seconds_left()) if held else None,
-            "generation": held.generation if held else None,
+            "access_expires_in": _whole_seconds(current.tokens.access_seconds_left()) if current else None,
+            "refresh_expires_in": _whole_seconds(current.tokens.refresh_seconds_left()) if current else None,
+            "generation": current.generation if current else None,
         }
     )
     response["Cache-Control"] = "private, no-store"
@@ -37,31 +37,32 @@ def session(request: ApiRequest) -> JsonResponse:
 
 @require_POST
 def update_session(request: ApiRequest) -> HttpResponse:
-    """The deferred-update endpoint: JSON `{"session": "<hand-off>"}` from a streamed page's body becomes the cookie.
+    """The deferred-update endpoint: writes the session update of a streamed body into the cookie.
 
-    204 and no body; tokens never go back to the script. Whatever is wrong: 400 with `detail`, and no cookie is touched.
+    Takes JSON `{"session": "<session update>"}`. Responds 204 without a body, so tokens never go back to the script.
+    Any invalid request gets 400 with `detail`, and the cookie stays unchanged.
     """
     try:
         request.api_session.accept_update(ApiSession.open_update(_posted_update(request)))
     except (CannotOpen, SignInRequired) as error:
-        logger.info("a hand-off was refused: %s", str(error) or "it does not open, or is too old")
+        logger.info("a session update was refused: %s", str(error) or "it cannot be decrypted, or is too old")
         count_refused_update()
         _trace_refusal(request)
         request.api_session.leave_cookie_unchanged()
-        detail = "This is no hand-off for the session of this browser, or it is too old."
+        detail = "This session update does not belong to the session of this browser, or it is too old."
         return JsonResponse({"detail": detail}, status=400, headers={"Cache-Control": "private, no-store"})
     return HttpResponse(status=204)
 
 
 def _trace_refusal(request: ApiRequest) -> None:
-    """Draw it for the session of the browser that posted it, which may not have been looked at."""
+    """Add the refusal to the trace of the browser's session, which this request may not have read."""
     if request.trace is not None and (session := read_cookies(request.COOKIES)) is not None:
         trace_session(session.id)
         add_step(StepKind.UPDATE_REFUSED)
 
 
 def _posted_update(request: ApiRequest) -> str:
-    """The hand-off in the body. Raises CannotOpen where there is none."""
+    """The session update in the body. Raises CannotOpen if there is none."""
     if request.content_type != "application/json":
         raise CannotOpen("the body is not JSON")
     try:
@@ -71,7 +72,7 @@ def _posted_update(request: ApiRequest) -> str:
     except (ValueError, RecursionError) as error:
         raise CannotOpen("the body is not JSON") from error
     if not isinstance(body, dict) or not isinstance(body.get("session"), str):
-        raise CannotOpen("the body holds no session")
+        raise CannotOpen("the body contains no session")
     return str(body["session"])
 
 

@@ -1,7 +1,7 @@
-"""Streamed answers: their headers have left before the session rotates, so the body carries it back to the browser.
+"""Streamed responses: the session may rotate after the headers were sent, so the body carries the session update.
 
-HTML carries `<session-update>`, whose script posts the hand-off to the deferred-update endpoint; an event stream sends
-an event named `session-update`. What never arrives is not lost: the record holds it, and the next request adopts it.
+HTML carries `<session-update>`, whose script posts the update to the deferred-update endpoint. An event stream sends
+an event named `session-update`. An update that never arrives is not lost: the next request adopts it from the record.
 """
 
 import json
@@ -24,14 +24,15 @@ from accounts.exceptions import AccountsError, ApiUnavailable, SignInRequired
 
 logger = logging.getLogger(__name__)
 
-#: Proxies drop connections on which nothing is said for long.
+#: Proxies close connections that are silent for long.
 HEARTBEAT_SECONDS = 10.0
+HEARTBEAT = ": heartbeat\n\n"
 _PIECE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One server-sent event (WHATWG HTML, section 9.2). `id` is what a browser resumes from; "" for none."""
+    """One server-sent event (WHATWG HTML, section 9.2). A browser that reconnects sends the last `id`; "" for none."""
 
     data: object
     name: str = ""
@@ -44,15 +45,15 @@ class Event:
 
 
 class PassThroughBody:
-    """The body of an API's answer on its way to the browser, as it comes. Closing it gives the connection up.
+    """The body of an API's response, passed on to the browser piece by piece. `close` closes the API's connection.
 
-    Servers send the headers with the first piece. It is read at once, so that a session cookie among them is decided
-    when they leave, and not long before. Raises ApiUnavailable where the API has stopped by then, or stops later on:
-    then the server breaks the browser's connection off too.
+    The first piece is read at once, because servers send the headers with it. So the session cookie in the headers is
+    chosen just before they are sent. Raises ApiUnavailable if the API stops sending, at first or later. If later, the
+    server breaks the browser's connection too.
     """
 
-    def __init__(self, answer: Response, *, decoded: bool) -> None:
-        self._answer = answer
+    def __init__(self, response: Response, *, decoded: bool) -> None:
+        self._response = response
         self._decoded = decoded
         self._next = self._read()
 
@@ -67,54 +68,51 @@ class PassThroughBody:
 
     def _read(self) -> bytes:
         try:
-            return bytes(self._answer.raw.read1(_PIECE_BYTES, decode_content=self._decoded))
+            return bytes(self._response.raw.read1(_PIECE_BYTES, decode_content=self._decoded))
         except (HTTPError, ValueError) as error:
-            # A ValueError, where chunks are said to have a length that is none.
-            self._answer.close()
-            raise ApiUnavailable("the answer breaks off") from error
+            # A chunk with an invalid length raises a ValueError.
+            self._response.close()
+            raise ApiUnavailable("the response breaks off") from error
 
     def close(self) -> None:
-        self._answer.close()
-
-
-HEARTBEAT = ": heartbeat\n\n"
+        self._response.close()
 
 
 def stream_html(request: ApiRequest, parts: Iterable[str]) -> StreamingHttpResponse:
-    """Send a page piece by piece. A rotated session goes where a piece has `{% session_update %}`, else at the end.
+    """Send a page piece by piece. A session update goes where a part has `{% session_update %}`, else at the end.
 
-    Where the session ends or the API fails on the way, the page ends with words, and the log has the cause.
+    If the session ends or the API fails on the way, the page ends with an explanation, and the log has the cause.
     """
-    # The script that posts the hand-off needs the cookie that belongs to its token, and cookies leave with the headers.
+    # The script that posts the update needs the CSRF cookie, and cookies are sent with the headers.
     get_token(request)
     return stream(_html(request, parts), "text/html; charset=utf-8")
 
 
 def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> StreamingHttpResponse:
-    """Send server-sent events. A rotated session follows the event in whose making it was rotated.
+    """Send server-sent events. A session update follows the event during which the session rotated.
 
-    Where the session ends or the API fails on the way, the last event is named `error`, and the log has the cause.
+    If the session ends or the API fails on the way, an event named `error` ends the stream, and the log has the cause.
     """
     get_token(request)
     return stream(_events(request, events), "text/event-stream")
 
 
 def session_update(request: ApiRequest) -> SafeString:
-    """`<session-update>` with the hand-off, where the session has rotated since the browser was last told; else ""."""
-    hand_off = request.api_session.session_update()
-    if not hand_off:
+    """`<session-update>` if the session has rotated since the last response or update, else ""."""
+    update = request.api_session.session_update()
+    if not update:
         return mark_safe("")
     return format_html(
         '<session-update session="{}" action="{}" csrf="{}"></session-update>',
-        hand_off,
+        update,
         reverse("accounts:session-update"),
         get_token(request),
     )
 
 
 def stream(body: Iterator[str], content_type: str) -> StreamingHttpResponse:
-    """Send what `body` yields as it comes, past the buffers of proxies that can be asked to stand aside."""
-    # Nginx and its like would hold the pieces back until they have a bufferful.
+    """Send each piece of `body` at once, and ask proxies not to buffer it."""
+    # Nginx holds the pieces back until its buffer is full, unless X-Accel-Buffering turns that off.
     headers = {"X-Accel-Buffering": "no", "Cache-Control": "private, no-store, no-transform"}
     return StreamingHttpResponse(body, content_type=content_type, headers=headers)
 
@@ -145,14 +143,14 @@ def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]
 
 
 def _session_update_event(request: ApiRequest) -> str:
-    hand_off = request.api_session.session_update()
-    return str(Event(name="session-update", data={"session": hand_off})) if hand_off else ""
+    update = request.api_session.session_update()
+    return str(Event(name="session-update", data={"session": update})) if update else ""
 
 
 def _log(request: ApiRequest, error: AccountsError | RequestException) -> None:
     if isinstance(error, AccountsError):
-        why = str(error)
+        cause = str(error)
     else:
-        # Its own words quote the API's, and the address with its query.
-        why = "no answer" if error.response is None else f"status {error.response.status_code}"
-    logger.error("%s %r: the stream ended early: %s: %s", request.method, request.path, type(error).__name__, why)
+        # The error's own text quotes the API's text, and the address with its query.
+        cause = "no response" if error.response is None else f"status {error.response.status_code}"
+    logger.error("%s %r: the stream ended early: %s: %s", request.method, request.path, type(error).__name__, cause)

@@ -1,1 +1,1 @@
-"""What one request knows of its browser: session, cookies, address, and the responses to errors."""
+"""The browser of one request: its session, cookies, address and queue time, and the responses to errors."""

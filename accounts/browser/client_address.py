@@ -1,4 +1,4 @@
-"""The browser's address, from behind a known number of proxies; and which addresses strangers cannot reach."""
+"""The browser's address behind a known number of proxies, and whether an address is private."""
 
 import functools
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -7,26 +7,26 @@ from django.http import HttpRequest
 
 from accounts.conf import conf
 
-#: With a zone ("%eth0"), which does not count.
+#: Includes a zone ("%eth0"), which is dropped.
 _MAX_LENGTH = 100
 _PRIVATE_NAMES = (".localhost", ".local", ".test", ".internal")
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address of the browser, or "" where it cannot be told.
+    """The address of the browser; "" if it is unknown.
 
-    Each trusted proxy adds the address that it saw to the end of X-Forwarded-For. What stands further left came from
-    the browser itself and can be forged, so with N trusted proxies the Nth from the right counts (TRUSTED_PROXY_COUNT).
+    Each trusted proxy appends the address that it saw to X-Forwarded-For. Entries further left came from the browser,
+    which can forge them. So with N trusted proxies (TRUSTED_PROXY_COUNT) the Nth entry from the right counts.
     """
-    seen = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-    seen.append(request.META.get("REMOTE_ADDR", ""))
-    candidate = seen[max(0, len(seen) - 1 - conf.trusted_proxy_count)]
-    return _spell(candidate) if len(candidate) <= _MAX_LENGTH else ""
+    hops = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    hops.append(request.META.get("REMOTE_ADDR", ""))
+    candidate = hops[max(0, len(hops) - 1 - conf.trusted_proxy_count)]
+    return _normalize(candidate) if len(candidate) <= _MAX_LENGTH else ""
 
 
 @functools.lru_cache(maxsize=1024)
-def _spell(candidate: str) -> str:
-    """An address as it is usually written, or "". Browsers send many requests, and finding out takes a while."""
+def _normalize(candidate: str) -> str:
+    """The canonical form of an IP address; "" for any other text. Cached, because parsing is slow."""
     try:
         return str(ip_address(candidate.partition("%")[0]))
     except ValueError:
@@ -34,7 +34,7 @@ def _spell(candidate: str) -> str:
 
 
 def is_private(host: str) -> bool:
-    """Whether a name or an address leads to this machine, or to one of a network that is not open to everybody."""
+    """Whether a host name or an address leads to this machine or to a private network."""
     name = host.strip("[]").lower()
     try:
         return ip_address(name).is_private
@@ -43,13 +43,13 @@ def is_private(host: str) -> bool:
 
 
 def client_network(address: str) -> str:
-    """Where limits count an address: IPv4 by itself, IPv6 by its /64, which is what one customer has at least."""
+    """The network by which rate limits count an address: an IPv4 address, or an IPv6 /64, the least a customer gets."""
     if not address:
         return ""
     ip = ip_address(address)
     if isinstance(ip, IPv6Address):
         if ip.ipv4_mapped is None:
             return str(ip_network((ip, 64), strict=False).network_address)
-        # A server that listens on both writes IPv4 so (RFC 4291 section 2.5.5.2), and all of it is one /64.
+        # A dual-stack server writes IPv4 addresses like this (RFC 4291 section 2.5.5.2). All of them share one /64.
         ip = ip.ipv4_mapped
     return str(ip)

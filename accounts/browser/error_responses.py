@@ -1,4 +1,4 @@
-"""What the browser is told when a view cannot answer: in the site's look, as JSON, or as htmx wants it."""
+"""The responses to errors of the session and the API: as a page of the site, as JSON, or for htmx."""
 
 from urllib.parse import urlencode, urlsplit
 
@@ -11,7 +11,7 @@ from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRe
 
 
 def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> HttpResponse:
-    """To the sign-in page, and from there back to where the visitor is now."""
+    """Redirects to the sign-in page, which leads back to the present page. 401 for scripts and htmx."""
     login = sign_in_url(request, error)
     if _is_htmx(request):
         return HttpResponse(status=401, headers={"HX-Redirect": login})
@@ -22,15 +22,15 @@ def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> Ht
 
 
 def sign_in_url(request: HttpRequest, error: SignInRequired) -> str:
-    """The sign-in page, with the way back."""
-    query = {"next": _return_path(request)}
+    """The address of the sign-in page, with `next` for the way back."""
+    query = {"next": _next_path(request)}
     if isinstance(error, SessionEnded):
         query["ended"] = "1"
     return f"{reverse('accounts:login')}?{urlencode(query)}"
 
 
 def api_error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
-    """503 with Retry-After while the API is away, 502 for an answer that cannot be used. The session stays."""
+    """503 with Retry-After if the API is unavailable, 502 if its response cannot be used. The session stays."""
     status = 503 if isinstance(error, ApiUnavailable) else 502
     if is_script(request) or _is_htmx(request):
         detail = (
@@ -47,25 +47,25 @@ def api_error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
 
 
 def bad_request_response(request: HttpRequest, detail: str) -> HttpResponse:
-    """400, and what to do about it."""
+    """400, with `detail` as the explanation."""
     if is_script(request):
         return JsonResponse({"detail": detail}, status=400)
     return render(request, "400.html", {"detail": detail}, status=400)
 
 
 def is_script(request: HttpRequest) -> bool:
-    """Whether a script asks, which can do nothing with a page: by what it accepts, or by how the browser fetches."""
+    """Whether a script sent the request, so that it gets JSON and no page: by `Accept`, or by `Sec-Fetch-Mode`."""
     accepts_json = "application/json" in request.headers.get("Accept", "")
     return accepts_json or request.headers.get("Sec-Fetch-Mode") == "cors"
 
 
 def is_own_url(request: HttpRequest, url: str) -> bool:
-    """Whether `url` leads to a page of this site: nobody uses our sign-in page to send people elsewhere."""
+    """Whether `url` leads to this site. The sign-in page must not redirect users elsewhere (an open redirect)."""
     return url_has_allowed_host_and_scheme(url, allowed_hosts={request.get_host()}, require_https=request.is_secure())
 
 
 def next_page(request: HttpRequest, url: str) -> str:
-    """Where a visitor goes after signing in: to `url`, if it is one of ours."""
+    """The page after sign-in: `url` if it leads to this site, else the protected page."""
     return url if url and is_own_url(request, url) else reverse("protected:dashboard")
 
 
@@ -73,8 +73,8 @@ def _is_htmx(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
-def _return_path(request: HttpRequest) -> str:
-    """This page; for a form's POST or a script's call, which nobody can return to, the page that it came from."""
+def _next_path(request: HttpRequest) -> str:
+    """The page to return to: this one, or for a form's POST and a script's call the page that sent it."""
     page = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
     if request.method == "GET" and not is_script(request) and not _is_htmx(request):
         return request.get_full_path()

@@ -1,4 +1,4 @@
-"""What one request knows of its browser's session: `request.api_session`."""
+"""`request.api_session`: the session of the browser that sent the request."""
 
 import time
 
@@ -21,84 +21,80 @@ from accounts.telemetry.trace import StepKind, add_step, trace_session
 
 
 class BrowserSession:
-    """The session of the browser behind one request. Nothing is opened before somebody looks.
+    """The session of one request's browser. The cookie is opened at the first access.
 
-    `current` starts as what the browser presented, and moves on when this request rotates, adopts or signs in.
+    `current` starts as the session that the browser presented, and changes when this request rotates, adopts a newer
+    generation, or signs in.
     """
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
-        self._arrived = time.monotonic() - queue_seconds(request)
-        self._opened = False
-        # Whether its record has been asked in this request.
-        self._checked = False
+        self._arrived_at = time.monotonic() - queue_seconds(request)
+        self._loaded = False
+        self._record_checked = False
         self._presented: Presented | None = None
         self._current: ApiSession | None = None
-        self._over: SessionEnded | None = None
-        #: Whether anybody looked: then the answer depends on the cookie.
-        self.looked_at = False
-        #: Whether the browser has to be told of `current`.
-        self.changed = False
+        #: Why the presented session is over, once this request has found out.
+        self.ended: SessionEnded | None = None
+        #: Whether the session was read: then the response depends on the cookie.
+        self.accessed = False
+        #: Whether the response has to write `current` into the cookie.
+        self.modified = False
         #: Whether this request signed in.
         self.signed_in = False
-        #: Whether it signed in over an older session, whose late answers may still be on their way.
+        #: Whether it signed in over an older session, which may still have late responses under way.
         self.replaced = False
-        #: Whether the pair that is held came from the API in this very request.
+        #: Whether this request got the current token pair from the API.
         self.minted = False
 
     @property
     def current(self) -> ApiSession | None:
-        """The session that this request holds by now; None for a visitor who is not signed in.
+        """The request's session at this moment; None if the user is not signed in.
 
-        Once its access token has run out, a cookie by itself proves no more that the session lives, and its record is
-        asked. Raises ApiUnavailable only where API_SESSION_CHECK asks for a look at the record that cannot be had.
+        A cookie whose access token has expired does not prove that the session still exists, so its record is checked.
+        Raises ApiUnavailable if API_SESSION_CHECK demands a check and the database cannot be reached.
         """
-        session = self._look()
-        if session is not None and not self._checked and _has_run_out(session.tokens):
-            self._check(session)
+        session = self._load()
+        if session is not None and not self._record_checked and _has_expired(session.tokens):
+            self._check_record_if_possible(session)
         return self._current
 
-    def from_cookie(self) -> ApiSession | None:
-        """The session as the cookie has it, where its record cannot be asked: enough to end it."""
+    def current_unchecked(self) -> ApiSession | None:
+        """The cookie's session, also while the database cannot be reached. Enough for ending it."""
         try:
-            return self._look()
+            return self._load()
         except ApiUnavailable:
             return self._current
 
     @property
     def user(self) -> User | None:
-        """Who is signed in, in the API's words."""
+        """The signed-in user, as the API describes them."""
         return self.current.user if self.current else None
 
     @property
     def presented(self) -> Presented:
-        """What the browser came with. Raises NotSignedIn where that was no session."""
+        """The generation that the browser presented. Raises NotSignedIn if it presented no session."""
         if self._presented is None:
             raise NotSignedIn("this browser presented no session")
         return self._presented
 
     @property
-    def ended(self) -> SessionEnded | None:
-        """Why the session that the browser presented is over, once this request has found out."""
-        return self._over
-
-    @property
     def address(self) -> str:
-        """The browser's address, as far as the trusted proxies tell it."""
+        """The browser's address, as the trusted proxies report it; "" if unknown."""
         return client_address(self._request)
 
     def require(self) -> ApiSession:
-        """The session, or SignInRequired."""
-        return self._found(self.current)
+        """Returns the session. Raises SignInRequired."""
+        return self._require_session(self.current)
 
     def require_verified(self) -> ApiSession:
-        """The session, after a look at its record. Raises SignInRequired if it is over, or ApiUnavailable."""
-        return self._check_record(self._found(self._look()))
+        """Returns the session after a check of its record. Raises SignInRequired if it is over, or ApiUnavailable."""
+        return self._check_record(self._require_session(self._load()))
 
     def is_signed_in(self) -> bool:
-        """Whether somebody is signed in, by the record too: one whose session was ended elsewhere is not.
+        """Whether the user is signed in, after a check of the record, because the session may have ended elsewhere.
 
-        Where the records cannot be reached, the cookie counts.
+        If the database cannot be reached, the cookie counts.
         """
         try:
             self.require_verified()
@@ -109,16 +105,15 @@ class BrowserSession:
         return True
 
     def ensure_fresh(self, for_seconds: float = 0.0, *, trigger: Trigger = Trigger.STREAM) -> float | None:
-        """Make the access token last `for_seconds` from now, if it can be done; returns the seconds that it does last.
+        """Try to have an access token that is valid for `for_seconds` more. Returns the seconds that it is valid for.
 
-        An API that refreshes only expired tokens is not asked early. Where the token is still good, a refresh that
-        fails does not matter. None where the API does not tell how long its tokens live. Raises SignInRequired, or
-        ApiError where the token has expired and cannot be refreshed now. `trigger` says why one would be refreshed that
-        has not expired.
+        Returns None if the API does not say how long its tokens are valid. An API that refreshes only expired tokens is
+        not asked early. A failed refresh of a token that is still valid is ignored. Raises SignInRequired, or ApiError
+        if the token has expired and cannot be refreshed now. `trigger` is recorded for a refresh before the expiry.
         """
-        tokens = self._found(self._look()).tokens
+        tokens = self._require_session(self._load()).tokens
         left = tokens.access_seconds_left()
-        if left is None or not _is_due(tokens, left, for_seconds):
+        if left is None or not _needs_refresh(tokens, left, for_seconds):
             return left
         if left <= 0:
             self.rotate(Trigger.EXPIRED)
@@ -127,108 +122,109 @@ class BrowserSession:
                 self.rotate(trigger, patient=False)
             except ApiUnavailable:
                 return tokens.access_seconds_left()
-        return self._found(self._current).tokens.access_seconds_left()
+        return self._require_session(self._current).tokens.access_seconds_left()
 
     def rotate(self, trigger: Trigger, *, patient: bool = True) -> RotationOutcome:
-        """Get a newer pair. Raises SessionEnded or ApiUnavailable."""
-        session = self._found(self._look())
+        """Get a newer token pair. Raises SessionEnded or ApiUnavailable."""
+        session = self._require_session(self._load())
         try:
             rotated = rotate(session, self.presented, trigger=trigger, patient=patient)
         except SessionEnded as ended:
-            raise self._end(ended) from ended
-        self._checked = True
+            raise self.end(ended) from ended
+        self._record_checked = True
         if rotated.outcome is not RotationOutcome.STILL_VALID:
             self._current = rotated.session
-            self.changed = True
+            self.modified = True
             self.minted = rotated.outcome is RotationOutcome.MINTED
         return rotated.outcome
 
     def begin(self, session: ApiSession) -> None:
-        """This request signed in: `session` takes the place of whatever there was."""
+        """Start using `session`, because this request signed in. It replaces any session that the browser presented."""
         self.replaced = self._presented is not None
-        self.looked_at = self.changed = self.signed_in = self._opened = True
-        self._hold(session)
-        self._over = None
+        self.accessed = self.modified = self.signed_in = self._loaded = True
+        self._set_session(session)
+        self.ended = None
 
-    def finish(self, ended: SessionEnded) -> None:
-        """This request ended the session."""
-        self._end(ended)
+    def end(self, ended: SessionEnded) -> SessionEnded:
+        """Mark the session as over for the rest of this request. Returns `ended`."""
+        self._current, self.ended, self.modified = None, ended, False
+        return ended
 
-    def outgoing(self) -> ApiSession | None:
-        """What the browser has to be told of by now, once; None for nothing."""
+    def pop_session_to_write(self) -> ApiSession | None:
+        """The session that the browser does not have yet; None if there is none, or if it was returned before."""
         session = self._current
-        if session is None or not self.changed:
+        if session is None or not self.modified:
             return None
-        self.changed = False
+        self.modified = False
         return session if self.signed_in else session_to_write(session, self.presented)
 
-    def accept_update(self, handed: ApiSession) -> None:
-        """Hold a session that an earlier answer's body carried, in the place of what the browser presented.
+    def accept_update(self, update: ApiSession) -> None:
+        """Replace the presented session by `update`, which the body of an earlier response carried.
 
-        Raises NotSignedIn where the browser presents no session, another one, or a newer generation; SessionEnded where
-        that session is over.
+        Raises NotSignedIn if the browser presents no session, a different one, or a newer generation, and if the
+        session of `update` is over; SessionEnded if the presented session is over.
         """
-        session = self._found(self._look())
-        if handed.id != session.id or handed.generation < session.generation:
-            raise NotSignedIn("the hand-off is not for the session of this browser, or older than it")
-        newest = session_to_write(handed, self.presented)
+        session = self._require_session(self._load())
+        if update.id != session.id or update.generation < session.generation:
+            raise NotSignedIn("it belongs to another session, or is older than the browser's cookie")
+        newest = session_to_write(update, self.presented)
         if newest is None:
-            raise NotSignedIn("the session of this hand-off is over")
-        self._current, self.changed = newest, True
+            raise NotSignedIn("its session is over")
+        self._current, self.modified = newest, True
         self._record_event(EventKind.UPDATE_ACCEPTED, newest)
 
     def session_update(self) -> str:
-        """What a body has to carry to the deferred-update endpoint, sealed; "" where the browser knows all there is."""
-        session = self.outgoing()
+        """The session, sealed for a streamed body and the deferred-update endpoint; "" if the browser is up to date."""
+        session = self.pop_session_to_write()
         if session is None:
             return ""
         self._record_event(EventKind.UPDATE_SENT, session)
         return session.seal_for_update()
 
     def leave_cookie_unchanged(self) -> None:
-        """Whatever this request found out, its answer does not touch the cookie."""
-        self._over, self.changed = None, False
+        """Make the response neither write nor delete the cookie."""
+        self.ended, self.modified = None, False
 
-    def _look(self) -> ApiSession | None:
-        """The session that this request holds by now, by its cookie."""
-        self.looked_at = True
-        if not self._opened:
-            self._open()
-            self._opened = True
+    def _load(self) -> ApiSession | None:
+        """The request's session at this moment, which the first call reads from the cookie."""
+        self.accessed = True
+        if not self._loaded:
+            self._read_cookie()
+            self._loaded = True
         return self._current
 
-    def _found(self, session: ApiSession | None) -> ApiSession:
+    def _require_session(self, session: ApiSession | None) -> ApiSession:
         if session is None:
-            raise self._over or NotSignedIn("this browser holds no session")
+            raise self.ended or NotSignedIn("this browser holds no session")
         return session
 
-    def _open(self) -> None:
+    def _read_cookie(self) -> None:
         session = read_cookies(self._request.COOKIES)
         if session is None:
             return
-        self._hold(session)
+        self._set_session(session)
         add_step(StepKind.OPENED, generation=session.generation)
-        self.changed = is_overwritten(self._request.COOKIES, session)
+        self.modified = is_overwritten(self._request.COOKIES, session)
         if not session.confirmed or conf.checks_every_request:
-            self._check(session)
+            self._check_record_if_possible(session)
 
-    def _check(self, session: ApiSession) -> None:
-        """Ask the record, and confirm what has not been confirmed yet."""
-        self._checked = True
+    def _set_session(self, session: ApiSession) -> None:
+        self._current = session
+        trace_session(session.id)
+        self._presented = Presented(generation=session.generation, arrived=self._arrived_at, address=self.address)
+
+    def _check_record_if_possible(self, session: ApiSession) -> None:
+        """Check the record, and confirm the generation if it is unconfirmed."""
+        self._record_checked = True
         try:
             checked = self._check_record(session)
-            self.changed = self.changed or not (session.confirmed and checked.confirmed)
+            self.modified = self.modified or not (session.confirmed and checked.confirmed)
         except SessionEnded:
             return
         except ApiUnavailable:
-            # Nobody is turned away for bookkeeping; but who asked for a check of every request gets one, or a 503.
+            # A database failure must not lock users out, unless the operator demands a check of every request.
             if conf.checks_every_request:
                 raise
-
-    def _hold(self, session: ApiSession) -> None:
-        self._current = session
-        trace_session(session.id)
-        self._presented = Presented(generation=session.generation, arrived=self._arrived, address=self.address)
 
     def _record_event(self, kind: EventKind, session: ApiSession) -> None:
         record_event(kind, session.id, user_id=session.user.id, generation=session.generation, address=self.address)
@@ -237,26 +233,22 @@ class BrowserSession:
         try:
             self._current = checked = check_record(session, self.presented)
         except SessionEnded as ended:
-            raise self._end(ended) from ended
+            raise self.end(ended) from ended
         return checked
 
-    def _end(self, ended: SessionEnded) -> SessionEnded:
-        self._current, self._over, self.changed = None, ended, False
-        return ended
 
-
-def _has_run_out(tokens: TokenPair) -> bool:
-    """Whether the access token has, by our own clock. Where the API does not tell, it is not known to."""
+def _has_expired(tokens: TokenPair) -> bool:
+    """Whether the access token has expired by our own clock; False if its expiry is unknown."""
     left = tokens.access_seconds_left()
     return left is not None and left <= 0
 
 
-def _is_due(tokens: TokenPair, left: float, for_seconds: float) -> bool:
-    """Whether to refresh before the next call, by our own clock: a 401 that can be foreseen costs a round trip."""
+def _needs_refresh(tokens: TokenPair, left: float, for_seconds: float) -> bool:
+    """Whether to refresh before the next call. That saves the round trip of a call which would get a 401."""
     if left <= 0:
         return True
     if not current_dialect().refreshes_early or left >= for_seconds or tokens.access_expires_at is None:
         return False
     life = tokens.access_expires_at - tokens.received_at
-    # A token that never lives so long is replaced in the second half of its life, and not by every request.
+    # A token whose whole life is shorter is replaced in the second half of its life, not by every request.
     return life > for_seconds or left < life / 2

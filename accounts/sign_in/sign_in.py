@@ -84,7 +84,7 @@ def _redirect_uri(request: ApiRequest) -> str:
 def _begin_session(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
     """Store the new session, end this browser's previous one, and set the new cookie."""
     browser = request.api_session
-    previous = browser.from_cookie()
+    previous = browser.current_unchecked()
     session = ApiSession.begin(signed_in.user, signed_in.tokens, after=previous)
     try:
         check_cookie_size(session)
@@ -109,12 +109,12 @@ def _begin_session(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
 def sign_out(request: ApiRequest) -> None:
     """End this browser's session here and at the API. Works while the API or the database is unavailable."""
     _end_here_and_at_api(request, EndReason.SIGNED_OUT)
-    request.api_session.finish(SessionEnded(EndReason.SIGNED_OUT, delete_cookie=True))
+    request.api_session.end(SessionEnded(EndReason.SIGNED_OUT, delete_cookie=True))
 
 
 def _end_here_and_at_api(request: ApiRequest, reason: EndReason, *, revoke: bool = True) -> None:
     browser = request.api_session
-    session = browser.from_cookie()
+    session = browser.current_unchecked()
     if session is None:
         return
     newest = session

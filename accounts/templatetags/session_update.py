@@ -1,4 +1,4 @@
-"""`{% session_update %}`: where a streamed template may carry the rotated session."""
+"""`{% session_update %}`: the place in a streamed template where the session update may go."""
 
 from typing import Any
 
@@ -12,5 +12,5 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def session_update(context: Any) -> SafeString:
-    """`<session-update>` where the session has rotated, else nothing. The template is rendered with a request."""
+    """`<session-update>` if the session has rotated, else "". The template's context needs the request."""
     return element(context.request)
