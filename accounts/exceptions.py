@@ -1,15 +1,15 @@
-"""What can go wrong, split by what the caller does about it.
+"""The exceptions of this package, grouped by what the caller does about them.
 
 AccountsError
-├── SignInRequired        to the sign-in page
-│   ├── NotSignedIn       this browser holds no session
-│   └── SessionEnded      it did; `reason` says why it ended
-├── CredentialsRefused    back to the form, with the API's own words
-├── TooManyAttempts       back to the form: 429 and Retry-After
-└── ApiError              the session is good: keep it, try again later
-    ├── ApiUnavailable    no answer in time, or a 5xx: 503 and Retry-After
-    │   └── BodyConsumed     the same request, sent again, will do
-    └── ApiMisbehaved     an answer we cannot use: 502
+├── SignInRequired        redirect to the sign-in page
+│   ├── NotSignedIn       the browser has no session
+│   └── SessionEnded      its session has ended; `reason` says why
+├── CredentialsRefused    show the form again, with the API's message
+├── TooManyAttempts       show the form again: 429 and Retry-After
+└── ApiError              keep the session, try again later
+    ├── ApiUnavailable    no response in time, or a 5xx: 503 and Retry-After
+    │   └── BodyConsumed     the same request will succeed when it is sent again
+    └── ApiMisbehaved     an unusable response: 502
 """
 
 import math
@@ -18,22 +18,23 @@ RETRY_AFTER_SECONDS = 5
 
 
 class AccountsError(Exception):
-    """The root of everything that this package raises on purpose."""
+    """The base class of all exceptions of this package."""
 
 
 class SignInRequired(AccountsError):
-    """The visitor has to sign in before this request can be answered."""
+    """The user has to sign in first."""
 
 
 class NotSignedIn(SignInRequired):
-    """This browser holds no session, or one that no key opens."""
+    """The browser has no session, or has one that no key opens."""
 
 
 class SessionEnded(SignInRequired):
-    """The browser's session is over.
+    """The browser's session has ended.
 
-    `reason` is one of `accounts.models.EndReason`. `delete_cookie` says whether this request may delete the cookie:
-    only one that ended the session itself or arrived after the end; an older one might wipe a newer sign-in.
+    `reason` is an `accounts.models.EndReason`, or "forgotten" where the record is gone. `delete_cookie` says whether
+    this request may delete the cookie. Only a request that ended the session or arrived after its end may do so: an
+    earlier request could delete the cookie of a newer sign-in.
     """
 
     def __init__(self, reason: str, *, delete_cookie: bool) -> None:
@@ -43,7 +44,7 @@ class SessionEnded(SignInRequired):
 
 
 class CredentialsRefused(AccountsError):
-    """The API did not accept name and password; `message` is the API's own, meant for the user."""
+    """The API did not accept name and password; `message` is the API's text for the user."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -51,7 +52,7 @@ class CredentialsRefused(AccountsError):
 
 
 class TooManyAttempts(AccountsError):
-    """Too many sign-ins have failed: nobody is asked before `retry_after` whole seconds have passed."""
+    """Too many sign-ins have failed. `retry_after` is the time in whole seconds until the next attempt is allowed."""
 
     def __init__(self, *, retry_after: float) -> None:
         self.retry_after = max(1, math.ceil(retry_after))
@@ -60,11 +61,11 @@ class TooManyAttempts(AccountsError):
 
 
 class ApiError(AccountsError):
-    """The API failed us; the session is still good."""
+    """The API failed. The session is still valid."""
 
 
 class ApiUnavailable(ApiError):
-    """No answer in time, no connection, or a 5xx. `retry_after` becomes whole seconds, at least 1; None means 5."""
+    """No response in time, no connection, or a 5xx. `retry_after` becomes whole seconds, at least 1; None means 5."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -72,15 +73,15 @@ class ApiUnavailable(ApiError):
 
 
 class BodyConsumed(ApiUnavailable):
-    """The access token had expired, and the request's body cannot be sent a second time; the session is fresh now."""
+    """The access token had expired, and the request's body cannot be sent again. The session has new tokens now."""
 
 
 class ApiMisbehaved(ApiError):
-    """The API answered, but with something that this site cannot use."""
+    """The API sent a response that this site cannot use."""
 
 
 def _in_words(seconds: int) -> str:
-    """A time to wait, rounded up."""
+    """A waiting time, rounded up."""
     for size, name in ((3600, "hours"), (60, "minutes")):
         if seconds > size:
             return f"{math.ceil(seconds / size)} {name}"

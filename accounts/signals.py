@@ -1,13 +1,13 @@
-"""What other code can listen to. Receivers get ids and names, never a token."""
+"""Signals for other code. Receivers get ids and names, never a token."""
 
 from django.dispatch import Signal
 
 #: Sent with `session_id` (UUID), `user_id` and `user_name` (str).
 session_started = Signal()
-#: Sent with `session_id` (UUID) and `reason` (EndReason), by whoever ended it, once.
+#: Sent once for each session, with `session_id` (UUID) and `reason` (EndReason), in the request that ended it.
 session_ended = Signal()
-#: Sent with `session_id` (UUID), `user_name` and `address` (str): an old generation came back after its leeway.
+#: Sent with `session_id` (UUID), `user_name` and `address` (str), when a cookie is used again after its grace period.
 reuse_detected = Signal()
-#: Sent with `event` (an `accounts.models.SessionEvent`, not saved yet), for everything that happens to a session. The
-#: receivers run in the request that it happens in: they must be quick.
+#: Sent for each event of a session, with `event` (an `accounts.models.SessionEvent` that is not saved yet). Receivers
+#: run in the request, so they must be quick.
 session_event = Signal()

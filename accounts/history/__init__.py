@@ -1,1 +1,1 @@
-"""What happened to sessions, written to the database by a background thread."""
+"""Session events and traced requests, written to the database by a background thread."""

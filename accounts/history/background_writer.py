@@ -1,8 +1,8 @@
-"""Rows on their way into the database: whoever adds one neither waits for it nor learns what became of it.
+"""A queue of rows and the background thread that writes them to the database, so that requests need not wait.
 
-A request adds a row, such as a session event, to a bounded queue and goes on. One thread of the process writes what has
-gathered, over a connection of its own, and ends when there has been nothing to write for a while. While the database is
-away the rows wait, and those for which there is no room are dropped.
+A request adds a row, such as a session event, to a bounded queue. One thread of the process writes the queued rows in
+batches, over its own connection, and ends when it has been idle for a while. While the database is unavailable the rows
+wait. When the queue is full, new rows are dropped.
 """
 
 import atexit
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 ROOM = 10_000
 _BATCH = 200
-#: One transaction for all that happens at about the same time: each costs the disk a write that it waits for.
+#: Rows of this time share a transaction, because each transaction waits for a write to the disk.
 _GATHER_SECONDS = 0.2
 _IDLE_SECONDS = 10.0
-_AGAIN_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 _EXIT_SECONDS = 2.0
 
 
@@ -32,56 +32,56 @@ Row = TypeVar("Row", bound=Model)
 
 
 class BackgroundWriter(Generic[Row]):
-    """The queue of one process for rows of one model, and its writer. `room` is how many may wait."""
+    """The queue of one process for rows of one model, and its writer thread. `room` is the size of the queue."""
 
     def __init__(self, model: type[Row], *, room: int = ROOM) -> None:
         self._model = model
-        self._what = str(model._meta.verbose_name_plural)
+        self._rows = str(model._meta.verbose_name_plural)
         self._room = room
         self.start_over()
 
     def start_over(self) -> None:
-        """Begin with nothing, as a child process does: the thread and what it had to write are its parent's."""
+        """Begin with an empty queue and no thread. For a child process: its parent writes the queued rows."""
         self._changed = threading.Condition()
-        self._hurry = threading.Event()
-        self._waiting: deque[Row] = deque()
+        self._finishing = threading.Event()
+        self._queue: deque[Row] = deque()
         self._writer: threading.Thread | None = None
         self._is_failing = False
         self._dropped = 0
 
     def add(self, row: Row) -> None:
-        """Have it written at some time soon. Never waits for the database, and never raises."""
+        """Queue a row to be written soon. Never waits for the database, and never raises."""
         with self._changed:
-            has_room = len(self._waiting) < self._room
+            has_room = len(self._queue) < self._room
             if has_room:
-                self._waiting.append(row)
+                self._queue.append(row)
                 self._wake_writer()
             else:
                 self._dropped += 1
             is_first_drop = not has_room and self._dropped == 1
         if is_first_drop:
-            logger.warning("%s %s wait to be written: what happens now is in the log alone", self._room, self._what)
+            logger.warning("%s %s wait to be written: new ones are dropped until there is room", self._room, self._rows)
 
     def finish(self, seconds: float) -> bool:
-        """Write what waits, and let the writer go, with its connection. Says whether all was written in that time."""
+        """Write the queued rows, and end the writer and its connection. Returns whether all rows were written."""
         with self._changed:
-            self._hurry.set()
+            self._finishing.set()
             self._changed.notify_all()
             writer = self._writer
         if writer is not None:
             writer.join(seconds)
-        return not self._waiting
+        return not self._queue
 
     def _wake_writer(self) -> None:
         if self._writer is not None and self._writer.is_alive():
             self._changed.notify_all()
             return
-        self._hurry.clear()
-        self._writer = threading.Thread(target=self._run, name=self._what.replace(" ", "-"), daemon=True)
+        self._finishing.clear()
+        self._writer = threading.Thread(target=self._run, name=self._rows.replace(" ", "-"), daemon=True)
         try:
             self._writer.start()
         except RuntimeError:
-            # No more threads, or the process is about to end. The next event tries again.
+            # The system has no more threads, or the process is ending. The next row tries again.
             self._writer = None
 
     def _run(self) -> None:
@@ -97,41 +97,43 @@ class BackgroundWriter(Generic[Row]):
         self._model._default_manager.using(database).bulk_create(batch)
 
     def _next_batch(self) -> list[Row]:
-        """What is to be written next; nothing where the writer may go."""
+        """The rows to write next; an empty list if the writer may end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._hurry.is_set(), _IDLE_SECONDS)
-            if not self._waiting:
+            self._changed.wait_for(lambda: self._queue or self._finishing.is_set(), _IDLE_SECONDS)
+            if not self._queue:
                 self._writer = None
                 return []
-        if len(self._waiting) < _BATCH:
-            self._hurry.wait(_GATHER_SECONDS)
+        if len(self._queue) < _BATCH:
+            self._finishing.wait(_GATHER_SECONDS)
         with self._changed:
-            return list(islice(self._waiting, _BATCH))
+            return list(islice(self._queue, _BATCH))
 
     def _write(self, batch: list[Row], database: str) -> None:
-        """Write a batch and take it off the queue; or leave it there, where another time may do."""
+        """Write a batch and remove it from the queue, or leave it there if another attempt may succeed."""
         try:
             self.insert(batch, database)
         except (DataError, IntegrityError) as error:
-            logger.error("%s %s were no use to the database: %s", len(batch), self._what, type(error).__name__)
-        except Exception as error:  # noqa: BLE001  # whatever it is, nobody else will come back to this queue
+            logger.error(
+                "the database refused %s %s, which are dropped: %s", len(batch), self._rows, type(error).__name__
+            )
+        except Exception as error:  # noqa: BLE001  # no other thread would write this queue
             if not self._is_failing:
-                logger.error("%s cannot be written at present: %s", self._what, type(error).__name__)
+                logger.error("%s cannot be written at present: %s", self._rows, type(error).__name__)
             self._is_failing = True
             connections[database].close()
-            time.sleep(_AGAIN_SECONDS)
+            time.sleep(_RETRY_SECONDS)
             return
         with self._changed:
             for _ in batch:
-                self._waiting.popleft()
-            dropped, self._dropped = (self._dropped, 0) if not self._waiting else (0, self._dropped)
+                self._queue.popleft()
+            dropped, self._dropped = (self._dropped, 0) if not self._queue else (0, self._dropped)
         if self._is_failing or dropped:
-            logger.info("%s are written again; %s were dropped", self._what, dropped)
+            logger.info("%s are written again; %s were dropped", self._rows, dropped)
         self._is_failing = False
 
 
 def write_until_exit(writer: BackgroundWriter[Row]) -> None:
-    """What waits at the end of the process is written."""
-    # A child has none of its parent's threads, and must not write the same rows a second time.
+    """Write the queued rows when the process ends."""
+    # A child process has no threads of its parent, and must not write the same rows again.
     os.register_at_fork(after_in_child=writer.start_over)
     atexit.register(writer.finish, _EXIT_SECONDS)

@@ -1,4 +1,4 @@
-"""What happens to sessions, told in one place: to the log, to listeners in this process, and to the journal."""
+"""Recording session events: in the log, for receivers of the signal, and in the database."""
 
 import logging
 from uuid import UUID
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 event_writer = BackgroundWriter(SessionEvent)
 write_until_exit(event_writer)
 
-#: What a drawing shows in its own way: as a call without a usable answer, and whether or not an answer had been lost.
-_DRAWN_ELSEWHERE = (EventKind.API_AWAY, EventKind.ADOPTED)
+#: The request trace has steps of its own for these.
+_TRACED_ELSEWHERE = (EventKind.API_AWAY, EventKind.ADOPTED)
 _LEVELS = {EventKind.REUSED: logging.WARNING, EventKind.API_AWAY: logging.WARNING, EventKind.UNSTORED: logging.ERROR}
 
 
@@ -33,10 +33,10 @@ def record_event(
     address: str = "",
     why: str = "",
 ) -> None:
-    """Something happened to a session, just now and in the request that this thread works on.
+    """Record an event of a session that has just happened in the request of this thread.
 
-    `generation` is the one that it happened to, or that came of it; `seconds` what the refresh took at the API;
-    `address` the browser's; `why` is for the log alone. Costs no query, and never raises.
+    `generation` is the one that the event concerns, or that it produced; `seconds` is the duration of the refresh;
+    `address` is the browser's; `why` is only for the log. Makes no query, and never raises.
     """
     event = SessionEvent(
         session_id=session_id,
@@ -51,12 +51,12 @@ def record_event(
     _log(event, kind, user_id=clean_text(str(user_id), 255), why=clean_text(why, 255))
     session_event.send_robust(sender=SessionEvent, event=event)
     event_writer.add(event)
-    if kind not in _DRAWN_ELSEWHERE:
+    if kind not in _TRACED_ELSEWHERE:
         add_step(kind.value, generation=generation, trigger=trigger or "")
 
 
 def _log(event: SessionEvent, kind: EventKind, *, user_id: str, why: str) -> None:
-    """One line, with everything in it for people, and field by field for machines."""
+    """Log one line, with all fields in its text for people and as attributes for machines."""
     fields = {
         "user_id": user_id,
         "generation": event.generation,

@@ -1,4 +1,4 @@
-"""What becomes of a trace: it is written down, so that every process of the site can show it."""
+"""Storing the trace of each request in the database, so that each process of the site can show it."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,13 +8,13 @@ from accounts.history.background_writer import BackgroundWriter, write_until_exi
 from accounts.models import TracedRequest
 from accounts.telemetry.trace import StepKind, Trace, end_trace
 
-#: Of each session, the newest.
+#: The number of newest requests that are kept for each session.
 KEPT_REQUESTS = 20
 _ROOM = 1_000
 
 
 class TracedRequestWriter(BackgroundWriter[TracedRequest]):
-    """For requests that are drawn. Of each session it keeps the newest."""
+    """Writes traced requests, and deletes all but the newest ones of each session."""
 
     def __init__(self) -> None:
         super().__init__(TracedRequest, room=_ROOM)
@@ -22,7 +22,7 @@ class TracedRequestWriter(BackgroundWriter[TracedRequest]):
     def insert(self, batch: list[TracedRequest], database: str) -> None:
         super().insert(batch, database)
         for session_id in {row.session_id for row in batch}:
-            # A streamed one has two rows.
+            # A streamed request has two rows.
             TracedRequest.objects.using(database).forget_older(session_id, kept=2 * KEPT_REQUESTS)
 
 
@@ -31,7 +31,7 @@ write_until_exit(trace_writer)
 
 
 def finish_trace(trace: Trace, response: HttpResponseBase) -> HttpResponseBase:
-    """The answer is about to leave: note that, and have the trace written; a streamed one again when it ends."""
+    """Record that the response is sent, and queue the trace; for a streamed response, again when its body ends."""
     trace.add(StepKind.ANSWER, status=response.status_code)
     _write(trace)
     if isinstance(response, StreamingHttpResponse) and not response.is_async:
@@ -42,7 +42,7 @@ def finish_trace(trace: Trace, response: HttpResponseBase) -> HttpResponseBase:
 
 
 def _traced(trace: Trace, body: Iterable[bytes]) -> Iterator[bytes]:
-    """The body as it is. What happens in its making belongs to the trace, and at its end all of it is written."""
+    """Yield the body unchanged. Its steps belong to the trace, which is queued again when the body ends."""
     end = StepKind.BODY_LEFT
     try:
         yield from body

@@ -1,6 +1,6 @@
 """The database tables: the record of each sign-in, its events, traced requests, and counts of attempts.
 
-`SessionRecord` arbitrates rotation. The other tables decide nothing about a session.
+`SessionRecord` decides which request rotates a session. The other tables decide nothing about a session.
 """
 
 from accounts.models.attempt_count import AttemptCount

@@ -1,4 +1,4 @@
-"""What happened to sessions, for the timeline, the chart and the log."""
+"""Session events, for the timeline, the chart and the log."""
 
 from django.db import models
 
@@ -6,26 +6,26 @@ from accounts.models.session_record import EndReason
 
 
 class EventKind(models.TextChoices):
-    """What can happen to a session. The last six are the reasons for its end."""
+    """The kinds of events. The last six are the reasons for the end of a session."""
 
     SIGNED_IN = "signed-in", "signed in"
     ROTATED = "rotated", "rotated"
-    UNSTORED = "unstored", "rotated, but it could not be stored: the cookie alone carries it on"
-    ADOPTED = "adopted", "adopted: the answer with the newest session had not reached the browser"
-    UPDATE_SENT = "handed-off", "sent to the browser in the body of a stream"
-    UPDATE_ACCEPTED = "handed-over", "handed over: taken from the body of a stream into the cookie"
+    UNSTORED = "unstored", "rotated, but the new session could not be stored: only the cookie holds it"
+    ADOPTED = "adopted", "picked up: the response with the newest session had not reached the browser"
+    UPDATE_SENT = "handed-off", "session update sent in the body of a stream"
+    UPDATE_ACCEPTED = "handed-over", "session update accepted into the cookie"
     CONFIRMED = "confirmed", "confirmed: the browser has the newest session"
-    API_AWAY = "api-away", "the API gave no usable answer to the refresh"
+    API_AWAY = "api-away", "the API gave no usable response to the refresh"
     REFUSED = EndReason.REFUSED.value, "ended: the API refused the refresh token"
     EXPIRED = EndReason.EXPIRED.value, "ended: the refresh token expired"
     SIGNED_OUT = EndReason.SIGNED_OUT.value, "ended: the user signed out"
     REPLACED = EndReason.REPLACED.value, "ended: the user signed in again"
-    REVOKED = EndReason.REVOKED.value, "ended: by staff"
-    REUSED = EndReason.REUSED.value, "ended for everybody: an old cookie was used again"
+    REVOKED = EndReason.REVOKED.value, "ended: staff ended it"
+    REUSED = EndReason.REUSED.value, "ended for all browsers: an old cookie was used again"
 
 
 class Trigger(models.TextChoices):
-    """What a rotation was for."""
+    """The reason for a rotation."""
 
     UNAUTHORIZED = "401", "on a 401"
     EARLY = "early", "early"
@@ -34,10 +34,10 @@ class Trigger(models.TextChoices):
 
 
 class SessionEvent(models.Model):
-    """Something that happened to a session, for people to read. It decides nothing and holds no secret.
+    """An event of a session, for people to read. It decides nothing and holds no secret.
 
     A background thread writes events in batches (`accounts.history.background_writer`). An event can be lost, and can
-    outlive its record.
+    exist longer than its record.
     """
 
     # No foreign key: the record may be gone when the event is written.
@@ -51,11 +51,11 @@ class SessionEvent(models.Model):
     address = models.GenericIPAddressField(null=True, blank=True)
 
     class Meta:
-        # Shown with its session, to whoever may see that.
+        # Shown with its session, and to the same staff.
         default_permissions = ()
         indexes = (
             models.Index(fields=["session_id", "at"], name="accounts_event_timeline"),
-            # For the counts of each hour, and for what is too old to be kept.
+            # For the counts of each hour, and for the deletion of old events.
             models.Index(fields=["at", "kind"], name="accounts_event_counts"),
         )
 

@@ -1,8 +1,8 @@
 """The record of each sign-in. It decides which request may rotate the session, and the admin shows it.
 
-Every change is one conditional UPDATE of one row, keyed by the session id, so any database that Django supports can
-decide, and the rows can be spread over several databases. Times are compared by the database's clock, never by the
-clocks of the hosts.
+Each change is one conditional UPDATE of one row, keyed by the session id. So any database that Django supports can
+decide, and several databases can share the rows. Times are compared by the database's clock, never by the clocks of
+the hosts.
 """
 
 import time
@@ -31,32 +31,32 @@ class EndReason(models.TextChoices):
 
 
 class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
-    """The verbs of the hand-over. Each says whether it changed the row."""
+    """The statements of the rotation. Each UPDATE returns whether it changed the row."""
 
-    def living(self, session_id: UUID) -> "SessionRecordQuerySet":
+    def not_ended(self, session_id: UUID) -> "SessionRecordQuerySet":
         return self.filter(pk=session_id, ended_at=None)
 
     def fetch(self, session_id: UUID) -> "SessionRecord | None":
-        """The record as it is now, with the database's time in `fetched_at`; None where there is none."""
-        record = self.annotate(database_time=Now()).filter(pk=session_id).first()
+        """The record with the time of this query, by both clocks; None if there is no record."""
+        record = self.annotate(now=Now()).filter(pk=session_id).first()
         if record is not None:
-            # Taken afterwards: what the query took then dates a request's arrival too early, never too late.
-            record.fetched_at, record.looked_at = record.database_time, time.monotonic()  # type: ignore[attr-defined]
+            # Read after the query: its duration can only date a request's arrival too early, never too late.
+            record.database_time, record.monotonic_time = record.now, time.monotonic()  # type: ignore[attr-defined]
         return record
 
     def active(self) -> "SessionRecordQuerySet":
-        """Those that a browser can still use, as far as is known here."""
+        """Sessions that a browser can still use, as far as this site knows."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), ended_at=None)
 
     def expired(self) -> "SessionRecordQuerySet":
-        """Those whose refresh token has expired, and whose end nobody has noticed yet."""
+        """Sessions whose refresh token has expired, and which no request has ended yet."""
         return self.filter(ended_at=None, expires_at__lte=Now())
 
     def ended(self) -> "SessionRecordQuerySet":
         return self.filter(ended_at__isnull=False)
 
     def begin(self, session: ApiSession, *, address: str, user_agent: str) -> "SessionRecord":
-        """Remember a new sign-in."""
+        """Create the record of a new sign-in."""
         return self.create(
             id=session.id,
             user_id=str(session.user.id)[:255],
@@ -68,42 +68,42 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         )
 
     def claim(self, session_id: UUID, *, generation: int, owner: str, lease_seconds: float) -> bool:
-        """Take the lease to rotate `generation`: nobody else may hold one, and no pause after a failure may run.
+        """Take the lease to rotate `generation`, unless another request has it or a pause after a failure runs.
 
-        The record may be behind its cookie: it was restored from a backup, or could not store the last rotation.
+        The record may be behind its cookie, after a restored backup or a rotation that could not be stored.
         """
-        free = Q(lease_until=None) | Q(lease_until__lte=Now())
-        rested = Q(retry_at=None) | Q(retry_at__lte=Now())
+        unleased = Q(lease_until=None) | Q(lease_until__lte=Now())
+        not_paused = Q(retry_at=None) | Q(retry_at__lte=Now())
         return bool(
-            self.living(session_id)
-            .filter(free, rested, generation__lte=generation)
+            self.not_ended(session_id)
+            .filter(unleased, not_paused, generation__lte=generation)
             .update(lease_owner=owner, lease_until=Now() + timedelta(seconds=lease_seconds), retry_at=None)
         )
 
     def renew(self, session_id: UUID, *, owner: str, lease_seconds: float) -> bool:
-        """Start the lease anew before a second attempt, if it is still `owner`'s."""
+        """Extend the lease for a second attempt, if `owner` still has it."""
         return bool(
-            self.living(session_id)
+            self.not_ended(session_id)
             .filter(lease_owner=owner)
             .update(lease_until=Now() + timedelta(seconds=lease_seconds))
         )
 
     def release(self, session_id: UUID, *, owner: str, retry_in: float | None = None) -> bool:
-        """Give the lease back; with `retry_in` nobody may claim for so many seconds."""
+        """Release the lease. With `retry_in`, no request can claim it for that many seconds."""
         retry_at = None if retry_in is None else Now() + timedelta(seconds=retry_in)
         return bool(
-            self.living(session_id)
+            self.not_ended(session_id)
             .filter(lease_owner=owner)
             .update(lease_owner="", lease_until=None, retry_at=retry_at)
         )
 
     def store(self, session: ApiSession) -> bool:
-        """Keep a freshly minted generation, unless another one of that number or a newer one is there.
+        """Store a new generation, unless the record has it already or has a newer one.
 
-        By generation and not by lease: one that stalled beyond its lease still brings the only living pair.
+        The generation decides, not the lease: a request that stalled beyond its lease still has the only valid pair.
         """
         return bool(
-            self.living(session.id)
+            self.not_ended(session.id)
             .filter(generation__lt=session.generation)
             .update(
                 generation=session.generation,
@@ -117,12 +117,12 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         )
 
     def catch_up(self, session: ApiSession) -> bool:
-        """Keep a generation that could not be stored when it was minted, or that a restored backup does not know.
+        """Store a generation that the record missed: its own UPDATE failed, or a backup was restored.
 
-        Leaves the lease alone: somebody may be rotating that very generation.
+        Does not touch the lease: another request may be rotating this generation.
         """
         return bool(
-            self.living(session.id)
+            self.not_ended(session.id)
             .filter(generation__lt=session.generation)
             .update(
                 generation=session.generation,
@@ -132,12 +132,12 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         )
 
     def confirm(self, record: "SessionRecord", generation: int, *, retired: list[list[float]]) -> bool:
-        """Note that the browser presented `generation`, and store the `retired` generations.
+        """Store that the browser presented `generation`, and the `retired` generations.
 
         Changes nothing if another request has changed the record since `record` was fetched.
         """
         return bool(
-            self.living(record.pk)
+            self.not_ended(record.pk)
             .filter(confirmed=record.confirmed, generation=record.generation)
             .update(
                 confirmed=generation,
@@ -147,19 +147,21 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         )
 
     def end(self, session_id: UUID, reason: EndReason, *, up_to_generation: int | None = None) -> bool:
-        """End the session for every holder, and forget its sealed copy.
+        """End the session for all browsers, and delete its sealed copy.
 
         With `up_to_generation`, only if no newer generation was stored in the meantime.
         """
-        living = self.living(session_id)
+        records = self.not_ended(session_id)
         if up_to_generation is not None:
-            living = living.filter(generation__lte=up_to_generation)
+            records = records.filter(generation__lte=up_to_generation)
         return bool(
-            living.update(ended_at=Now(), end_reason=reason, sealed="", lease_owner="", lease_until=None, retry_at=None)
+            records.update(
+                ended_at=Now(), end_reason=reason, sealed="", lease_owner="", lease_until=None, retry_at=None
+            )
         )
 
 
-_ENDED, _LIVING = Q(ended_at__isnull=False), Q(ended_at__isnull=True)
+_ENDED, _NOT_ENDED = Q(ended_at__isnull=False), Q(ended_at__isnull=True)
 
 
 class SessionRecord(models.Model):
@@ -167,11 +169,10 @@ class SessionRecord(models.Model):
 
     id = models.UUIDField(primary_key=True, editable=False)
 
-    generation = models.PositiveBigIntegerField("newest generation minted", default=0)
-    confirmed = models.PositiveBigIntegerField("newest generation the browser was seen with", default=0)
+    generation = models.PositiveBigIntegerField("newest generation", default=0)
+    confirmed = models.PositiveBigIntegerField("newest generation that the browser has sent", default=0)
     confirmed_at = models.DateTimeField(null=True, blank=True)
-    # [[generation, time], ...]: when the confirmation of that generation retired the older ones. See
-    # `accounts.rotation.reuse_detection`.
+    # [[generation, time], ...]: when the confirmation of that generation retired the older ones. See `retired_by`.
     retired = models.JSONField(default=list, blank=True)
     sealed = models.TextField("the newest session, sealed", blank=True, default="")
 
@@ -184,7 +185,7 @@ class SessionRecord(models.Model):
 
     user_id = models.CharField("user id at the API", max_length=255)
     user_name = models.CharField("user", max_length=255)
-    # To be searched: SQLite and PostgreSQL have no index in common that ignores case.
+    # For searches: SQLite and PostgreSQL have no index in common that ignores case.
     user_name_lower = models.CharField(max_length=255, db_default="", editable=False)
     signed_in_at = models.DateTimeField("signed in", db_default=Now())
     last_rotated_at = models.DateTimeField("last rotated", null=True, blank=True)
@@ -194,24 +195,24 @@ class SessionRecord(models.Model):
 
     objects = SessionRecordQuerySet.as_manager()
 
-    # Set by `look`: the database's time, and time.monotonic(), at the moment of the look.
-    fetched_at: datetime
-    looked_at: float
+    # Set by `fetch`: the same moment by the database's clock and by time.monotonic().
+    database_time: datetime
+    monotonic_time: float
 
     class Meta:
         verbose_name = "session"
         default_permissions = ("view",)
         permissions = (("end_sessionrecord", "Can end sessions"),)
         ordering = ("-signed_in_at",)
-        # A rotation has to keep those up to date that do not leave out what lives.
+        # A rotation updates each index that contains sessions that have not ended.
         indexes = (
             models.Index(fields=["-signed_in_at", "-id"], name="accounts_session_newest"),
             models.Index(fields=["end_reason", "-signed_in_at", "-id"], name="accounts_session_reason"),
             models.Index(fields=["-signed_in_at", "-id"], name="accounts_session_ended", condition=_ENDED),
             models.Index(fields=["ended_at"], name="accounts_session_end", condition=_ENDED),
-            # `ended_at` for SQLite, which looks it up in the row otherwise, to count.
-            models.Index(fields=["expires_at", "ended_at"], name="accounts_session_expiry", condition=_LIVING),
-            # Searched by how they begin; PostgreSQL needs to be told.
+            # With `ended_at`, because SQLite would read it from the row to count.
+            models.Index(fields=["expires_at", "ended_at"], name="accounts_session_expiry", condition=_NOT_ENDED),
+            # Searched by prefix, for which PostgreSQL needs the operator class.
             models.Index(fields=["user_id"], name="accounts_session_user", opclasses=["varchar_pattern_ops"]),
             models.Index(fields=["user_name_lower"], name="accounts_session_name", opclasses=["varchar_pattern_ops"]),
         )
@@ -221,18 +222,18 @@ class SessionRecord(models.Model):
 
     @property
     def state(self) -> str:
-        """In words: active, expired, or ended and why."""
+        """For people: active, expired, or ended with the reason."""
         if self.ended_at is not None:
             return f"ended: {self.get_end_reason_display()}"
         return "expired" if self.expires_at is not None and self.expires_at <= timezone.now() else "active"
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the browser has been seen with the newest generation."""
+        """Whether the browser has sent the newest generation."""
         return self.confirmed >= self.generation
 
     def newest(self, session: ApiSession) -> ApiSession:
-        """The newest session, opened with the secret of `session`, or that where nothing newer is known.
+        """The newest session, opened with the secret of `session`; `session` if the record has no newer one.
 
         Raises CannotOpen.
         """
@@ -242,21 +243,21 @@ class SessionRecord(models.Model):
         return replace(newest, confirmed=self.confirmed >= newest.generation)
 
     def had_ended_by(self, arrived: float) -> bool:
-        """Whether the session was over when a request came in that arrived at `arrived` (time.monotonic())."""
+        """Whether the session had ended when a request arrived, at `arrived` (time.monotonic())."""
         return self.ended_at is not None and self.ended_at.timestamp() <= self.to_database_time(arrived)
 
     def had_rotated_by(self, arrived: float) -> bool:
-        """Whether the newest generation was stored when a request came in that arrived at `arrived`."""
+        """Whether the newest generation had been stored when a request arrived, at `arrived` (time.monotonic())."""
         return self.last_rotated_at is not None and self.last_rotated_at.timestamp() <= self.to_database_time(arrived)
 
     def to_database_time(self, moment: float) -> float:
-        """A moment of this process (time.monotonic()) in seconds since the epoch by the database's clock."""
-        return self.fetched_at.timestamp() - (self.looked_at - moment)
+        """Convert a time.monotonic() of this process to seconds since the epoch by the database's clock."""
+        return self.database_time.timestamp() - (self.monotonic_time - moment)
 
     def is_leased_to_another(self, owner: str) -> bool:
-        """Whether somebody other than `owner` is rotating at this moment."""
-        return self.lease_owner != owner and self.lease_until is not None and self.lease_until > self.fetched_at
+        """Whether another request than `owner` is rotating now."""
+        return self.lease_owner != owner and self.lease_until is not None and self.lease_until > self.database_time
 
     def retry_in(self) -> float:
-        """Seconds until the pause after a failure is over; 0 if none runs."""
-        return max(0.0, (self.retry_at - self.fetched_at).total_seconds()) if self.retry_at else 0.0
+        """Seconds until the end of the pause after a failure; 0 if there is no pause."""
+        return max(0.0, (self.retry_at - self.database_time).total_seconds()) if self.retry_at else 0.0

@@ -6,10 +6,10 @@ from django.db import models
 
 
 class TracedRequestQuerySet(models.QuerySet["TracedRequest"]):
-    """What is drawn of a session's requests, where API_TRACE is on."""
+    """The requests that the request trace of a session shows, where API_TRACE is on."""
 
     def of(self, session_id: UUID, count: int) -> "list[TracedRequest]":
-        """The session's `count` newest requests, the newest first; each as it was written last."""
+        """The session's `count` newest requests, the newest first. Of each request, the row that was written last."""
         rows = list(self._newest_rows(session_id)[: 2 * count])
         newest = {row.trace_id: row for row in reversed(rows)}
         return sorted(newest.values(), key=lambda row: row.at, reverse=True)[:count]
@@ -29,9 +29,9 @@ class TracedRequestQuerySet(models.QuerySet["TracedRequest"]):
 
 
 class TracedRequest(models.Model):
-    """What happened while one request was answered (`accounts.telemetry.trace`), to be drawn. Nothing in it is secret.
+    """The steps of one request (`accounts.telemetry.trace`), for the request trace. Nothing in it is secret.
 
-    A streamed answer is written twice, when its headers leave and when its body ends: the later row has all.
+    A streamed response has two rows: one when its headers are sent and one when its body ends. The later row has all.
     """
 
     session_id = models.UUIDField()

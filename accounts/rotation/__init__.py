@@ -1,1 +1,1 @@
-"""The two-phase rotation: who spends the refresh token, who waits, who adopts, and when a session ends."""
+"""The two-phase rotation: which request spends the refresh token, which ones wait or adopt, and when a session ends."""

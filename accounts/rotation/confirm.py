@@ -4,31 +4,29 @@ from dataclasses import replace
 
 from django.db import Error as AnyDatabaseError
 
-from accounts.history.events import record_event
 from accounts.models import EventKind, SessionRecord
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, in_open_transaction
-from accounts.rotation.ending import end_reused_session, session_ended_error
+from accounts.rotation.ending import end_reused_session, fetch_active_record
+from accounts.rotation.events import record_rotation_event
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, retired_by
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
 
 
 def check_record(session: ApiSession, presented: Presented) -> ApiSession:
-    """Look at the record of a session, and confirm that its browser has been seen with the generation it presented.
+    """Fetch the record of a session, and confirm that its browser has sent the generation that it presented.
 
-    Returns the session: confirmed; or unconfirmed where the browser was seen with a newer one, or not yet with this.
-    Raises SessionEnded; or ApiUnavailable where the records cannot be reached.
+    Returns the session: confirmed, or unconfirmed if the browser has sent a newer generation or not yet this one.
+    Raises SessionEnded, or ApiUnavailable if the records cannot be reached.
     """
     with database_errors_as_unavailable():
         while True:
-            record = SessionRecord.objects.fetch(session.id)
-            if record is None or record.ended_at is not None:
-                raise session_ended_error(record, session, presented)
-            verdict = check_generation(record, presented)
-            if verdict is GenerationStatus.REUSED:
+            record = fetch_active_record(session, presented)
+            status = check_generation(record, presented)
+            if status is GenerationStatus.REUSED:
                 raise end_reused_session(record, session, presented)
-            if verdict is GenerationStatus.IN_GRACE_PERIOD or in_open_transaction():
-                # What a rollback could undo must not be in the cookie.
+            if status is GenerationStatus.IN_GRACE_PERIOD or in_open_transaction():
+                # The cookie must not say what a rollback could undo.
                 return replace(session, confirmed=False)
             if record.generation < session.generation:
                 SessionRecord.objects.catch_up(session)
@@ -39,21 +37,15 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
             elif SessionRecord.objects.confirm(
                 record, session.generation, retired=retired_by(record, session.generation)
             ):
-                record_event(
-                    EventKind.CONFIRMED,
-                    session.id,
-                    user_id=session.user.id,
-                    generation=session.generation,
-                    address=presented.address,
-                )
+                record_rotation_event(EventKind.CONFIRMED, session, presented)
                 return replace(session, confirmed=True)
-            # Another request confirmed or rotated in between: look again at what it is now.
+            # The record has caught up, or another request has changed it: fetch it again.
 
 
 def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | None:
-    """What the way out may write into the cookie: `session` or a newer generation; None if it was ended meanwhile.
+    """The session that the response may write into the cookie: `session` or a newer one; None if it has ended.
 
-    Where the records cannot be reached, a rotated session is written all the same: its pair may be the only living one.
+    If the records cannot be reached, a rotated session is still written: its pair may be the only valid one.
     """
     try:
         record = SessionRecord.objects.fetch(session.id)

@@ -1,4 +1,4 @@
-"""The database in which the records live: what to do when it is away, or in the middle of somebody's transaction."""
+"""The database of the session records: its errors, and open transactions."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def database_errors_as_unavailable() -> Iterator[None]:
-    """Nobody is signed out because a database is away: what needs it answers 503, and works again when it is back."""
+    """A database error signs no user out. The request gets a 503, and works again when the database is back."""
     try:
         yield
     except AnyDatabaseError as error:
@@ -31,17 +31,17 @@ def drop_broken_connection() -> None:
 
 
 def refuse_open_transaction() -> None:
-    """A rollback after the API spent the token would lose the only living pair."""
+    """A rollback after the API spent the refresh token would lose the only valid pair."""
     if in_open_transaction():
         raise transaction.TransactionManagementError(
             "A session cannot be rotated inside transaction.atomic() or ATOMIC_REQUESTS: a rollback would lose the "
-            "tokens that the API has just handed out. Call the API, or request.api_session.ensure_fresh(), before the "
+            "tokens that the API has just issued. Call the API, or request.api_session.ensure_fresh(), before the "
             "transaction begins."
         )
 
 
 def in_open_transaction() -> bool:
-    """Whether what is written now could be rolled back later. A test case's own transaction does not count."""
+    """Whether a later rollback could undo a statement of now. The transaction of a TestCase does not count."""
     connection = connections[_database()]
     if connection.connection is None:
         return False

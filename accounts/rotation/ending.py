@@ -1,4 +1,4 @@
-"""The end of a session: why, for whom, and who may delete the cookie."""
+"""The end of a session, and which requests may delete its cookie."""
 
 from uuid import UUID
 
@@ -22,10 +22,10 @@ def end_session(
     generation: int | None = None,
     address: str = "",
 ) -> bool:
-    """End a session for every holder. Tells it once, and says whether this call was the one that did.
+    """End a session for all browsers. Returns whether this call ended it, and only then records the event.
 
-    With `up_to_generation`, only if no newer one was stored in the meantime. `user_id`, `generation` and `address` are
-    for those who read of it: whose session it was, and what came from where that ended it.
+    With `up_to_generation`, only if no newer one was stored in the meantime. `user_id`, `generation` and `address` go
+    into the event: the user, and the generation and the address of the request that ended the session.
     """
     ended = SessionRecord.objects.end(session_id, reason, up_to_generation=up_to_generation)
     if ended:
@@ -35,21 +35,29 @@ def end_session(
 
 
 def session_ended_error(record: SessionRecord | None, session: ApiSession, presented: Presented) -> SessionEnded:
-    """What to raise for a session whose record has ended, or is gone."""
+    """The exception for a session whose record has ended or is gone."""
     if record is None:
         return SessionEnded("forgotten", delete_cookie=True)
     if record.end_reason == EndReason.REVOKED:
-        # Staff ended it without the cookie's secret, so its pair could not be opened until this browser showed up.
+        # Staff do not have the secret of the cookie, so the pair could not be revoked before this request.
         request_revocation(session.tokens, address=presented.address)
-    # Whoever replaced it wrote a new session into this very cookie.
+    # The sign-in that replaced it has written a new session into this cookie.
     replaced = record.end_reason == EndReason.REPLACED
     return SessionEnded(record.end_reason, delete_cookie=record.had_ended_by(presented.arrived) and not replaced)
 
 
+def fetch_active_record(session: ApiSession, presented: Presented) -> SessionRecord:
+    """The record of a session. Raises SessionEnded if it has ended or is gone."""
+    record = SessionRecord.objects.fetch(session.id)
+    if record is None or record.ended_at is not None:
+        raise session_ended_error(record, session, presented)
+    return record
+
+
 def end_reused_session(record: SessionRecord, session: ApiSession, presented: Presented) -> SessionEnded:
-    """End a session whose retired generation came back: its cookie was copied, and nobody can tell who is who."""
+    """End a session whose retired generation was used: its cookie was copied, and the copy cannot be told apart."""
     if in_open_transaction():
-        # A rollback would undo the end; the next request with this cookie finds the same out.
+        # A rollback would undo the end. The next request with this cookie detects the reuse again.
         return SessionEnded(EndReason.REUSED, delete_cookie=False)
     if end_session(
         session.id,

@@ -9,7 +9,7 @@ from accounts.models import SessionRecord
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What a request came with: the generation in its cookie, when it arrived (time.monotonic()), and from where."""
+    """A request's cookie generation, its arrival (time.monotonic()), and the address of its browser."""
 
     generation: int
     arrived: float
@@ -17,19 +17,19 @@ class Presented:
 
 
 class GenerationStatus(Enum):
-    """What a presented generation is, by the record."""
+    """How a presented generation compares with the record."""
 
-    CURRENT = auto()  # the browser was never seen with a newer one
-    IN_GRACE_PERIOD = auto()  # it was, but this request arrived before that, or within the leeway after it
-    REUSED = auto()  # it was, long before this request arrived: somebody copied the cookie
+    CURRENT = auto()  # the browser has sent no newer generation
+    IN_GRACE_PERIOD = auto()  # it has, but this request arrived before that or within the leeway after it
+    REUSED = auto()  # it has, longer than the leeway before this request arrived: the cookie was copied
 
 
 def check_generation(record: SessionRecord, presented: Presented) -> GenerationStatus:
-    """What the generation that a request presented is, by the record and by the time at which the request arrived."""
+    """Compare the generation and the arrival of a request with the record."""
     retired_at = _retired_at(record, presented.generation)
     if retired_at is None:
         return GenerationStatus.CURRENT
-    # By arrival: a page that ran for a minute before it needed to rotate is a straggler, not a thief.
+    # The arrival counts: a page that ran for a minute before it needed a new token is late, not copied.
     return (
         GenerationStatus.IN_GRACE_PERIOD
         if record.to_database_time(presented.arrived) <= retired_at + conf.leeway
@@ -38,13 +38,13 @@ def check_generation(record: SessionRecord, presented: Presented) -> GenerationS
 
 
 def retired_by(record: SessionRecord, generation: int) -> list[list[float]]:
-    """The retirements to store in the record when the browser confirms `generation` now.
+    """The list of retirements to store when the browser confirms `generation` now.
 
     Each entry is `[generation, time]`: the confirmation of that generation retired all older ones at that time. Entries
     older than twenty times the leeway are merged, and so are two confirmations within a thirtieth of the leeway, so the
-    list stays short. Merging can only date a retirement later than it was, in favour of requests that were under way.
+    list stays short. Merging can only date a retirement too late, which favours requests that are in progress.
     """
-    now = record.fetched_at.timestamp()
+    now = record.database_time.timestamp()
     kept = list(record.retired)
     while len(kept) > 1 and kept[1][1] < now - 20 * conf.leeway:
         kept.pop(0)

@@ -1,10 +1,11 @@
-"""Rotation: the two-phase hand-over of the refresh token from one generation of a session to the next.
+"""Rotation: replacing the token pair of a session, in two phases.
 
-A refresh token works once, many requests need the new pair at once, and the answer that carries it may get lost. So
-the record in the database arbitrates who spends the token, keeps the new pair until the browser has been seen with it,
-and tells a browser that missed something (which gets the newest session) from a copied cookie (which ends it).
+A refresh token works once, many requests need the new pair at the same time, and the response with the new cookie may
+get lost. So the record in the database decides which request spends the token, and keeps the new pair until the browser
+has sent it. It also distinguishes a browser that missed a response (it gets the newest session) from a copied cookie
+(it ends the session).
 
-Throughout, `session` is what the request holds by now, and `presented` what its browser sent when it arrived.
+In this module, `session` is what the request holds now, and `presented` is what its browser sent.
 """
 
 import logging
@@ -18,14 +19,10 @@ from django.db import Error as AnyDatabaseError
 from accounts.conf import conf
 from accounts.dialects.base import Refreshed, Refused, StillValid
 from accounts.exceptions import ApiUnavailable, SessionEnded
-from accounts.history.events import record_event
 from accounts.models import EndReason, EventKind, SessionRecord, Trigger
-from accounts.rotation.database import (
-    database_errors_as_unavailable,
-    drop_broken_connection,
-    refuse_open_transaction,
-)
-from accounts.rotation.ending import end_reused_session, end_session, session_ended_error
+from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, refuse_open_transaction
+from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record, session_ended_error
+from accounts.rotation.events import record_rotation_event
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation
 from accounts.rotation.single_flight import NoResult, SingleFlight
 from accounts.rotation.token_requests import request_refresh, request_revocation
@@ -44,16 +41,16 @@ RETRY_SECONDS = 1.0
 
 
 class RotationOutcome(Enum):
-    """How a request got the session that it goes on with."""
+    """How a request got its session."""
 
-    MINTED = auto()  # the API gave it to this request, or to one in this process that this request waited for
+    MINTED = auto()  # the API issued it to this request, or to one in this process that this request waited for
     ADOPTED = auto()  # another request had rotated, and the record kept the result
-    STILL_VALID = auto()  # the API says that the present access token is good
+    STILL_VALID = auto()  # the API says that the present access token is valid
 
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """The session to go on with. `record` is what it was adopted from."""
+    """The session that the request continues with. `record` is the record that it was adopted from."""
 
     session: ApiSession
     outcome: RotationOutcome
@@ -64,51 +61,55 @@ _single_flight: SingleFlight[Rotated] = SingleFlight()
 
 
 def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool) -> Rotated:
-    """Get a newer pair than the one that `session` holds. An impatient caller does not wait for others who are at it.
+    """Get a newer pair than the one that `session` holds. Without `patient`, do not wait for other requests.
 
-    `trigger` is what for, to be told where this request is the one that spends the refresh token.
+    `trigger` is the reason, for the event of the request that spends the refresh token.
 
-    Raises SessionEnded; or ApiUnavailable, and then the session is as good as before.
+    Raises SessionEnded, or ApiUnavailable, after which the session is as valid as before.
     """
     refuse_open_transaction()
     started = time.monotonic()
     try:
-        rotated, mine = _single_flight.share(
+        rotated, is_own = _single_flight.share(
             (session.id, session.generation, patient),
-            lambda: _rotate(session, presented, trigger=trigger, patient=patient),
+            lambda: _claim_or_wait(session, presented, trigger=trigger, patient=patient),
             wait_seconds=conf.lease_seconds + LEASE_MARGIN_SECONDS + conf.attempt_seconds if patient else 0.0,
         )
     except NoResult as no_result:
-        _waited(started, where="process")
-        raise _share_failure(no_result.error) from no_result
-    if not mine:
-        _waited(started, where="process")
+        _record_wait(started, where="process")
+        raise _follower_error(no_result.error) from no_result
+    if not is_own:
+        _record_wait(started, where="process")
         if rotated.record is not None:
-            # The other thread adopted by what its own browser presented; this one is judged by its own.
+            # The other thread checked the generation that its own browser presented, so check this one, too.
             rotated = _adopt(rotated.record, session, presented)
-    if rotated.outcome is RotationOutcome.ADOPTED or (rotated.outcome is RotationOutcome.MINTED and not mine):
+    if rotated.outcome is RotationOutcome.ADOPTED or (rotated.outcome is RotationOutcome.MINTED and not is_own):
         add_step(StepKind.ADOPTED, generation=rotated.session.generation)
     return rotated
 
 
-def _rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool) -> Rotated:
+def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool) -> Rotated:
+    """Claim the lease and refresh, or wait for the request that has it."""
     owner = uuid4().hex
-    # A lease that somebody took just now and died with may be claimed when it has run out, and who does not get it then
-    # waits for the one who did. So nobody waits longer than one lease and one attempt.
+    # If the worker with the lease has died, one request claims it when it has run out, and the others wait for that
+    # request. So no request waits longer than one lease and one attempt.
     claim_until = time.monotonic() + conf.lease_seconds + LEASE_MARGIN_SECONDS
     give_up_at = claim_until + conf.attempt_seconds if patient else 0.0
     pause, waiting_since = FIRST_PAUSE_SECONDS, None
     while True:
-        # From before the claim: a thread that is suspended right after it must not take the lease for a fresh one.
+        # Read before the claim: a thread that is suspended after it must not believe that the lease has just begun.
         ends_at = time.monotonic() + conf.attempt_seconds
         with database_errors_as_unavailable():
             claimed = time.monotonic() < claim_until and SessionRecord.objects.claim(
                 session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds
             )
-        rotated = _spend(session, presented, owner, ends_at, trigger) if claimed else _join(session, presented)
+        if claimed:
+            rotated = _refresh(session, presented, owner, ends_at, trigger)
+        else:
+            rotated = _adopt_if_rotated(session, presented)
         if rotated is not None:
             if waiting_since is not None:
-                _waited(waiting_since, where="elsewhere")
+                _record_wait(waiting_since, where="elsewhere")
             return rotated
         if waiting_since is None:
             waiting_since = time.monotonic()
@@ -118,27 +119,25 @@ def _rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, pati
         pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
 
-def _join(session: ApiSession, presented: Presented) -> Rotated | None:
-    """Go along with what others did to the session; None while one of them is still rotating it."""
+def _adopt_if_rotated(session: ApiSession, presented: Presented) -> Rotated | None:
+    """Adopt what another request has stored; None while another request is rotating."""
     with database_errors_as_unavailable():
-        record = SessionRecord.objects.fetch(session.id)
-        if record is None or record.ended_at is not None:
-            raise session_ended_error(record, session, presented)
+        record = fetch_active_record(session, presented)
         if record.generation > session.generation:
             adopted = _adopt(record, session, presented)
             if record.had_rotated_by(presented.arrived):
-                # One that came earlier has waited for the rotation, as others in the winner's own process have.
-                _record_event(EventKind.ADOPTED, adopted.session, presented)
+                # A request that arrived before the rotation has only waited for it. No response got lost.
+                record_rotation_event(EventKind.ADOPTED, adopted.session, presented)
             return adopted
     if record.retry_in():
-        # Those who wait on a failing API fail together, and at once.
+        # While the API fails, all waiting requests fail at once.
         add_step(StepKind.PAUSE)
-        raise ApiUnavailable("the last refresh got no usable answer", retry_after=record.retry_in())
+        raise ApiUnavailable("the last refresh got no usable response", retry_after=record.retry_in())
     return None
 
 
-def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float, trigger: Trigger) -> Rotated | None:
-    """Spend the refresh token under the lease of `owner`; None where the lease was lost to somebody still rotating.
+def _refresh(session: ApiSession, presented: Presented, owner: str, ends_at: float, trigger: Trigger) -> Rotated | None:
+    """Spend the refresh token under the lease of `owner`; None if another request has the lease now and is rotating.
 
     The attempt ends at `ends_at` (time.monotonic()), well before the lease.
     """
@@ -151,36 +150,36 @@ def _spend(session: ApiSession, presented: Presented, owner: str, ends_at: float
             renew_lease=lambda: _renew_lease(session.id, owner),
         )
     except BaseException:
-        _release(session.id, owner)
+        _release_lease(session.id, owner)
         raise
     seconds = time.monotonic() - started
     if isinstance(outcome, Refreshed):
         minted = session.rotated(outcome.tokens)
-        return _keep(minted, session, presented, owner, trigger=trigger, seconds=seconds)
+        return _store(minted, session, presented, owner, trigger=trigger, seconds=seconds)
     if isinstance(outcome, StillValid):
-        _release(session.id, owner)
+        _release_lease(session.id, owner)
         add_step(StepKind.STILL_VALID)
         return Rotated(session, RotationOutcome.STILL_VALID)
     if isinstance(outcome, Refused):
-        return _refused(session, presented, owner)
+        return _handle_refusal(session, presented, owner)
     pause = RETRY_SECONDS if outcome.retry_after is None else outcome.retry_after
-    _release(session.id, owner, retry_in=pause)
-    _record_event(EventKind.API_AWAY, session, presented, trigger=trigger, seconds=seconds, why=outcome.why)
+    _release_lease(session.id, owner, retry_in=pause)
+    record_rotation_event(EventKind.API_AWAY, session, presented, trigger=trigger, seconds=seconds, why=outcome.why)
     raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
 
 
-def _keep(
+def _store(
     minted: ApiSession, session: ApiSession, presented: Presented, owner: str, *, trigger: Trigger, seconds: float
 ) -> Rotated:
-    """Store the new pair before anything else happens to it: from here on a worker that dies loses nothing.
+    """Store the new pair before it is used: if the worker dies after this, nothing is lost.
 
-    `seconds` is what the refresh took.
+    `seconds` is the duration of the refresh.
     """
     give_up_at = time.monotonic() + STORE_SECONDS
     while True:
         try:
             if SessionRecord.objects.store(minted):
-                _record_event(EventKind.ROTATED, minted, presented, trigger=trigger, seconds=seconds)
+                record_rotation_event(EventKind.ROTATED, minted, presented, trigger=trigger, seconds=seconds)
                 return Rotated(minted, RotationOutcome.MINTED)
             record = SessionRecord.objects.fetch(minted.id)
             break
@@ -188,9 +187,9 @@ def _keep(
             drop_broken_connection()
             if time.monotonic() >= give_up_at:
                 why = type(error).__name__
-                _record_event(EventKind.UNSTORED, minted, presented, trigger=trigger, seconds=seconds, why=why)
-                # The lease stays until the record has caught up, or it runs out: whoever claimed now would send the
-                # token that this one has spent.
+                record_rotation_event(EventKind.UNSTORED, minted, presented, trigger=trigger, seconds=seconds, why=why)
+                # Keep the lease until the record has caught up or the lease runs out: a request that claimed it now
+                # would send the token that this one has spent.
                 return Rotated(minted, RotationOutcome.MINTED)
             time.sleep(MAX_PAUSE_SECONDS)
     if record is None or record.ended_at is not None:
@@ -199,12 +198,13 @@ def _keep(
     return _adopt(record, session, presented)
 
 
-def _refused(session: ApiSession, presented: Presented, owner: str) -> Rotated | None:
-    """The API refused the token. If somebody took over and spent it, theirs counts; else the session is over."""
+def _handle_refusal(session: ApiSession, presented: Presented, owner: str) -> Rotated | None:
+    """The API refused the token: adopt the session of the request that spent it before, or else end the session.
+
+    Returns None while another request is rotating.
+    """
     with database_errors_as_unavailable():
-        record = SessionRecord.objects.fetch(session.id)
-        if record is None or record.ended_at is not None:
-            raise session_ended_error(record, session, presented)
+        record = fetch_active_record(session, presented)
         if record.generation > session.generation:
             return _adopt(record, session, presented)
         if record.is_leased_to_another(owner):
@@ -223,48 +223,27 @@ def _refused(session: ApiSession, presented: Presented, owner: str) -> Rotated |
 
 
 def _adopt(record: SessionRecord, session: ApiSession, presented: Presented) -> Rotated:
-    """Go on with the newest session that the record holds, unless the presented generation is reused."""
+    """Continue with the newest session of the record, unless the presented generation is reused."""
     if check_generation(record, presented) is GenerationStatus.REUSED:
         with database_errors_as_unavailable():
             raise end_reused_session(record, session, presented)
     try:
         return Rotated(record.newest(session), RotationOutcome.ADOPTED, record)
     except CannotOpen as error:
-        # Another host sealed it with a key that this one has not got yet: a matter of minutes, not of sessions.
+        # Another host sealed it with a key that this one does not have yet. The session must survive that.
         raise ApiUnavailable("the session's record cannot be opened with this host's keys") from error
 
 
-def _record_event(
-    kind: EventKind,
-    session: ApiSession,
-    presented: Presented,
-    *,
-    trigger: Trigger | None = None,
-    seconds: float | None = None,
-    why: str = "",
-) -> None:
-    record_event(
-        kind,
-        session.id,
-        user_id=session.user.id,
-        generation=session.generation,
-        trigger=trigger,
-        seconds=seconds,
-        address=presented.address,
-        why=why,
-    )
-
-
-def _waited(since: float, *, where: str) -> None:
-    """This request waited for another one's rotation, since `since` (time.monotonic())."""
+def _record_wait(since: float, *, where: str) -> None:
+    """Measure how long this request waited for the rotation of another one, from `since` (time.monotonic())."""
     time_follower(time.monotonic() - since, where=where)
     add_step(StepKind.WAITED, since=since)
 
 
-def _share_failure(error: BaseException | None) -> ApiUnavailable | SessionEnded:
-    """The failure of the thread that rotated, for one that waited for it."""
+def _follower_error(error: BaseException | None) -> ApiUnavailable | SessionEnded:
+    """The exception of a thread that waited, made from the `error` of the thread that rotated."""
     if isinstance(error, SessionEnded):
-        # This request arrived before the end, so the cookie is not its to delete.
+        # This request arrived before the end, so it must not delete the cookie.
         return SessionEnded(error.reason, delete_cookie=False)
     if isinstance(error, ApiUnavailable):
         return ApiUnavailable(str(error), retry_after=error.retry_after)
@@ -272,7 +251,7 @@ def _share_failure(error: BaseException | None) -> ApiUnavailable | SessionEnded
 
 
 def _renew_lease(session_id: UUID, owner: str) -> float | None:
-    """When a second attempt ends (time.monotonic()); None where the lease is lost."""
+    """The end of a second attempt (time.monotonic()); None if the lease is lost."""
     ends_at = time.monotonic() + conf.attempt_seconds
     try:
         renewed = SessionRecord.objects.renew(session_id, owner=owner, lease_seconds=conf.lease_seconds)
@@ -282,9 +261,9 @@ def _renew_lease(session_id: UUID, owner: str) -> float | None:
     return ends_at if renewed else None
 
 
-def _release(session_id: UUID, owner: str, *, retry_in: float | None = None) -> None:
+def _release_lease(session_id: UUID, owner: str, *, retry_in: float | None = None) -> None:
     try:
         SessionRecord.objects.release(session_id, owner=owner, retry_in=retry_in)
     except AnyDatabaseError:
         drop_broken_connection()
-        logger.warning("session %s: the lease could not be given back; it will run out", session_id)
+        logger.warning("session %s: the lease could not be released; it will run out", session_id)

@@ -1,4 +1,4 @@
-"""What we ask of the API's own sign-in machinery. The dialect spells it, the transport sends it."""
+"""Sign-in, refresh and revocation at the API. The dialect builds the calls, the transport sends them."""
 
 import logging
 import time
@@ -26,24 +26,24 @@ def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
     dialect = current_dialect()
     if not isinstance(dialect, PasswordDialect):
         raise ApiMisbehaved("this dialect takes no passwords")
-    return dialect.read_sign_in(_ask(dialect.sign_in(username, password), address), username)
+    return dialect.read_sign_in(_send(dialect.sign_in(username, password), address), username)
 
 
 @label_api_calls(StepKind.SIGN_IN)
 def request_tokens(
     dialect: OAuth2Dialect, code: str, *, redirect_uri: str, code_verifier: str, nonce: str, address: str
 ) -> SignedIn:
-    """Trade the code with which a browser came back. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
-    answer = _ask(dialect.redeem(code, redirect_uri=redirect_uri, code_verifier=code_verifier), address)
+    """Exchange an authorization code for tokens. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
+    answer = _send(dialect.redeem(code, redirect_uri=redirect_uri, code_verifier=code_verifier), address)
     signed_in = dialect.read_redeemed(answer, nonce=nonce)
     call = None if dialect.is_named(signed_in.user) else dialect.userinfo(signed_in.tokens)
     if call is None:
         return signed_in
     try:
-        return replace(signed_in, user=dialect.read_userinfo(_ask(call, address), signed_in.user))
+        return replace(signed_in, user=dialect.read_userinfo(_send(call, address), signed_in.user))
     except ApiUnavailable as error:
-        # A name is not worth a sign-in.
-        logger.warning("who signed in could not be asked: %s", error)
+        # A sign-in must not fail because the user's name is missing.
+        logger.warning("the name of the user could not be read from the provider: %s", error)
         return signed_in
 
 
@@ -53,9 +53,9 @@ def request_refresh(
 ) -> RefreshOutcome:
     """Spend the refresh token, before `ends_at` (time.monotonic()).
 
-    At most two attempts, and the second only where the first can have spent nothing: its connection was never
-    established, or the dialect says that the API takes the same token twice. Before it, `renew_lease` says until when
-    it may last, or None where somebody else has started meanwhile.
+    At most two attempts. The second is made only if the first cannot have spent the token: its connection was never
+    established, or the dialect says that the API accepts the same token twice. Before it, `renew_lease` returns the end
+    of the second attempt (time.monotonic()), or None if the lease is lost.
     """
     dialect = current_dialect()
     try:
@@ -65,11 +65,11 @@ def request_refresh(
     try:
         answer = call_once(call, address=address, ends_at=ends_at)
     except (NotSent, AnswerLost) as error:
-        again_until = renew_lease() if isinstance(error, NotSent) or dialect.replay_is_safe else None
-        if again_until is None:
+        retry_ends_at = renew_lease() if isinstance(error, NotSent) or dialect.replay_is_safe else None
+        if retry_ends_at is None:
             return Unknown(f"{type(error).__name__}: {error}")
         try:
-            answer = call_once(call, address=address, ends_at=again_until)
+            answer = call_once(call, address=address, ends_at=retry_ends_at)
         except (NotSent, AnswerLost) as second:
             return Unknown(f"{type(second).__name__}: {second}")
     return dialect.read_refresh(answer, tokens)
@@ -77,7 +77,7 @@ def request_refresh(
 
 @label_api_calls(StepKind.REVOCATION)
 def request_revocation(tokens: TokenPair, *, address: str) -> None:
-    """Ask the API to forget a pair: best effort and quick. Never raises; what fails is logged."""
+    """Ask the API to revoke a pair, in one short attempt. Never raises; failures are logged."""
     try:
         call = current_dialect().revoke(tokens)
         if call is None:
@@ -86,11 +86,11 @@ def request_revocation(tokens: TokenPair, *, address: str) -> None:
     except (NotSent, AnswerLost, ApiError) as error:
         logger.warning("a token pair could not be revoked at the API: %s", error)
     else:
-        logger.debug("revocation answered %s", answer.status)
+        logger.debug("the API answered a revocation with status %s", answer.status)
 
 
-def _ask(call: ApiCall, address: str) -> ApiAnswer:
-    """The answer to a call of a sign-in. Raises ApiUnavailable."""
+def _send(call: ApiCall, address: str) -> ApiAnswer:
+    """The response to a call of a sign-in. Raises ApiUnavailable."""
     try:
         return call_once(call, address=address, ends_at=time.monotonic() + conf.attempt_seconds)
     except (NotSent, AnswerLost) as error:

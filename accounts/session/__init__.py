@@ -1,1 +1,1 @@
-"""What a browser holds, sealed: the API session, its tokens, and the encryption."""
+"""The API session, its tokens, and the encryption that seals them for the browser."""

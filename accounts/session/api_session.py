@@ -1,4 +1,4 @@
-"""The API session: what one sign-in holds. It lives, sealed, in the browser's cookie."""
+"""The API session: the state of one sign-in, sealed in the browser's cookie."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 from accounts.session.tokens import TokenPair, User
 
-# Tokens of ordinary size fit one cookie as they are; deflating those would cost every request more than it saves.
+# Tokens of ordinary size fit into one cookie. Compressing those would cost each request more than it saves.
 _DEFLATE_FROM_BYTES = 2800
-# More than the largest cookies can inflate to, so whatever was written can be read.
+# More than the largest cookies can inflate to, so each cookie that was written can be read.
 _MAX_BYTES = 16 * 1024 * 1024
 
 SESSION_UPDATE_SECONDS = 60.0
@@ -24,8 +24,8 @@ SESSION_UPDATE_SECONDS = 60.0
 class ApiSession:
     """One generation of one sign-in.
 
-    `secret` is drawn at sign-in and never leaves the cookie: without it, the record's sealed copy opens for nobody.
-    `confirmed` says that the browser has been seen with this generation. `signed_in_at` is in seconds since the epoch.
+    `secret` is random, made at sign-in, and never leaves the cookie. Only with it can the sealed copy in the record be
+    opened. `confirmed` says that the browser has sent this generation. `signed_in_at` is in seconds since the epoch.
     """
 
     id: UUID
@@ -40,7 +40,7 @@ class ApiSession:
     def begin(cls, user: User, tokens: TokenPair, *, after: "ApiSession | None" = None) -> "ApiSession":
         """The session of a new sign-in: a new id, a new secret, generation 0.
 
-        It counts as younger than the one `after` which it comes, whatever the clock of the host that wrote that says.
+        It counts as newer than the session `after` which it comes, even if the clock of that session's host was ahead.
         """
         return cls(
             id=uuid4(),
@@ -53,14 +53,14 @@ class ApiSession:
         )
 
     def rotated(self, tokens: TokenPair) -> "ApiSession":
-        """The next generation, which no browser has been seen with yet."""
+        """The next generation, which no browser has sent yet."""
         return replace(self, tokens=tokens, generation=self.generation + 1, confirmed=False)
 
     def seal_for_cookie(self) -> str:
         return seal(Purpose.COOKIE, self._to_bytes())
 
     def seal_for_record(self) -> str:
-        """Opens only with this session's own cookie: a stolen database does not do, even with the key ring."""
+        """Opens only with this session's own cookie. A stolen database is not enough, even together with the keys."""
         return seal(Purpose.RECORD, self._to_bytes(), context=self.id.bytes + self.secret)
 
     @classmethod
@@ -69,21 +69,21 @@ class ApiSession:
         return cls._from_bytes(open_sealed(Purpose.COOKIE, text))
 
     def open_record(self, text: str) -> "ApiSession":
-        """The session that the record of this session holds. Raises CannotOpen."""
+        """The session from the sealed copy in this session's record. Raises CannotOpen."""
         return self._from_bytes(open_sealed(Purpose.RECORD, text, context=self.id.bytes + self.secret))
 
     def seal_for_update(self) -> str:
-        """Opens for the deferred-update endpoint alone, and not for long."""
+        """A session update: it opens only at its own endpoint, and only for 60 seconds."""
         return seal(Purpose.SESSION_UPDATE, struct.pack(">d", time.time()) + self._to_bytes())
 
     @classmethod
     def open_update(cls, text: str) -> "ApiSession":
-        """Raises CannotOpen, also for one that is more than 60 seconds old."""
+        """Raises CannotOpen, also for a session update that is more than 60 seconds old."""
         data = open_sealed(Purpose.SESSION_UPDATE, text)
         if len(data) < 8:
             raise CannotOpen
         (sealed_at,) = struct.unpack(">d", data[:8])
-        # Another host may have sealed it, and be ahead of this one.
+        # The clock of the host that sealed it may be ahead of the clock of this host.
         if abs(time.time() - sealed_at) > SESSION_UPDATE_SECONDS:
             raise CannotOpen
         return cls._from_bytes(data[8:])
@@ -104,7 +104,7 @@ class ApiSession:
 
     @classmethod
     def _from_bytes(cls, data: bytes) -> "ApiSession":
-        """What was sealed by us is what we wrote, unless an older or a newer release did: then it does not open."""
+        """Raises CannotOpen for fields that only another release writes."""
         try:
             fields: list[Any] = json.loads((data if data[:1] == b"[" else _inflate(data)).decode())
             id_, secret, user, tokens, generation, confirmed, signed_in_at = fields

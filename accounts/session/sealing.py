@@ -1,11 +1,11 @@
-"""Sealing: authenticated encryption of what leaves this process, under a ring of keys.
+"""Sealing: authenticated encryption of all secrets that leave this process, under a ring of keys.
 
 The sealed text is strict base64url, without padding, of
 
     version (1 byte) | key id (4) | salt (16) | nonce (12) | AES-256-GCM ciphertext and tag
 
-Every text has an AES key of its own: HKDF (RFC 5869) makes one key per purpose from the ring's master key, and
-HMAC-SHA256 of salt and context makes the message key from that. So a text sealed for one purpose opens for no other,
+Each text has its own AES key: HKDF (RFC 5869) derives one key for each purpose from the ring's master key, and
+HMAC-SHA256 of salt and context derives the message key from that. So a text sealed for one purpose opens for no other,
 and the number of texts under one master key has no practical limit (a random nonce alone would set one at 2**32).
 """
 
@@ -26,17 +26,17 @@ from accounts.conf import conf
 
 _VERSION = b"\x01"
 _ID_BYTES, _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 4, 16, 12, 16
-# What base64url does without becomes what no base64 has.
+# Characters that base64url does not have become spaces, which strict decoding refuses.
 _TO_PLAIN_BASE64 = bytes.maketrans(b"-_+/=", b"+/   ")
 _HEADER_BYTES = len(_VERSION) + _ID_BYTES + _SALT_BYTES + _NONCE_BYTES
-#: How the key begins that config/settings.py uses on a developer's machine where none is set.
+#: Prefix of the key that config/settings.py uses on a developer's machine when no key is set.
 DEVELOPMENT_KEY = "development-only-"
-#: So many characters from the beginning of a sealed text tell which key sealed it.
+#: The first characters of a sealed text. They tell which key sealed it.
 KEY_ID_CHARACTERS = 7
 
 
 class Purpose(StrEnum):
-    """What a text is sealed for. Each has a key of its own."""
+    """The use that a text is sealed for. Each has its own key."""
 
     DOCTOR = "doctor's ticket"
     COOKIE = "session cookie"
@@ -47,11 +47,11 @@ class Purpose(StrEnum):
 
 
 class CannotOpen(Exception):
-    """The text was not sealed for this purpose and context by a key of the ring, or was changed since."""
+    """No key of the ring sealed this text for this purpose and context, or the text was changed."""
 
 
 def seal(purpose: Purpose, data: bytes, *, context: bytes = b"") -> str:
-    """Seal `data` with the newest key. Whoever opens it must know `purpose` and `context`. Returns ASCII text."""
+    """Seal `data` with the newest key. It opens only with the same `purpose` and `context`. Returns ASCII text."""
     master = conf.keys[0]
     salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
     header = _VERSION + _key_id(master) + salt + nonce
@@ -59,13 +59,13 @@ def seal(purpose: Purpose, data: bytes, *, context: bytes = b"") -> str:
 
 
 def open_sealed(purpose: Purpose, text: str, *, context: bytes = b"") -> bytes:
-    """What was sealed. Raises CannotOpen for everything else, whatever is wrong with it."""
+    """The data that was sealed. Raises CannotOpen, whatever is wrong with the text."""
     raw = _decode(text)
     header = raw[:_HEADER_BYTES]
     if len(raw) < _HEADER_BYTES + _TAG_BYTES or header[:1] != _VERSION:
         raise CannotOpen
     key_id, salt, nonce = header[1:5], header[5:21], header[21:]
-    # The id is public and only chooses among the ring's own keys, so comparing it tells an attacker nothing.
+    # The id is public and only chooses one of the ring's keys, so the comparison tells an attacker nothing.
     for master in conf.keys:
         if _key_id(master) == key_id:
             try:
@@ -76,14 +76,14 @@ def open_sealed(purpose: Purpose, text: str, *, context: bytes = b"") -> bytes:
 
 
 def key_ids() -> list[str]:
-    """The ids of the ring's keys, newest first, in hex. They are public: every sealed text carries one."""
+    """The ids of the ring's keys, newest first, in hex. They are public: each sealed text has one."""
     return [_key_id(master).hex() for master in conf.keys]
 
 
 def sealing_key_id(beginning: str) -> str:
-    """The id, in hex, of the key that sealed a text with this `beginning`, of KEY_ID_CHARACTERS or more.
+    """The id, in hex, of the key that sealed a text. `beginning` has at least KEY_ID_CHARACTERS.
 
-    Raises CannotOpen for what does not begin as a sealed text does.
+    Raises CannotOpen for a text that does not begin like a sealed one.
     """
     try:
         # Seven characters are 42 bits: the 40 of version and key id, and two of the salt.
@@ -103,7 +103,7 @@ def _cipher(master: str, purpose: Purpose, salt: bytes, context: bytes) -> AESGC
 
 @functools.lru_cache(maxsize=64)
 def _purpose_mac(master: str, purpose: str) -> hmac.HMAC:
-    """Fed with nothing but the key, which takes as long as all that follows. It is copied, never changed."""
+    """An HMAC that has read only its key, which takes half of the time. Callers copy it and never change it."""
     return hmac.new(_purpose_key(master, purpose), digestmod=hashlib.sha256)
 
 
@@ -123,14 +123,14 @@ def _encode(raw: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Strict base64url: one meaning has one text, or a changed cookie could pass for the same one."""
+    """Decode strict base64url: each value has exactly one text. Otherwise a changed cookie could still be valid."""
     try:
         data = text.encode("ascii").translate(_TO_PLAIN_BASE64)
         data += b"=" * (-len(data) % 4)
         raw = binascii.a2b_base64(data, strict_mode=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise CannotOpen from error
-    # Of the last four characters, some bits may belong to no byte, and decoding does not look at them.
+    # Some bits of the last four characters may belong to no byte, and decoding ignores them.
     if binascii.b2a_base64(raw[-(len(raw) % 3 or 3) :], newline=False) != data[-4:]:
         raise CannotOpen
     return raw

@@ -1,4 +1,4 @@
-"""The tables of a release in use become those of the next one."""
+"""A database of an earlier release migrates to the newest tables, and keeps its rows."""
 
 import os
 import sqlite3
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,34 +22,96 @@ VALUES (?, 3, 3, '[]', 'sealed', '', '', '1', 'Ada@example.com', '', '2026-01-01
 """
 
 
-def migrate(database: Path, *target: str) -> None:
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--verbosity", "0", *target],
+#: One row in each other table of migration 0004.
+ROWS = (
+    """
+    INSERT INTO accounts_sessionevent (session_id, kind, "trigger", at, generation, request_id)
+    VALUES ('22222222222222222222222222222222', 'handed-over', '', '2026-01-01 10:00:00', 3, 'a-request')
+    """,
+    """
+    INSERT INTO accounts_tracedrequest (session_id, exchange, request_id, at, steps)
+    VALUES ('22222222222222222222222222222222', '33333333333333333333333333333333', 'a-request',
+            '2026-01-01 10:00:00', '[]')
+    """,
+    "INSERT INTO accounts_tally (key, count, expires_at) VALUES ('a-key', 5, '2026-01-01 10:00:00')",
+)
+#: What the models of the newest release read from them, as JSON.
+READ = """
+from accounts.models import AttemptCount, SessionEvent, SessionRecord, TracedRequest
+print(*SessionRecord.objects.values_list("user_name", "generation").get())
+print(*SessionEvent.objects.values_list("kind", "generation", "request_id").get())
+print(*TracedRequest.objects.values_list("trace_id", "request_id").get())
+print(AttemptCount.objects.get().count)
+"""
+
+
+def manage(database: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
         cwd=PROJECT,
         env={**os.environ, "DEBUG": "true", "SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:///{database}"},
         check=True,
         timeout=PATIENCE_SECONDS,
-    )
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """As 0.1.0 left it, with a session."""
-    path = tmp_path / "site.sqlite3"
+def migrate(database: Path, *target: str) -> None:
+    manage(database, "migrate", "--verbosity", "0", *target)
+
+
+def tables(connection: sqlite3.Connection) -> dict[str, str]:
+    """The statement that made each table, by its name."""
+    return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """A database that 0.1.0 made, with a session, and that was migrated to the newest release by way of 0004."""
+
+    path: Path
+    connection: sqlite3.Connection
+    tables_at_0004: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migrated]:
+    path = tmp_path_factory.mktemp("migrations") / "site.sqlite3"
     migrate(path, "accounts", "0001")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(RECORD, ["0" * 32])
+        migrate(path, "accounts", "0004")
+        for statement in ROWS:
+            connection.execute(statement)
+        before = tables(connection)
         migrate(path)
-        yield connection
+        yield Migrated(path, connection, before)
 
 
-def test_sessions_of_before_stay_and_are_found_by_name(database: sqlite3.Connection) -> None:
-    [row] = database.execute("SELECT generation, sealed, user_name, user_name_lower FROM accounts_sessionrecord")
+def test_sessions_of_before_stay_and_are_found_by_name(database: Migrated) -> None:
+    [row] = database.connection.execute(
+        "SELECT generation, sealed, user_name, user_name_lower FROM accounts_sessionrecord WHERE id = ?", ["0" * 32]
+    )
 
     assert row == (3, "sealed", "Ada@example.com", "ada@example.com")
 
 
-def test_a_host_that_still_runs_the_release_before_can_sign_people_in(database: sqlite3.Connection) -> None:
-    database.execute(RECORD, ["1" * 32])
+def test_the_tables_of_0004_stay_as_they_are_and_the_models_read_their_rows(database: Migrated) -> None:
+    ours = {name: sql for name, sql in tables(database.connection).items() if name.startswith("accounts_")}
 
-    assert database.execute("SELECT count(*) FROM accounts_sessionrecord").fetchall() == [(2,)]
+    assert ours == {name: sql for name, sql in database.tables_at_0004.items() if name.startswith("accounts_")}
+    assert manage(database.path, "shell", "--no-imports", "--command", READ).splitlines() == [
+        "Ada@example.com 3",
+        "handed-over 3 a-request",
+        "33333333-3333-3333-3333-333333333333 a-request",
+        "5",
+    ]
+
+
+def test_a_host_that_still_runs_the_release_before_can_sign_people_in(database: Migrated) -> None:
+    database.connection.execute(RECORD, ["1" * 32])
+
+    count = database.connection.execute("SELECT count(*) FROM accounts_sessionrecord WHERE id = ?", ["1" * 32])
+    assert count.fetchall() == [(1,)]
+    database.connection.execute("DELETE FROM accounts_sessionrecord WHERE id = ?", ["1" * 32])

@@ -330,13 +330,13 @@ class TestASessionsPage:
         assert [row[1] for row in reversed(found)] == [
             "signed in",
             "rotated (on a 401)",
-            "adopted: the answer with the newest session had not reached the browser",
+            "picked up: the response with the newest session had not reached the browser",
             "confirmed: the browser has the newest session",
             "rotated (on a 401)",
             "sent to the browser in the body of a stream",
-            "handed over: taken from the body of a stream into the cookie",
+            "session update accepted into the cookie",
             "confirmed: the browser has the newest session",
-            "the API gave no usable answer to the refresh (on a 401)",
+            "the API gave no usable response to the refresh (on a 401)",
             "ended: the user signed out",
         ]
         assert found[-2] == [

@@ -106,7 +106,7 @@ class TestWriting:
         self, event_writer: BackgroundWriter[SessionEvent], caplog: pytest.LogCaptureFixture
     ) -> None:
         event_writer.add(SessionEvent(session_id=uuid4(), kind=EventKind.ROTATED, at=timezone.now(), generation=-1))
-        wait_until(lambda: "no use to the database: IntegrityError" in caplog.text)
+        wait_until(lambda: "which are dropped: IntegrityError" in caplog.text)
         tell_some(1)
 
         wait_until(lambda: generations() == [0])
@@ -121,7 +121,7 @@ class TestTrouble:
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.01)
+        monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
         assert kinds(event_writer) == [EventKind.SIGNED_IN]
         tries: list[int] = []
         insert = event_writer.insert
@@ -157,7 +157,7 @@ class TestTrouble:
         with table_locked():
             hand_over(signed_in, page)
             tell_some(2000)
-            assert [event.kind for event in event_writer._waiting][:1] == [EventKind.UPDATE_ACCEPTED]
+            assert [event.kind for event in event_writer._queue][:1] == [EventKind.UPDATE_ACCEPTED]
 
         assert kinds(event_writer) == [*before, EventKind.UPDATE_ACCEPTED, *[EventKind.ROTATED] * 2000]
 
@@ -178,7 +178,7 @@ class TestTrouble:
         assert generations() == [0, 1, 2, 3, 4]
         warnings = [line for line in caplog.records if line.levelno == logging.WARNING]
         assert [line.getMessage() for line in warnings if line.name == "accounts.history.background_writer"] == [
-            "5 session events wait to be written: what happens now is in the log alone"
+            "5 session events wait to be written: new ones are dropped until there is room"
         ]
         assert "15 were dropped" in caplog.text
         assert sum(line.name == "accounts.history.events" for line in caplog.records) == 20, "the log has them all"

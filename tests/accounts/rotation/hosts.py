@@ -1,4 +1,4 @@
-"""Several hosts in one process: each thread belongs to one, and only threads of the same one share a rotation."""
+"""Several hosts in one process. Each thread belongs to one, and only threads of the same host share a rotation."""
 
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -10,11 +10,11 @@ from accounts.rotation.single_flight import SingleFlight
 
 
 class Hosts(SingleFlight[rotation.Rotated]):
-    """Stands in for the process's own flights, with one set of them for each host."""
+    """Replaces the `SingleFlight` of the process by one for each host."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self._single_flight: list[SingleFlight[rotation.Rotated]] = [SingleFlight() for _ in range(count)]
+        self._hosts: list[SingleFlight[rotation.Rotated]] = [SingleFlight() for _ in range(count)]
         self._current = threading.local()
 
     def move_to(self, host: int) -> None:
@@ -22,21 +22,19 @@ class Hosts(SingleFlight[rotation.Rotated]):
         self._current.host = host
 
     def waiting(self) -> int:
-        """How many threads wait for one of their own host that rotates."""
-        under_way: list[Any] = [
-            flight for flights in self._single_flight for flight in list(flights._under_way.values())
-        ]
-        return sum(len(flight.landed._cond._waiters) for flight in under_way)
+        """How many threads wait for another thread of their own host."""
+        calls: list[Any] = [call for host in self._hosts for call in list(host._calls.values())]
+        return sum(len(call.done._cond._waiters) for call in calls)
 
     def share(
         self, key: Hashable, work: Callable[[], rotation.Rotated], *, wait_seconds: float
     ) -> tuple[rotation.Rotated, bool]:
-        return self._single_flight[getattr(self._current, "host", 0)].share(key, work, wait_seconds=wait_seconds)
+        return self._hosts[getattr(self._current, "host", 0)].share(key, work, wait_seconds=wait_seconds)
 
 
 @contextmanager
 def several_hosts(count: int) -> Iterator[Hosts]:
-    """Split the process up for the hand-over."""
+    """Split the process into hosts for the rotation."""
     own = rotation._single_flight
     hosts = rotation._single_flight = Hosts(count)
     try:

@@ -300,7 +300,7 @@ class TestOneRefreshPerRotation:
         assert [page.status_code for page in pages] == [503] * 21
         assert api.count("POST", "/auth/refresh") == 1
         assert {int(page["Retry-After"]) for page in pages} <= {*range(20, 61)}
-        assert any(message.endswith(": the last refresh got no usable answer") for message in caplog.messages)
+        assert any(message.endswith(": the last refresh got no usable response") for message in caplog.messages)
         assert not any(cookies_set(page) for page in pages)
 
     @pytest.mark.parametrize(

@@ -271,4 +271,4 @@ class TestASecondAttempt:
         assert page.status_code == 503
         assert api.count("POST", "/auth/refresh") == 1
         id_ = signed_in.session().id
-        assert f"session {id_}: the lease could not be given back; it will run out" in caplog.messages
+        assert f"session {id_}: the lease could not be released; it will run out" in caplog.messages

@@ -381,7 +381,7 @@ class TestWhatIsNotRecorded:
 
         assert trace_writer.finish(PATIENCE_SECONDS)
         assert not TracedRequest.objects.exists()
-        assert "no use to the database" not in caplog.text
+        assert "the database refused" not in caplog.text
 
     def test_a_page_that_does_not_look_at_the_session(self, trace_writer: TracedRequestWriter, known: Browser) -> None:
         known.get("/")
