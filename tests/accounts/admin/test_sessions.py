@@ -19,7 +19,7 @@ from accounts.admin.sessions import EVENTS_A_PAGE, MAX_ENDED_AT_ONCE, MAX_FOUND,
 from accounts.history.background_writer import BackgroundWriter
 from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord, Trigger
 from tests.accounts.history.test_events import hand_over, stream, told
-from tests.accounts.rotation.test_rotate import move_back, rotate_and_confirm
+from tests.accounts.rotation.helpers import move_back, rotate_and_confirm
 from tests.browsers import ADA, GRACE, Answer, Browser, let_databases_clock_move_on
 from tests.demo_api.server import DemoApi, Fault
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 from pytest_django import Settings
 
 from accounts.history.background_writer import BackgroundWriter
@@ -18,9 +17,8 @@ from accounts.history.events import record_event
 from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord, Trigger
 from accounts.rotation.ending import end_session
 from accounts.signals import session_event
+from tests.accounts.rotation.helpers import failing_store, move_back, rotate_and_confirm
 from tests.accounts.rotation.hosts import several_hosts
-from tests.accounts.rotation.test_rotate import move_back, rotate_and_confirm
-from tests.accounts.rotation.test_rotate_faults import FailingStore
 from tests.browsers import GRACE, PATIENCE_SECONDS, Browser, let_databases_clock_move_on
 from tests.demo_api.server import DemoApi, Fault
 
@@ -181,7 +179,7 @@ class TestWhatIsTold:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         api.expire_access_tokens()
-        with connection.execute_wrapper(FailingStore(times=float("inf"))):
+        with failing_store():
             known.open_page()
 
         [event] = told(event_writer)

@@ -1,4 +1,4 @@
-"""The hand-over where the database or another host gets in between, at the one moment where it hurts."""
+"""Rotations during which the database fails or another host acts, at the worst moment."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,24 +12,10 @@ from pytest_django import Settings
 
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.models import EndReason, SessionRecord
+from tests.accounts.rotation.helpers import Execute, FailingStore, failing_store
 from tests.accounts.rotation.hosts import Hosts, several_hosts
 from tests.browsers import PATIENCE_SECONDS, Answer, Browser, cookies_set
 from tests.demo_api.server import DemoApi, Fault, Gate
-
-Execute = Callable[..., Any]
-
-
-class FailingStore:
-    """Lets the statement that stores a new pair fail, the first `times` times."""
-
-    def __init__(self, times: float) -> None:
-        self.left = times
-
-    def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith("UPDATE") and '"last_rotated_at" =' in sql and self.left > 0:
-            self.left -= 1
-            raise OperationalError("the disk is full")
-        return execute(sql, params, many, context)
 
 
 class TestADatabaseThatFailsAtTheStore:
@@ -42,17 +28,15 @@ class TestADatabaseThatFailsAtTheStore:
 
         assert "could not be stored" not in caplog.text
         assert signed_in.record().generation == 1
-        assert Browser(before).is_signed_in(), "the answer may get lost: the record has it"
+        assert Browser(before).is_signed_in(), "the response may get lost: the record has the session"
         assert api.reuses == 0
 
-    def test_the_cookie_alone_carries_the_session_on_and_the_record_catches_up(
-        self, signed_in: Browser, api: DemoApi, settings: Settings, caplog: pytest.LogCaptureFixture
+    def test_only_the_cookie_holds_the_session_until_the_record_has_caught_up(
+        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
     ) -> None:
-        # The lease is not given back: this one runs out soon.
-        settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.5, 2.0
         api.expire_access_tokens()
 
-        with connection.execute_wrapper(FailingStore(times=float("inf"))):
+        with failing_store():
             assert signed_in.is_signed_in()
 
         [line] = [record for record in caplog.records if "could not be stored" in record.getMessage()]
@@ -61,21 +45,22 @@ class TestADatabaseThatFailsAtTheStore:
         assert signed_in.session().generation == 1
         assert signed_in.is_signed_in()
         assert (signed_in.record().generation, signed_in.record().confirmed) == (1, 1)
+        assert signed_in.record().lease_owner, "the lease was not released"
+        SessionRecord.objects.update(lease_until=Now())  # it runs out
         api.expire_access_tokens()
         assert signed_in.is_signed_in()
         assert api.reuses == 0
 
-    def test_nobody_else_spends_the_spent_token_until_the_record_has_caught_up(
+    def test_no_other_request_sends_the_spent_token_before_the_record_has_caught_up(
         self, signed_in: Browser, api: DemoApi
     ) -> None:
-        """The store was given up, the page goes on, and a request with the older cookie comes to another host."""
+        """The pair could not be stored, and a request with the older cookie comes to another host."""
         straggler = signed_in.copy()
-        failing = FailingStore(times=float("inf"))
-        looked = threading.Event()
+        fetched = threading.Event()
 
         def note(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
             if sql.startswith("SELECT"):
-                looked.set()
+                fetched.set()
             return execute(sql, params, many, context)
 
         def straggle() -> Answer:
@@ -88,8 +73,8 @@ class TestADatabaseThatFailsAtTheStore:
             finally:
                 connection.close()
 
-        def release_when_looked() -> None:
-            looked.wait(PATIENCE_SECONDS)
+        def release_when_fetched() -> None:
+            fetched.wait(PATIENCE_SECONDS)
             gate.release()
 
         api.expire_access_tokens()
@@ -97,8 +82,8 @@ class TestADatabaseThatFailsAtTheStore:
             api.fail("GET", "/protected-route", REFUSED)
             api.fail("GET", "/protected-route", Fault.hold_before(gate))
             late = threads.submit(straggle)
-            threads.submit(release_when_looked)
-            with connection.execute_wrapper(failing):
+            threads.submit(release_when_fetched)
+            with failing_store() as failing:
                 page = signed_in.open_page()
 
         assert (page.status_code, late.result().status_code) == (200, 200)
@@ -107,8 +92,8 @@ class TestADatabaseThatFailsAtTheStore:
 
 
 class AnotherHost:
-    """Runs `meanwhile` on another host, once a refresh has gone wrong, before the next `statement` of this one: before
-    the record is looked at, or before it is changed.
+    """Runs `meanwhile` on another host after a failed refresh, before the next `statement` of this host: before it
+    reads the record ("SELECT") or changes it ("UPDATE").
     """
 
     def __init__(
@@ -136,8 +121,8 @@ REFUSED = Fault.answer(401, {"message": "This refresh token has been spent."})
 
 
 class TestARefusalThatIsStale:
-    @pytest.mark.parametrize("statement", ["SELECT", "UPDATE"], ids=["before the look", "between look and end"])
-    def test_where_another_host_took_over_and_rotated_its_session_counts(
+    @pytest.mark.parametrize("statement", ["SELECT", "UPDATE"], ids=["before the SELECT", "between SELECT and UPDATE"])
+    def test_the_session_of_another_host_that_took_over_and_rotated_is_adopted(
         self, signed_in: Browser, api: DemoApi, statement: str
     ) -> None:
         other, answers = signed_in.copy(), list[Answer]()
@@ -158,22 +143,22 @@ class TestARefusalThatIsStale:
         assert page.status_code == 200
         assert signed_in.session().generation == other.session().generation == 1
 
-    def test_where_another_host_is_still_rotating_it_is_waited_for(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_it_waits_for_another_host_that_is_still_rotating(self, signed_in: Browser, api: DemoApi) -> None:
         session = signed_in.session()
 
-        def accept_update() -> None:
+        def claim_lease() -> None:
             SessionRecord.objects.update(lease_until=None)
             assert SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=1)
 
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", REFUSED)
-        with several_hosts(2) as hosts, connection.execute_wrapper(AnotherHost(hosts, api, accept_update)):
+        with several_hosts(2) as hosts, connection.execute_wrapper(AnotherHost(hosts, api, claim_lease)):
             page = signed_in.open_page()
 
-        assert page.status_code == 200, "the other one died, and its lease ran out"
+        assert page.status_code == 200, "the other host died, and its lease ran out"
         assert api.count("POST", "/auth/refresh", 200) == 1
 
-    def test_where_the_session_was_ended_meanwhile_that_is_the_reason(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_session_that_ended_meanwhile_keeps_its_reason(self, signed_in: Browser, api: DemoApi) -> None:
         session = signed_in.session()
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", REFUSED)
@@ -185,18 +170,18 @@ class TestARefusalThatIsStale:
             page = signed_in.open_page()
 
         assert page.status_code == 302
-        assert not cookies_set(page), "the request came before the end: the cookie may be a newer session's by now"
+        assert not cookies_set(page), "the request came before the end: the cookie may hold a newer session now"
         assert SessionRecord.objects.get().end_reason == EndReason.SIGNED_OUT
 
 
 class ForgivingDialect(TokenPairDialect):
-    """Of an API that takes a spent token once more within its grace period."""
+    """For an API that accepts a spent token again within its grace period."""
 
     replay_is_safe = True
 
 
 class TestASecondAttempt:
-    """The answer to a refresh got lost, and the API takes the same token twice."""
+    """The response to a refresh got lost, and the API accepts the same token twice."""
 
     @pytest.fixture
     def api(self, settings: Settings) -> Iterator[DemoApi]:
@@ -205,7 +190,7 @@ class TestASecondAttempt:
             settings.API_DIALECT = f"{__name__}.{ForgivingDialect.__name__}"
             yield api
 
-    def test_it_is_made_under_a_lease_that_starts_anew(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_it_is_made_under_an_extended_lease(self, signed_in: Browser, api: DemoApi) -> None:
         session = signed_in.session()
 
         def run_out() -> None:
@@ -235,10 +220,10 @@ class TestASecondAttempt:
         assert page.status_code == 200
         assert api.count("POST", "/auth/refresh") == 2
 
-    def test_it_is_not_made_where_another_host_has_the_lease_by_then(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_it_is_not_made_if_another_host_has_the_lease(self, signed_in: Browser, api: DemoApi) -> None:
         session = signed_in.session()
 
-        def accept_update() -> None:
+        def claim_lease() -> None:
             SessionRecord.objects.update(lease_until=None)
             assert SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=60)
 
@@ -246,7 +231,7 @@ class TestASecondAttempt:
         api.fail("POST", "/auth/refresh", Fault.lose_answer())
         with (
             several_hosts(2) as hosts,
-            connection.execute_wrapper(AnotherHost(hosts, api, accept_update, statement="UPDATE")),
+            connection.execute_wrapper(AnotherHost(hosts, api, claim_lease, statement="UPDATE")),
         ):
             page = signed_in.open_page()
 
@@ -254,7 +239,7 @@ class TestASecondAttempt:
         assert api.count("POST", "/auth/refresh") == 1
         assert signed_in.record().lease_owner == "another"
 
-    def test_it_is_not_made_where_the_database_cannot_say_whose_the_lease_is(
+    def test_it_is_not_made_if_the_database_does_not_tell_who_has_the_lease(
         self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:

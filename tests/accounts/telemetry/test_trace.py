@@ -22,8 +22,8 @@ from accounts.session.api_session import ApiSession
 from accounts.telemetry.trace import Step, StepKind, add_step, begin_trace, end_trace, redact_path
 from accounts.upstream.response import MAX_ANSWER_BYTES
 from tests.accounts.history.test_events import hand_over
+from tests.accounts.rotation.helpers import Execute, failing_store
 from tests.accounts.rotation.hosts import several_hosts
-from tests.accounts.rotation.test_rotate_faults import Execute, FailingStore
 from tests.browsers import GRACE, PATIENCE_SECONDS, Answer, Browser, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
 
@@ -274,7 +274,7 @@ class TestWhatIsRecorded:
         self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi
     ) -> None:
         api.expire_access_tokens()
-        with connection.execute_wrapper(FailingStore(times=float("inf"))):
+        with failing_store():
             known.open_page()
 
         recorded = steps(trace_writer, known)
