@@ -136,4 +136,4 @@ def write_until_exit(writer: BackgroundWriter[Row]) -> None:
     """Write the queued rows when the process ends."""
     # A child process has no threads of its parent, and must not write the same rows again.
     os.register_at_fork(after_in_child=writer.start_over)
-    atexit.register(writer.finish, _EXIT_SECONDS)
+    atexit.register(lambda: writer.finish(_EXIT_SECONDS))

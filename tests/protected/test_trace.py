@@ -15,7 +15,7 @@ from accounts.history.traced_requests import TracedRequestWriter
 from accounts.models import EndReason, TracedRequest
 from accounts.rotation.ending import end_session
 from protected import trace
-from tests.accounts.history.test_events import hand_over
+from tests.accounts.history.test_events import post_session_update
 from tests.accounts.telemetry.test_trace import known, stream, trace_writer
 from tests.browsers import GRACE, PATIENCE_SECONDS, Browser, cookies_set
 from tests.demo_api.server import DemoApi
@@ -75,7 +75,7 @@ class TestThePage:
 
     def test_a_stream_is_there_once(self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
-        hand_over(known, stream(known))
+        post_session_update(known, stream(known))
 
         posted, streamed = drawn(known, trace_writer)
         assert posted.startswith("POST /accounts/session/update/ 204 took generation 1 over into the cookie")
@@ -255,7 +255,7 @@ def test_no_page_and_no_event_holds_a_token_or_a_part_of_one(
     known.get(f"/protected/?token={session.tokens.access}")
     known.get(f"/protected/api/protected-route/{session.tokens.refresh}").close()
     api.expire_access_tokens()
-    hand_over(known, stream(known))
+    post_session_update(known, stream(known))
     tokens = (session.tokens, known.session().tokens)
     secrets = [
         cookie,

@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts.admin.sessions import EVENTS_A_PAGE, MAX_ENDED_AT_ONCE, MAX_FOUND, MAX_LISTED
 from accounts.history.background_writer import BackgroundWriter
 from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord, Trigger
-from tests.accounts.history.test_events import hand_over, stream, told
+from tests.accounts.history.test_events import post_session_update, stream, told
 from tests.accounts.rotation.helpers import move_back, rotate_and_confirm
 from tests.browsers import ADA, GRACE, Answer, Browser, let_databases_clock_move_on
 from tests.demo_api.server import DemoApi, Fault
@@ -316,7 +316,7 @@ class TestASessionsPage:
         signed_in.put(before)
         signed_in.open_page()
         api.expire_access_tokens()
-        hand_over(signed_in, stream(signed_in))
+        post_session_update(signed_in, stream(signed_in))
         signed_in.open_page()
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", Fault.answer(503))
@@ -333,7 +333,7 @@ class TestASessionsPage:
             "picked up: the response with the newest session had not reached the browser",
             "confirmed: the browser has the newest session",
             "rotated (on a 401)",
-            "sent to the browser in the body of a stream",
+            "session update sent in the body of a stream",
             "session update accepted into the cookie",
             "confirmed: the browser has the newest session",
             "the API gave no usable response to the refresh (on a 401)",
@@ -416,7 +416,7 @@ class TestSecrets:
         api.expire_access_tokens()
         page = stream(signed_in)
         hidden.extend(re.findall(r'session="([^"]+)"', page))
-        hand_over(signed_in, page)
+        post_session_update(signed_in, page)
         note(signed_in)
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", Fault.answer(503))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from accounts.history import events
 from accounts.history.background_writer import BackgroundWriter
 from accounts.history.events import record_event
 from accounts.models import EventKind, SessionEvent
-from tests.accounts.history.test_events import hand_over, kinds, stream
+from tests.accounts.history.test_events import kinds, post_session_update, stream
 from tests.browsers import PATIENCE_SECONDS, Browser, wait_until
 from tests.demo_api.server import DemoApi
 from tests.load.site import KEY, PROJECT
@@ -28,7 +29,7 @@ from tests.load.site import KEY, PROJECT
 TABLE = "accounts_sessionevent"
 
 
-def tell_some(count: int) -> None:
+def record_some(count: int) -> None:
     for number in range(count):
         record_event(EventKind.ROTATED, uuid4(), user_id="ada", generation=number)
 
@@ -42,8 +43,8 @@ def writers() -> list[threading.Thread]:
 
 
 @contextmanager
-def table_away() -> Iterator[None]:
-    """There is no table for events, as before `migrate`."""
+def table_missing() -> Iterator[None]:
+    """The table for events is missing, as before `migrate`."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {TABLE} RENAME TO {TABLE}_away")
     try:
@@ -55,7 +56,7 @@ def table_away() -> Iterator[None]:
 
 @contextmanager
 def table_locked() -> Iterator[None]:
-    """Somebody else holds a lock: on the table, or in SQLite on everything that could be written."""
+    """Another connection has locked the table, or in SQLite the whole database."""
     other = connection.copy()
     try:
         with other.cursor() as cursor:
@@ -68,21 +69,21 @@ def table_locked() -> Iterator[None]:
 
 
 class TestWriting:
-    def test_what_is_told_is_there_soon_and_nobody_has_to_ask_for_it(
+    def test_events_are_written_soon_without_a_call_of_finish(
         self, event_writer: BackgroundWriter[SessionEvent]
     ) -> None:
-        tell_some(3)
+        record_some(3)
 
         wait_until(lambda: generations() == [0, 1, 2])
 
     def test_more_than_a_batch_is_written_in_order(self, event_writer: BackgroundWriter[SessionEvent]) -> None:
-        tell_some(1000)
+        record_some(1000)
 
         assert event_writer.finish(PATIENCE_SECONDS)
         assert generations() == list(range(1000))
 
     def test_many_threads_share_one_writer(self, event_writer: BackgroundWriter[SessionEvent]) -> None:
-        threads = [threading.Thread(target=tell_some, args=(50,)) for _ in range(8)]
+        threads = [threading.Thread(target=record_some, args=(50,)) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -96,24 +97,24 @@ class TestWriting:
         self, event_writer: BackgroundWriter[SessionEvent], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "_IDLE_SECONDS", 0.05)
-        tell_some(1)
+        record_some(1)
 
         wait_until(lambda: not writers())
-        tell_some(1)
+        record_some(1)
         wait_until(lambda: generations() == [0, 0])
 
-    def test_an_event_that_no_database_takes_is_dropped_and_those_after_it_are_not(
+    def test_an_event_that_the_database_refuses_is_dropped_and_later_ones_are_written(
         self, event_writer: BackgroundWriter[SessionEvent], caplog: pytest.LogCaptureFixture
     ) -> None:
         event_writer.add(SessionEvent(session_id=uuid4(), kind=EventKind.ROTATED, at=timezone.now(), generation=-1))
         wait_until(lambda: "which are dropped: IntegrityError" in caplog.text)
-        tell_some(1)
+        record_some(1)
 
         wait_until(lambda: generations() == [0])
 
 
 class TestTrouble:
-    def test_without_a_table_requests_go_on_and_the_events_are_written_when_it_is_there(
+    def test_without_a_table_requests_continue_and_the_events_are_written_later(
         self,
         event_writer: BackgroundWriter[SessionEvent],
         signed_in: Browser,
@@ -132,7 +133,7 @@ class TestTrouble:
 
         monkeypatch.setattr(event_writer, "insert", count_and_insert)
 
-        with table_away():
+        with table_missing():
             api.expire_access_tokens()
             assert signed_in.is_signed_in()
             wait_until(lambda: len(tries) > 3)
@@ -145,7 +146,7 @@ class TestTrouble:
             EventKind.CONFIRMED,
             EventKind.SIGNED_OUT,
         ]
-        assert caplog.text.count("cannot be written at present") == 1, "once for each outage"
+        assert caplog.text.count("cannot be written at present") == 1, "one line for each outage"
 
     def test_a_request_does_not_wait_for_a_lock_on_the_table(
         self, event_writer: BackgroundWriter[SessionEvent], signed_in: Browser, api: DemoApi
@@ -155,13 +156,13 @@ class TestTrouble:
         before = kinds(event_writer)
 
         with table_locked():
-            hand_over(signed_in, page)
-            tell_some(2000)
+            post_session_update(signed_in, page)
+            record_some(2000)
             assert [event.kind for event in event_writer._queue][:1] == [EventKind.UPDATE_ACCEPTED]
 
         assert kinds(event_writer) == [*before, EventKind.UPDATE_ACCEPTED, *[EventKind.ROTATED] * 2000]
 
-    def test_what_there_is_no_room_for_is_dropped_with_one_warning(
+    def test_when_the_queue_is_full_new_events_are_dropped_with_one_warning(
         self,
         event_writer: BackgroundWriter[SessionEvent],
         monkeypatch: pytest.MonkeyPatch,
@@ -171,8 +172,8 @@ class TestTrouble:
         monkeypatch.setattr(events, "event_writer", small)
         caplog.set_level(logging.INFO, logger="accounts.history.background_writer")
 
-        with table_away():
-            tell_some(20)
+        with table_missing():
+            record_some(20)
         assert small.finish(PATIENCE_SECONDS)
 
         assert generations() == [0, 1, 2, 3, 4]
@@ -183,7 +184,7 @@ class TestTrouble:
         assert "15 were dropped" in caplog.text
         assert sum(line.name == "accounts.history.events" for line in caplog.records) == 20, "the log has them all"
 
-    def test_where_no_thread_can_be_started_the_next_event_tries_again(
+    def test_after_a_thread_that_could_not_start_the_next_event_tries_again(
         self, event_writer: BackgroundWriter[SessionEvent], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(thread: threading.Thread) -> None:
@@ -191,9 +192,9 @@ class TestTrouble:
 
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
-            tell_some(1)
+            record_some(1)
         assert not event_writer.finish(PATIENCE_SECONDS)
-        tell_some(1)
+        record_some(1)
 
         assert event_writer.finish(PATIENCE_SECONDS)
         assert generations() == [0, 0]
@@ -204,73 +205,80 @@ import os, sys
 import django
 django.setup()
 from uuid import UUID
+from accounts.history import background_writer
 from accounts.history.events import record_event
 from accounts.models import EventKind
 
-def told(generation):
+def record(generation):
     record_event(EventKind.ROTATED, UUID(int=generation), user_id="ada", generation=generation)
 """
 
 CHILDREN = """
-told(1)
+record(1)
 children = []
 for generation in (2, 3):
     child = os.fork()
     if not child:
-        told(generation)
+        record(generation)
         sys.exit()
     children.append(child)
 for child in children:
     assert os.waitpid(child, 0)[1] == 0
-told(4)
+record(4)
 """
 
 
+def run(script: str, database: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROCESS + script],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "DEBUG": "true",
+            "SECRET_KEY": KEY,
+            "DATABASE_URL": f"sqlite:///{database}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    database = tmp_path_factory.mktemp("events") / "migrated.sqlite3"
+    run("from django.core.management import call_command; call_command('migrate', verbosity=0)", database)
+    return database
+
+
 class TestProcesses:
-    """In processes of their own, as the event_writer of this one lives on."""
+    """In separate processes, because the writer of this process continues."""
 
     @pytest.fixture
-    def database(self, tmp_path: Path) -> Path:
-        """A database of their own, too."""
-        database = tmp_path / "events.sqlite3"
-        self.run("from django.core.management import call_command; call_command('migrate', verbosity=0)", database)
-        return database
-
-    def run(self, script: str, database: Path) -> None:
-        run = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", PROCESS + script],
-            cwd=PROJECT,
-            env={
-                **os.environ,
-                "DJANGO_SETTINGS_MODULE": "config.settings",
-                "DEBUG": "true",
-                "SECRET_KEY": KEY,
-                "DATABASE_URL": f"sqlite:///{database}",
-            },
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        assert run.returncode == 0, run.stderr
+    def database(self, migrated: Path, tmp_path: Path) -> Path:
+        """A separate database for each test."""
+        return Path(shutil.copy(migrated, tmp_path))
 
     def written(self, database: Path) -> list[int]:
         with closing(sqlite3.connect(database)) as reader:
             return [row[0] for row in reader.execute(f"SELECT generation FROM {TABLE} ORDER BY generation")]  # noqa: S608
 
-    def test_what_was_told_just_before_the_end_is_written(self, database: Path) -> None:
-        self.run("told(1)", database)
+    def test_an_event_just_before_the_end_is_written(self, database: Path) -> None:
+        run("record(1)", database)
 
         assert self.written(database) == [1]
 
     def test_a_child_writes_its_own_events_and_its_parents_none(self, database: Path) -> None:
-        """The parent's are still on their way when it forks, and so is its thread."""
-        self.run(CHILDREN, database)
+        """The parent's events are still queued when it forks, and its thread is running."""
+        run(CHILDREN, database)
 
         assert self.written(database) == [1, 2, 3, 4]
 
     def test_a_process_ends_though_the_database_is_locked(self, database: Path) -> None:
         with closing(sqlite3.connect(database, isolation_level=None)) as locking:
             locking.execute("BEGIN EXCLUSIVE")
-            self.run("told(1)", database)
+            run("background_writer._EXIT_SECONDS = 0.2\nrecord(1)", database)
 
         assert self.written(database) == []

@@ -45,7 +45,7 @@ def stream(browser: Browser) -> str:
     return b"".join(browser.get("/protected/stream/?rows=1&delay=0")).decode()
 
 
-def hand_over(browser: Browser, page: str) -> None:
+def post_session_update(browser: Browser, page: str) -> None:
     """What the script in a streamed page does."""
     [text] = re.findall(r'<session-update session="([^"]+)"', page)
     answer = browser.post("/accounts/session/update/", json.dumps({"session": text}), content_type="application/json")
@@ -141,7 +141,7 @@ class TestWhatIsTold:
     ) -> None:
         api.expire_access_tokens()
         page = stream(known)
-        hand_over(known, page)
+        post_session_update(known, page)
         known.open_page()
 
         assert kinds(event_writer) == [

@@ -21,7 +21,7 @@ from accounts.models import SessionRecord, TracedRequest
 from accounts.session.api_session import ApiSession
 from accounts.telemetry.trace import Step, StepKind, add_step, begin_trace, end_trace, redact_path
 from accounts.upstream.response import MAX_ANSWER_BYTES
-from tests.accounts.history.test_events import hand_over
+from tests.accounts.history.test_events import post_session_update
 from tests.accounts.rotation.helpers import Execute, failing_store
 from tests.accounts.rotation.hosts import several_hosts
 from tests.browsers import GRACE, PATIENCE_SECONDS, Answer, Browser, wait_until
@@ -286,7 +286,7 @@ class TestWhatIsRecorded:
     ) -> None:
         api.expire_access_tokens()
         page = stream(known)
-        hand_over(known, page)
+        post_session_update(known, page)
 
         streamed, posted = traced(trace_writer, known.session().id)
         assert kinds(streamed) == [
@@ -423,7 +423,7 @@ class TestWhatIsNotRecorded:
         known.get(f"/protected/api/protected-route/{access}/{cookie}").close()
         known.get("/protected/", headers={"X-Request-ID": access, "Referer": f"/{access}"})
         api.expire_access_tokens()
-        hand_over(known, stream(known))
+        post_session_update(known, stream(known))
         hidden |= secrets()
         known.sign_in()
         hidden |= secrets()
