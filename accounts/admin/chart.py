@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 OUTCOMES = (
     Outcome("rotated", "rotated", (EventKind.ROTATED, EventKind.UNSTORED)),
     Outcome("adopted", "adopted after a lost answer", (EventKind.ADOPTED,)),
-    Outcome("api-away", "the API was away", (EventKind.API_AWAY,)),
+    Outcome("api-away", "the API was away", (EventKind.API_UNAVAILABLE,)),
     Outcome("refused", "refused by the API", (EventKind.REFUSED,)),
 )
 

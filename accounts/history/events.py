@@ -18,8 +18,12 @@ event_writer = BackgroundWriter(SessionEvent)
 write_until_exit(event_writer)
 
 #: The request trace has steps of its own for these.
-_TRACED_ELSEWHERE = (EventKind.API_AWAY, EventKind.ADOPTED)
-_LEVELS = {EventKind.REUSED: logging.WARNING, EventKind.API_AWAY: logging.WARNING, EventKind.UNSTORED: logging.ERROR}
+_TRACED_ELSEWHERE = (EventKind.API_UNAVAILABLE, EventKind.ADOPTED)
+_LEVELS = {
+    EventKind.REUSED: logging.WARNING,
+    EventKind.API_UNAVAILABLE: logging.WARNING,
+    EventKind.UNSTORED: logging.ERROR,
+}
 
 
 def record_event(

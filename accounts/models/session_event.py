@@ -15,7 +15,7 @@ class EventKind(models.TextChoices):
     UPDATE_SENT = "handed-off", "session update sent in the body of a stream"
     UPDATE_ACCEPTED = "handed-over", "session update accepted into the cookie"
     CONFIRMED = "confirmed", "confirmed: the browser has the newest session"
-    API_AWAY = "api-away", "the API gave no usable response to the refresh"
+    API_UNAVAILABLE = "api-away", "the API gave no usable response to the refresh"
     REFUSED = EndReason.REFUSED.value, "ended: the API refused the refresh token"
     EXPIRED = EndReason.EXPIRED.value, "ended: the refresh token expired"
     SIGNED_OUT = EndReason.SIGNED_OUT.value, "ended: the user signed out"

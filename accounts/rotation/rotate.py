@@ -164,7 +164,9 @@ def _refresh(session: ApiSession, presented: Presented, owner: str, ends_at: flo
         return _handle_refusal(session, presented, owner)
     pause = RETRY_SECONDS if outcome.retry_after is None else outcome.retry_after
     _release_lease(session.id, owner, retry_in=pause)
-    record_rotation_event(EventKind.API_AWAY, session, presented, trigger=trigger, seconds=seconds, why=outcome.why)
+    record_rotation_event(
+        EventKind.API_UNAVAILABLE, session, presented, trigger=trigger, seconds=seconds, why=outcome.why
+    )
     raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
 
 

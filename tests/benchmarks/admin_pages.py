@@ -46,7 +46,7 @@ KINDS = {
     EventKind.CONFIRMED: 450,
     EventKind.ROTATED: 450,
     EventKind.ADOPTED: 20,
-    EventKind.API_AWAY: 10,
+    EventKind.API_UNAVAILABLE: 10,
     EventKind.REFUSED: 5,
     EventKind.REUSED: 1,
 }

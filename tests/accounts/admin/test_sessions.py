@@ -244,7 +244,7 @@ class TestTheSummary:
         for kind, times in {
             EventKind.ROTATED: 5,
             EventKind.ADOPTED: 3,
-            EventKind.API_AWAY: 2,
+            EventKind.API_UNAVAILABLE: 2,
             EventKind.REFUSED: 1,
             EventKind.REUSED: 4,
         }.items():

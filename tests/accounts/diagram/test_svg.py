@@ -25,7 +25,7 @@ ROTATION = [
     Step("answer", 31.0, status=200),
 ]
 #: What is part of another step's arrow, or drawn as one, and has no number of its own.
-PARTS = {StepKind.OPENED, StepKind.COOKIE_SET, StepKind.COOKIE_DELETED, EventKind.API_AWAY.value}
+PARTS = {StepKind.OPENED, StepKind.COOKIE_SET, StepKind.COOKIE_DELETED, EventKind.API_UNAVAILABLE.value}
 
 
 def svg(html: str) -> ElementTree.Element:

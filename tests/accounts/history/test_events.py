@@ -168,7 +168,7 @@ class TestWhatIsTold:
         known.open_page()
 
         [event] = told(event_writer)
-        assert (event.kind, event.generation, event.trigger) == (EventKind.API_AWAY, 0, Trigger.UNAUTHORIZED)
+        assert (event.kind, event.generation, event.trigger) == (EventKind.API_UNAVAILABLE, 0, Trigger.UNAUTHORIZED)
         assert event.duration_ms is not None
 
     def test_a_pair_that_could_not_be_stored(
