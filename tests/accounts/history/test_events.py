@@ -1,4 +1,4 @@
-"""What happens to a session is told, once: to the log, to listeners, and in the event_writer."""
+"""Each session event is recorded once: in the log, for receivers of the signal, and in the database."""
 
 import io
 import json
@@ -25,14 +25,14 @@ from tests.demo_api.server import DemoApi, Fault
 
 @pytest.fixture
 def known(event_writer: BackgroundWriter[SessionEvent], signed_in: Browser) -> Browser:
-    """Ada's browser, with nothing of the past in the event_writer."""
+    """Ada's browser, signed in, with no events in the database."""
     assert event_writer.finish(PATIENCE_SECONDS)
     SessionEvent.objects.all().delete()
     return signed_in
 
 
 def told(event_writer: BackgroundWriter[SessionEvent]) -> list[SessionEvent]:
-    """What the event writer says, in the order in which it happened."""
+    """The events in the database, oldest first."""
     assert event_writer.finish(PATIENCE_SECONDS)
     return list(SessionEvent.objects.order_by("at", "pk"))
 
@@ -46,13 +46,13 @@ def stream(browser: Browser) -> str:
 
 
 def post_session_update(browser: Browser, page: str) -> None:
-    """What the script in a streamed page does."""
+    """Do what the script in a streamed page does."""
     [text] = re.findall(r'<session-update session="([^"]+)"', page)
     answer = browser.post("/accounts/session/update/", json.dumps({"session": text}), content_type="application/json")
     assert answer.status_code == 204
 
 
-class TestWhatIsTold:
+class TestRecordedEvents:
     def test_signing_in(self, event_writer: BackgroundWriter[SessionEvent], browser: Browser) -> None:
         answer = browser.sign_in()
 
@@ -71,7 +71,7 @@ class TestWhatIsTold:
         assert event.request_id == answer["X-Request-ID"]
         assert event.session_id == known.session().id
 
-    def test_what_the_refresh_took_at_the_api(
+    def test_the_duration_of_the_refresh(
         self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi
     ) -> None:
         api.expire_access_tokens()
@@ -114,16 +114,14 @@ class TestWhatIsTold:
         [event] = told(event_writer)
         assert (event.kind, event.trigger) == (EventKind.ROTATED, trigger)
 
-    def test_that_the_browser_has_been_seen_with_it(
-        self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi
-    ) -> None:
+    def test_a_confirmation(self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi) -> None:
         rotate_and_confirm(known, api)
         known.open_page()
 
         assert kinds(event_writer) == [EventKind.ROTATED, EventKind.CONFIRMED]
         assert told(event_writer)[-1].generation == 1
 
-    def test_a_lost_answer_that_was_made_good(
+    def test_a_session_that_was_picked_up(
         self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi
     ) -> None:
         before = known.take()
@@ -136,7 +134,7 @@ class TestWhatIsTold:
         assert kinds(event_writer) == [EventKind.ROTATED, EventKind.ADOPTED]
         assert told(event_writer)[-1].generation == 1
 
-    def test_a_hand_over_through_a_streams_body(
+    def test_a_session_update_in_a_streamed_page(
         self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi
     ) -> None:
         api.expire_access_tokens()
@@ -152,7 +150,7 @@ class TestWhatIsTold:
         ]
         assert {event.generation for event in told(event_writer)} == {1}
 
-    def test_a_hand_over_through_server_sent_events(
+    def test_a_session_update_in_server_sent_events(
         self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi
     ) -> None:
         api.expire_access_tokens()
@@ -160,7 +158,7 @@ class TestWhatIsTold:
 
         assert kinds(event_writer) == [EventKind.ROTATED, EventKind.UPDATE_SENT]
 
-    def test_an_api_that_is_away(
+    def test_an_api_that_is_unavailable(
         self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi
     ) -> None:
         api.expire_access_tokens()
@@ -214,7 +212,7 @@ class TestWhatIsTold:
 
         assert kinds(event_writer) == [EventKind.EXPIRED]
 
-    def test_a_session_that_was_tidied_away(self, event_writer: BackgroundWriter[SessionEvent], known: Browser) -> None:
+    def test_a_session_that_was_pruned(self, event_writer: BackgroundWriter[SessionEvent], known: Browser) -> None:
         SessionRecord.objects.update(expires_at="2020-01-01T00:00:00Z")
         call_command("prune_sessions", stdout=io.StringIO())
 
@@ -249,22 +247,20 @@ class TestWhatIsTold:
         event = told(event_writer)[-1]
         assert (event.kind, event.generation, event.address) == (EventKind.REUSED, 0, "127.0.0.1")
 
-    def test_every_reason_for_an_end_is_something_that_can_happen(self) -> None:
+    def test_each_end_reason_is_an_event_kind(self) -> None:
         assert {reason.value for reason in EndReason} < {kind.value for kind in EventKind}
 
 
-class TestWhatIsNotTold:
-    def test_a_page_that_needs_nothing_of_the_kind(
-        self, event_writer: BackgroundWriter[SessionEvent], known: Browser
-    ) -> None:
+class TestNoEvent:
+    def test_a_page_without_a_rotation(self, event_writer: BackgroundWriter[SessionEvent], known: Browser) -> None:
         known.open_page()
 
         assert kinds(event_writer) == []
 
-    def test_that_others_waited_for_a_rotation(
+    def test_requests_that_waited_for_a_rotation(
         self, event_writer: BackgroundWriter[SessionEvent], known: Browser, api: DemoApi
     ) -> None:
-        """Tabs of one process share its result, those of others take it from the record: neither has lost anything."""
+        """Threads of one process share its result, other processes read it from the record. No response got lost."""
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", Fault.delay(0.2))
         with several_hosts(2) as hosts, ThreadPoolExecutor(6) as threads:
@@ -277,7 +273,7 @@ class TestWhatIsNotTold:
 
         assert kinds(event_writer) == [EventKind.ROTATED]
 
-    def test_an_end_that_has_been_told(self, event_writer: BackgroundWriter[SessionEvent], known: Browser) -> None:
+    def test_a_second_end(self, event_writer: BackgroundWriter[SessionEvent], known: Browser) -> None:
         for _ in range(2):
             end_session(known.session().id, EndReason.REVOKED)
         known.sign_out()
@@ -286,7 +282,7 @@ class TestWhatIsNotTold:
 
 
 class TestTheLog:
-    """One line for each event, for people and, by its fields, for machines."""
+    """One line for each event: its text for people, its fields for machines."""
 
     @pytest.fixture(autouse=True)
     def everything_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -311,7 +307,7 @@ class TestTheLog:
         for shown in (line.session_id, line.request_id, f"user_id={line.user_id}", f"duration_ms={line.duration_ms}"):
             assert shown in line.getMessage()
 
-    def test_it_says_why_an_api_is_away(
+    def test_it_says_why_an_api_is_unavailable(
         self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
     ) -> None:
         api.expire_access_tokens()
@@ -322,7 +318,7 @@ class TestTheLog:
         [line] = self.of_sessions(caplog)
         assert (line.event, line.levelname, line.why) == ("api-away", "WARNING", "status 503")
 
-    def test_nothing_is_said_twice(self, browser: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture) -> None:
+    def test_each_event_has_one_line(self, browser: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture) -> None:
         browser.sign_in()
         rotate_and_confirm(browser, api)
         browser.sign_in()
@@ -331,18 +327,18 @@ class TestTheLog:
         events = [line.event for line in self.of_sessions(caplog)]
         assert events == ["signed-in", "rotated", "confirmed", "signed-in", "replaced", "signed-out"]
 
-    def test_a_name_from_the_api_makes_no_line_of_its_own(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_value_from_the_api_cannot_begin_a_new_line(self, caplog: pytest.LogCaptureFixture) -> None:
         record_event(EventKind.SIGNED_IN, uuid4(), user_id="ada\nERROR all is lost", why="\r\n")
 
         [line] = self.of_sessions(caplog)
         assert line.getMessage().isprintable()
 
 
-def test_listeners_in_the_process_are_told_too(signed_in: Browser, api: DemoApi) -> None:
+def test_receivers_of_the_signal_get_each_event(signed_in: Browser, api: DemoApi) -> None:
     heard: list[SessionEvent] = []
 
     def fail(**_: object) -> None:
-        raise RuntimeError("this listener is no good")
+        raise RuntimeError("this receiver fails")
 
     def listen(event: SessionEvent, **_: object) -> None:
         heard.append(event)
@@ -356,5 +352,5 @@ def test_listeners_in_the_process_are_told_too(signed_in: Browser, api: DemoApi)
         session_event.disconnect(fail)
         session_event.disconnect(listen)
 
-    assert page.status_code == 200, "whatever a listener does"
+    assert page.status_code == 200, "although a receiver failed"
     assert [(event.kind, event.trigger, event.generation) for event in heard] == [("rotated", "401", 1)]

@@ -60,7 +60,7 @@ class Clock:
         return time.monotonic() + self._ahead
 
     def stop(self) -> None:
-        """From now on `ahead` alone moves it, however slow the machine is. No deadline passes by itself."""
+        """From now on only `ahead` moves it, however slow the machine is. No deadline passes by itself."""
         self._stopped_at = time.time(), time.monotonic()
 
     def time(self) -> float:
@@ -70,14 +70,14 @@ class Clock:
         return (self._stopped_at[1] if self._stopped_at else time.monotonic()) + self._ahead
 
     def strftime(self, form: str, *arguments: str) -> str:
-        """SQLite's function, for the one form in which Django asks for the present."""
+        """SQLite's function, for the one format with which Django reads the current time."""
         assert (form, arguments) == ("%Y-%m-%d %H:%M:%f", ("NOW",)), "another use of strftime in SQL"
         return datetime.fromtimestamp(self.time(), UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 @contextmanager
 def movable_clock(*, stopped: bool = False) -> Iterator[Clock]:
-    """Put everything that the hand-over asks for the time on one clock that can be moved."""
+    """Make all modules of the rotation, and SQLite, read the time from one clock that can be moved."""
     clock = Clock()
     if stopped:
         clock.stop()

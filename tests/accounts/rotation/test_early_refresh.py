@@ -1,4 +1,4 @@
-"""A dialect that allows it has its tokens refreshed before they expire, and loses nothing where that fails."""
+"""A dialect can allow a refresh before the expiry. If that fails, nothing is lost."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,14 +14,14 @@ from tests.demo_api.server import DemoApi, Fault, Gate
 
 
 class EarlyDialect(TokenPairDialect):
-    """The demo API takes a refresh as soon as it counts a token as expired, which these tests tell it to do early."""
+    """The demo API accepts a refresh when it counts the token as expired. These tests make it do so early."""
 
     refreshes_early = True
 
 
 @pytest.fixture
 def early(signed_in: Browser, settings: Settings) -> Browser:
-    """A browser whose access token lives for another 20 of its 60 seconds: within API_REFRESH_AHEAD."""
+    """A browser whose access token is valid for another 20 of its 60 seconds: within API_REFRESH_AHEAD."""
     settings.API_DIALECT = "tests.accounts.rotation.test_early_refresh.EarlyDialect"
     signed_in.age(40)
     return signed_in
@@ -60,7 +60,7 @@ def test_a_refresh_ahead_that_fails_does_not_matter(early: Browser, api: DemoApi
     assert early.session().generation == 0
 
 
-def test_nobody_waits_for_another_who_is_at_it_while_the_token_is_good(early: Browser, api: DemoApi) -> None:
+def test_no_request_waits_for_another_while_the_token_is_valid(early: Browser, api: DemoApi) -> None:
     session = early.session()
     assert SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=60)
     api.forget_calls()
@@ -69,10 +69,10 @@ def test_nobody_waits_for_another_who_is_at_it_while_the_token_is_good(early: Br
         assert early.is_signed_in()
 
     assert paths(api) == ["/protected-route"]
-    assert sum(query["sql"].startswith("UPDATE") for query in queries) == 1, "it did not come back to claim again"
+    assert sum(query["sql"].startswith("UPDATE") for query in queries) == 1, "it claimed only once"
 
 
-def test_nor_for_one_in_the_same_process(early: Browser, api: DemoApi) -> None:
+def test_no_request_waits_for_one_in_the_same_process(early: Browser, api: DemoApi) -> None:
     other_tab = early.copy()
     with ThreadPoolExecutor() as threads, Gate() as gate:
         api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
@@ -81,13 +81,13 @@ def test_nor_for_one_in_the_same_process(early: Browser, api: DemoApi) -> None:
 
         assert early.is_signed_in()
 
-        assert early.record().lease_owner, "the other one is still at it"
+        assert early.record().lease_owner, "the other one is still rotating"
         gate.release()
         assert refreshing.result().status_code == 200
 
 
 @pytest.mark.parametrize(("age", "refreshed"), [(25, False), (35, True)], ids=["first half", "second half"])
-def test_a_token_that_never_lives_so_long_is_replaced_in_the_second_half_of_its_life_alone(
+def test_a_token_with_a_short_lifetime_is_replaced_only_in_its_second_half(
     early: Browser, api: DemoApi, age: float, refreshed: bool
 ) -> None:
     early.sign_in()

@@ -1,6 +1,7 @@
 """The ends of a session: who ends it, what is revoked, and which responses delete the cookie."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -134,3 +135,20 @@ class TestEveryRequest:
             assert signed_in.is_signed_in()
 
         assert len(queries) == 1
+
+
+def test_a_slow_query_does_not_date_a_request_after_the_end_of_its_session(signed_in: Browser) -> None:
+    """Otherwise its response would delete the cookie, and with it a sign-in that came in between."""
+    session_id = signed_in.session().id
+    arrived = time.monotonic()
+    SessionRecord.objects.end(session_id, EndReason.SIGNED_OUT)
+
+    def slowly(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        time.sleep(0.3)  # a connection that is slow to open
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(slowly):
+        record = SessionRecord.objects.fetch(session_id)
+
+    assert record is not None
+    assert not record.had_ended_by(arrived)

@@ -1,11 +1,11 @@
-"""Random schedules of loss, delay, failure, expiry and theft against the real hand-over.
+"""Random schedules of loss, delay, failure, expiry and theft against the real rotation.
 
-The site runs in threads of three hosts, the strict demo API behind it over real HTTP, and the clock of both can be
-moved. What is random is the order: which request runs when and where, which answers arrive late, out of order or
-never, and what the API does.
+The site runs in threads of three hosts, with the strict demo API over real HTTP, and the clock of both can be moved.
+The order is random: which request runs when and where, which responses arrive late, out of order or never, and what the
+API does.
 
-What cannot be told from theft, the model does not do: an answer takes at most 20 seconds, and where an overtaken one
-has put the browser back to an older generation, the browser's next request follows at once.
+The model leaves out what cannot be distinguished from theft: a response takes at most 20 seconds, and when an overtaken
+response has put the browser back to an older generation, the next request of the browser follows at once.
 """
 
 import time
@@ -31,7 +31,7 @@ from tests.browsers import PATIENCE_SECONDS, Browser, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 LEEWAY = 30.0
-SLOWEST_ANSWER = 20.0
+SLOWEST_RESPONSE = 20.0
 WHICH = strategies.integers(0, 11)
 HOSTS = strategies.integers(0, 2)
 PAGES = strategies.sampled_from(["/protected/", "/protected/", "/accounts/session/"])
@@ -39,15 +39,15 @@ PAGES = strategies.sampled_from(["/protected/", "/protected/", "/accounts/sessio
 
 @dataclass
 class Sent:
-    """A request under way, or answered and not yet arrived."""
+    """A request in progress, or one whose response has not reached the browser yet."""
 
     tab: Browser
     page: str
-    answer: "Future[HttpResponse]"
-    answered_at: float | None = None
+    response: "Future[HttpResponse]"
+    responded_at: float | None = None
 
 
-class HandOver(RuleBasedStateMachine):
+class RotationModel(RuleBasedStateMachine):
     clock: Clock
     hosts: Hosts
     site: Settings
@@ -67,17 +67,17 @@ class HandOver(RuleBasedStateMachine):
         self.held_since: float | None = None
         self.copies: list[Browser] = []
         self.retired: dict[int, float] = {}
-        self.theft_is_found_out = False
+        self.theft_is_detected = False
 
     def share_handler(self, browser: Browser) -> Browser:
-        """One handler for all requests, as in production. A handler of its own loads the middleware each time."""
+        """One handler for all requests, as in production. Each new handler would load the middleware."""
         browser.client.handler = self.handler
         return browser
 
     # --- the honest browser
 
-    # No rule has a precondition: which requests are answered by now depends on threads, and Hypothesis must draw the
-    # same in every run of a schedule. A rule that has nothing to act on does nothing.
+    # No rule has a precondition: threads decide which requests have a response by now, and Hypothesis must draw the
+    # same in each run of a schedule. A rule that has nothing to act on does nothing.
 
     @rule(page=PAGES, host=HOSTS, expired=strategies.booleans())
     def send(self, page: str, host: int, expired: bool = False) -> None:
@@ -94,31 +94,31 @@ class HandOver(RuleBasedStateMachine):
             self.send("/protected/", number % 3, expired=number == 0)
 
     @rule(which=WHICH, lost=strategies.booleans())
-    def answer_arrives(self, which: int, lost: bool) -> None:
+    def response_arrives(self, which: int, lost: bool) -> None:
         if not self.sent:
             return
         sent = self.sent[which % len(self.sent)]
-        if self.gates and not sent.answer.done():
-            self.held_calls_go_on()
-        answer = self.wait_for(sent)
+        if self.gates and not sent.response.done():
+            self.release_held_calls()
+        response = self.wait_for(sent)
         self.sent.remove(sent)
         self.note_confirmations()
-        self.check(sent, answer)
-        too_late = sent.answered_at is not None and self.now - sent.answered_at > SLOWEST_ANSWER
-        overtaken = self.is_overtaken(answer)
+        self.check(sent, response)
+        too_late = sent.responded_at is not None and self.now - sent.responded_at > SLOWEST_RESPONSE
+        overtaken = self.is_overtaken(response)
         if lost or too_late or (overtaken and self.gates):
             return
-        for name, morsel in answer.cookies.items():
+        for name, morsel in response.cookies.items():
             self.browser.client.cookies[name] = morsel.value
             if not morsel.value:
                 del self.browser.client.cookies[name]
         if overtaken and len(self.sent) < 12:
             self.send("/protected/", 0)
-            self.answer_arrives(len(self.sent) - 1, lost=False)
+            self.response_arrives(len(self.sent) - 1, lost=False)
 
-    def is_overtaken(self, answer: HttpResponse) -> bool:
-        """Whether an answer brings an older generation than the browser has been seen with."""
-        session = read_cookies({name: morsel.value for name, morsel in answer.cookies.items()})
+    def is_overtaken(self, response: HttpResponse) -> bool:
+        """Whether a response brings an older generation than the browser has sent."""
+        session = read_cookies({name: morsel.value for name, morsel in response.cookies.items()})
         return session is not None and session.generation in self.retired
 
     def wait_for(self, sent: Sent) -> HttpResponse:
@@ -126,20 +126,20 @@ class HandOver(RuleBasedStateMachine):
 
         Once the lease has run out, time goes on in small steps: a request that waits needs a moment to claim it.
         """
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
-        while not sent.answer.done():
+        give_up_at = time.monotonic() + 2 * PATIENCE_SECONDS
+        while not sent.response.done():
             assert time.monotonic() < give_up_at, "no response"
-            lease_ends = self.a_dead_workers_lease_ends() if self.all_requests_wait(sent) else None
-            if lease_ends is None:
-                wait([sent.answer], 0.005)
+            lease_ends_at = self.dead_lease_ends_at() if self.all_requests_wait(sent) else None
+            if lease_ends_at is None:
+                wait([sent.response], 0.005)
             else:
-                self.let_pass(5.0 if lease_ends > self.clock.time() else 1.0)
-        return sent.answer.result()
+                self.let_pass(5.0 if lease_ends_at > self.clock.time() else 1.0)
+        return sent.response.result()
 
     def all_requests_wait(self, *more: Sent) -> bool:
         """Whether each request waits for another worker's lease, or for a thread of its own host that does."""
-        under_way = sum(not answer.done() for answer in {sent.answer for sent in (*self.sent, *more)})
-        return self.clock.sleeping() + self.hosts.waiting() >= under_way
+        in_progress = sum(not response.done() for response in {sent.response for sent in (*self.sent, *more)})
+        return self.clock.sleeping() + self.hosts.waiting() >= in_progress
 
     # --- the API
 
@@ -154,7 +154,7 @@ class HandOver(RuleBasedStateMachine):
         self.held_since = self.now if self.held_since is None else self.held_since
 
     @rule()
-    def held_calls_go_on(self) -> None:
+    def release_held_calls(self) -> None:
         for gate in self.gates:
             gate.release()
         self.gates.clear()
@@ -182,48 +182,48 @@ class HandOver(RuleBasedStateMachine):
 
     @rule()
     def the_session_is_rotated_and_confirmed(self) -> None:
-        """What an undisturbed browser does all day."""
+        """What a browser does when nothing goes wrong."""
         if self.gates:
             return
         self.api.heal()
         for number in range(2):
             self.send("/protected/", 0, expired=number == 0)
-            self.answer_arrives(len(self.sent) - 1, lost=False)
+            self.response_arrives(len(self.sent) - 1, lost=False)
 
     # --- time
 
     @property
     def now(self) -> float:
-        """In seconds, as the site sees it: what was moved, and what the machine took."""
+        """Seconds by the clock of the site, which includes the time that the machine takes."""
         return self.clock.monotonic()
 
     @rule(seconds=strategies.sampled_from([1.0, 9.0, 29.0, 34.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
         if self.held_since is not None:
-            # A refresh must not be held beyond its deadline: its answer would be lost, which a strict API punishes.
+            # A refresh must not be held beyond its deadline: a lost response ends the session at a strict API.
             seconds = min(seconds, 8.0 - (self.now - self.held_since))
         else:
-            # The same goes for one that is on its way just now: on a busy machine it may take its time.
-            wait_until(self.no_refresh_is_on_its_way)
+            # The same is true for a refresh that is in progress now, which is slow on a busy machine.
+            wait_until(self.no_refresh_is_in_progress)
         if seconds > 0:
             self.let_pass(seconds)
 
-    def no_refresh_is_on_its_way(self) -> bool:
-        if all(sent.answer.done() for sent in self.sent):
+    def no_refresh_is_in_progress(self) -> bool:
+        if all(sent.response.done() for sent in self.sent):
             return True
-        # What waits for a dead worker's lease waits for time to pass, and for nothing else.
-        return self.a_dead_workers_lease_ends() is not None
+        # A request that waits for a dead worker's lease only needs time to pass.
+        return self.dead_lease_ends_at() is not None
 
-    def a_dead_workers_lease_ends(self) -> float | None:
-        """When (`clock.time()`), even where it has passed and nobody has claimed the lease since."""
+    def dead_lease_ends_at(self) -> float | None:
+        """The end of a dead worker's lease (`clock.time()`). It may have passed, if no request has claimed it since."""
         record = SessionRecord.objects.filter(lease_owner="dead").first()
         return record.lease_until.timestamp() if record is not None and record.lease_until is not None else None
 
     def let_pass(self, seconds: float) -> None:
         self.note_confirmations()
         for sent in self.sent:
-            if sent.answered_at is None and sent.answer.done():
-                sent.answered_at = self.now
+            if sent.responded_at is None and sent.response.done():
+                sent.responded_at = self.now
         self.clock.ahead += seconds
         self.api.advance_clock(seconds)
 
@@ -236,7 +236,7 @@ class HandOver(RuleBasedStateMachine):
 
     @rule(which=WHICH, page=PAGES)
     def the_copy_is_used(self, which: int, page: str) -> None:
-        if self.gates or not self.copies or self.theft_is_found_out:
+        if self.gates or not self.copies or self.theft_is_detected:
             return
         thief = self.share_handler(self.copies[which % len(self.copies)].copy())
         self.note_confirmations()
@@ -244,16 +244,16 @@ class HandOver(RuleBasedStateMachine):
         assert session is not None
         retired_at = self.retired.get(session.generation)
         out = retired_at is not None and self.now > retired_at + LEEWAY + 3
-        answer = self.wait_for(Sent(thief, page, self.threads.submit(self.get, thief, page, 1)))
+        response = self.wait_for(Sent(thief, page, self.threads.submit(self.get, thief, page, 1)))
         if SessionRecord.objects.filter(end_reason=EndReason.REUSED).exists():
-            assert retired_at is not None, "the newest generation was taken for a copy"
-            assert self.now >= retired_at + LEEWAY - 3, "a copy was punished within the leeway"
-            self.theft_is_found_out = True
+            assert retired_at is not None, "the newest generation was treated as a copy"
+            assert self.now >= retired_at + LEEWAY - 3, "a copy ended the session within the leeway"
+            self.theft_is_detected = True
         elif out and page == "/protected/":
-            # Its access token is dead as well: only expired ones are rotated away.
-            assert answer.status_code != 200, "a generation retired long ago got in"
+            # Its access token is invalid as well, because only expired ones are rotated.
+            assert response.status_code != 200, "a generation that was retired long ago was accepted"
 
-    # --- what holds
+    # --- invariants
 
     def get(self, tab: Browser, page: str, host: int) -> HttpResponse:
         self.hosts.move_to(host)
@@ -264,14 +264,14 @@ class HandOver(RuleBasedStateMachine):
         for generation in range(record.confirmed if record else 0):
             self.retired.setdefault(generation, self.now)
 
-    def check(self, sent: Sent, answer: HttpResponse) -> None:
-        if self.theft_is_found_out or SessionRecord.objects.filter(end_reason=EndReason.REUSED).exists():
+    def check(self, sent: Sent, response: HttpResponse) -> None:
+        if self.theft_is_detected or SessionRecord.objects.filter(end_reason=EndReason.REUSED).exists():
             return
         if sent.page == "/protected/":
-            # 502 where the tokens expire between a refresh and the call that it was for.
-            assert answer.status_code in (200, 502, 503), f"an honest browser was sent to {answer.headers}"
+            # 502 if the tokens expire between a refresh and the repeated call.
+            assert response.status_code in (200, 502, 503), f"an honest browser was sent to {response.headers}"
         else:
-            assert answer.json()["authenticated"]  # type: ignore[attr-defined]
+            assert response.json()["authenticated"]  # type: ignore[attr-defined]
 
     @invariant()
     def no_refresh_token_is_sent_twice(self) -> None:
@@ -282,16 +282,16 @@ class HandOver(RuleBasedStateMachine):
     def nothing_but_theft_ends_the_session(self) -> None:
         for record in SessionRecord.objects.exclude(ended_at=None):
             assert record.end_reason == EndReason.REUSED
-            assert self.copies, "reuse was found where nothing was copied"
+            assert self.copies, "reuse was detected although nothing was copied"
 
     def teardown(self) -> None:
         try:
             self.api.heal()
-            self.held_calls_go_on()
+            self.release_held_calls()
             for sent in self.sent:
                 self.wait_for(sent)
             if not SessionRecord.objects.exclude(ended_at=None).exists():
-                self.let_pass(20)  # the longest lease and the longest pause are over
+                self.let_pass(20)  # longer than any lease and any pause
                 assert self.browser.is_signed_in()
                 self.no_refresh_token_is_sent_twice()
         finally:
@@ -318,14 +318,14 @@ def unsynchronised_database() -> Iterator[None]:
 def test_an_honest_browser_stays_signed_in_whatever_the_schedule(settings: Settings) -> None:
     with unsynchronised_database(), movable_clock() as clock, several_hosts(3) as hosts:
         parts = {"clock": clock, "hosts": hosts, "site": settings, "handler": ClientHandler(enforce_csrf_checks=False)}
-        machine: Any = type("Machine", (HandOver,), parts)
+        machine: Any = type("Machine", (RotationModel,), parts)
         run_state_machine_as_test(machine, settings=MODEL_SETTINGS)
 
 
 MODEL_SETTINGS = settings(
     max_examples=60,
     stateful_step_count=40,
-    # Shrinking takes minutes where requests wait for leases: a failing schedule is printed as it was found.
+    # Shrinking takes long: a failing schedule is printed as it was found.
     phases=[Phase.explicit, Phase.generate],
     database=None,
     deadline=None,

@@ -1,4 +1,4 @@
-"""Within one process, one thread does the work and the others share what comes of it."""
+"""Within one process, one thread does the work and the others share its result or its failure."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ WAITERS = 8
 
 
 class Key:
-    """A key that tells when somebody looks it up, which happens under the lock of the flights."""
+    """A key that counts its look-ups, which `SingleFlight` makes under its lock."""
 
     def __init__(self) -> None:
         self.looked_up = threading.Semaphore(0)
@@ -51,23 +51,23 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def flights() -> SingleFlight[str]:
+def calls() -> SingleFlight[str]:
     return SingleFlight()
 
 
 def never() -> str:
-    raise AssertionError("somebody else is at this work already")
+    raise AssertionError("another thread is doing this work already")
 
 
-def fly(
-    pool: ThreadPoolExecutor, flights: SingleFlight[str], work: Work
+def share_with_waiters(
+    pool: ThreadPoolExecutor, calls: SingleFlight[str], work: Work
 ) -> tuple[Future[tuple[str, bool]], list[Future[tuple[str, bool]]]]:
-    """One thread that does the work, and others that came while it was at it. All have ended."""
+    """One thread that does the work, and others that come meanwhile. All have ended."""
     key = Key()
-    worker = pool.submit(flights.share, key, work, wait_seconds=PATIENCE_SECONDS)
+    worker = pool.submit(calls.share, key, work, wait_seconds=PATIENCE_SECONDS)
     assert work.begun.wait(PATIENCE_SECONDS)
-    key.await_lookups(2)  # the look for a flight, and the beginning of one
-    waiters = [pool.submit(flights.share, key, never, wait_seconds=PATIENCE_SECONDS) for _ in range(WAITERS)]
+    key.await_lookups(2)  # once to find a running call, once to add its own
+    waiters = [pool.submit(calls.share, key, never, wait_seconds=PATIENCE_SECONDS) for _ in range(WAITERS)]
     key.await_lookups(WAITERS)
     work.may_end.set()
     for future in (worker, *waiters):
@@ -76,11 +76,11 @@ def fly(
 
 
 def test_one_thread_does_the_work_and_the_others_get_its_result(
-    pool: ThreadPoolExecutor, flights: SingleFlight[str]
+    pool: ThreadPoolExecutor, calls: SingleFlight[str]
 ) -> None:
     work = Work("result")
 
-    worker, waiters = fly(pool, flights, work)
+    worker, waiters = share_with_waiters(pool, calls, work)
 
     assert work.times == 1
     assert worker.result() == ("result", True)
@@ -89,9 +89,9 @@ def test_one_thread_does_the_work_and_the_others_get_its_result(
 
 @pytest.mark.parametrize("error", [ValueError("failed"), KeyboardInterrupt()], ids=["an error", "an interruption"])
 def test_the_others_share_a_failure_too(
-    pool: ThreadPoolExecutor, flights: SingleFlight[str], error: BaseException
+    pool: ThreadPoolExecutor, calls: SingleFlight[str], error: BaseException
 ) -> None:
-    worker, waiters = fly(pool, flights, Work(error))
+    worker, waiters = share_with_waiters(pool, calls, Work(error))
 
     assert worker.exception() is error
     for waiter in waiters:
@@ -100,33 +100,31 @@ def test_the_others_share_a_failure_too(
         assert no_result.error is error
 
 
-def test_after_a_failure_the_next_one_tries_again(flights: SingleFlight[str]) -> None:
+def test_after_a_failure_the_next_one_tries_again(calls: SingleFlight[str]) -> None:
     with pytest.raises(ZeroDivisionError):
-        flights.share("key", lambda: str(1 // 0), wait_seconds=0)
+        calls.share("key", lambda: str(1 // 0), wait_seconds=0)
 
-    assert flights.share("key", lambda: "result", wait_seconds=0) == ("result", True)
-
-
-def test_a_result_is_not_kept(flights: SingleFlight[str]) -> None:
-    assert flights.share("key", lambda: "first", wait_seconds=0) == ("first", True)
-    assert flights.share("key", lambda: "second", wait_seconds=0) == ("second", True)
+    assert calls.share("key", lambda: "result", wait_seconds=0) == ("result", True)
 
 
-def test_an_empty_result_is_one(pool: ThreadPoolExecutor, flights: SingleFlight[str]) -> None:
-    _, waiters = fly(pool, flights, Work(""))
+def test_a_result_is_not_kept(calls: SingleFlight[str]) -> None:
+    assert calls.share("key", lambda: "first", wait_seconds=0) == ("first", True)
+    assert calls.share("key", lambda: "second", wait_seconds=0) == ("second", True)
+
+
+def test_an_empty_result_is_shared(pool: ThreadPoolExecutor, calls: SingleFlight[str]) -> None:
+    _, waiters = share_with_waiters(pool, calls, Work(""))
 
     assert [waiter.result() for waiter in waiters] == [("", False)] * WAITERS
 
 
-def test_who_does_not_want_to_wait_learns_that_somebody_is_at_it(
-    pool: ThreadPoolExecutor, flights: SingleFlight[str]
-) -> None:
+def test_a_thread_that_does_not_wait_gets_no_result(pool: ThreadPoolExecutor, calls: SingleFlight[str]) -> None:
     work = Work("result")
-    worker = pool.submit(flights.share, "key", work, wait_seconds=0)
+    worker = pool.submit(calls.share, "key", work, wait_seconds=0)
     assert work.begun.wait(PATIENCE_SECONDS)
 
     with pytest.raises(NoResult) as caught:
-        flights.share("key", never, wait_seconds=0)
+        calls.share("key", never, wait_seconds=0)
 
     assert caught.value.error is None
     assert not worker.done()
@@ -134,21 +132,21 @@ def test_who_does_not_want_to_wait_learns_that_somebody_is_at_it(
     assert worker.result(PATIENCE_SECONDS) == ("result", True)
 
 
-def test_different_keys_do_not_wait_for_each_other(pool: ThreadPoolExecutor, flights: SingleFlight[str]) -> None:
+def test_different_keys_do_not_wait_for_each_other(pool: ThreadPoolExecutor, calls: SingleFlight[str]) -> None:
     work = Work("slow")
-    slow = pool.submit(flights.share, ("session", 1), work, wait_seconds=0)
+    slow = pool.submit(calls.share, ("session", 1), work, wait_seconds=0)
     assert work.begun.wait(PATIENCE_SECONDS)
 
-    assert flights.share(("session", 2), lambda: "quick", wait_seconds=0) == ("quick", True)
+    assert calls.share(("session", 2), lambda: "quick", wait_seconds=0) == ("quick", True)
 
     assert not slow.done()
     work.may_end.set()
     assert slow.result(PATIENCE_SECONDS) == ("slow", True)
 
 
-def test_two_sets_of_flights_do_not_know_each_other(pool: ThreadPoolExecutor, flights: SingleFlight[str]) -> None:
+def test_two_single_flights_are_independent(pool: ThreadPoolExecutor, calls: SingleFlight[str]) -> None:
     work = Work("result")
-    worker = pool.submit(flights.share, "key", work, wait_seconds=0)
+    worker = pool.submit(calls.share, "key", work, wait_seconds=0)
     assert work.begun.wait(PATIENCE_SECONDS)
     others: SingleFlight[str] = SingleFlight()
 

@@ -1,4 +1,4 @@
-"""What a session is made of survives its sealing, opens for its own browser alone, and does not print."""
+"""Sessions survive sealing, open only with the cookie of their own browser, and do not show in a repr."""
 
 import dataclasses
 import json
@@ -66,7 +66,7 @@ def session() -> ApiSession:
 
 
 def opens(text: str) -> bool:
-    """Whether a cookie of `text` opens. Anything but CannotOpen is a defect, and goes through."""
+    """Whether a cookie of `text` opens. Any exception other than CannotOpen is a defect and is raised."""
     try:
         ApiSession.open_cookie(text)
     except CannotOpen:
@@ -153,10 +153,10 @@ class TestWhoCanOpenIt:
             with pytest.raises(CannotOpen):
                 stranger.open_record(copy)
 
-    def test_a_records_copy_is_no_cookie(self, session: ApiSession) -> None:
+    def test_a_records_copy_does_not_open_as_a_cookie(self, session: ApiSession) -> None:
         assert not opens(session.seal_for_record())
 
-    def test_a_cookie_is_no_records_copy(self, session: ApiSession) -> None:
+    def test_a_cookie_does_not_open_as_a_records_copy(self, session: ApiSession) -> None:
         with pytest.raises(CannotOpen):
             session.open_record(session.seal_for_cookie())
 
@@ -176,20 +176,20 @@ class TestWhoCanOpenIt:
         assert not opens(text)
 
 
-class TestHandOff:
+class TestSessionUpdate:
     @effort(deadline=None, max_examples=50)
     @given(session=sessions)
-    def test_it_comes_back_whole(self, session: ApiSession) -> None:
+    def test_it_opens_unchanged(self, session: ApiSession) -> None:
         assert ApiSession.open_update(session.seal_for_update()) == session
 
-    def test_it_is_no_cookie_and_no_records_copy(self, session: ApiSession) -> None:
+    def test_it_does_not_open_as_a_cookie_or_as_a_records_copy(self, session: ApiSession) -> None:
         session_update = session.seal_for_update()
 
         assert not opens(session_update)
         with pytest.raises(CannotOpen):
             session.open_record(session_update)
 
-    def test_neither_a_cookie_nor_a_records_copy_is_one(self, session: ApiSession) -> None:
+    def test_a_cookie_and_a_records_copy_do_not_open_as_one(self, session: ApiSession) -> None:
         for text in (session.seal_for_cookie(), session.seal_for_record()):
             with pytest.raises(CannotOpen):
                 ApiSession.open_update(text)
@@ -216,7 +216,7 @@ class TestHandOff:
 
 
 class TestAnotherRelease:
-    """What an older or a newer release sealed is authentic, and still not ours to understand."""
+    """A text that another release sealed is authentic, but this release cannot read it."""
 
     FIELDS = ["0" * 32, "00" * 16, [7, "Ada", ""], ["a", "r", 0.0, None, None], 0, True, 0.0]
 
@@ -283,7 +283,7 @@ class TestAnotherRelease:
 
 
 class TestGenerations:
-    def test_a_sign_in_begins_confirmed_at_generation_0_with_an_id_and_a_secret_of_its_own(self) -> None:
+    def test_a_sign_in_begins_confirmed_at_generation_0_with_a_new_id_and_a_new_secret(self) -> None:
         user, pair = User(id=7, name="Ada"), a_pair()
 
         sessions = [ApiSession.begin(user, pair) for _ in range(100)]
@@ -293,8 +293,8 @@ class TestGenerations:
         assert {(session.generation, session.confirmed) for session in sessions} == {(0, True)}
         assert abs(sessions[0].signed_in_at - time.time()) < 60
 
-    def test_a_sign_in_over_an_older_session_is_younger_whatever_the_clock_says(self, session: ApiSession) -> None:
-        """The older one may come from a host whose clock is ahead."""
+    def test_a_sign_in_over_another_session_is_newer_whatever_the_clock_says(self, session: ApiSession) -> None:
+        """The clock of the host that wrote the other session may be ahead."""
         older = dataclasses.replace(session, signed_in_at=time.time() + 3600)
 
         assert ApiSession.begin(session.user, session.tokens, after=older).signed_in_at > older.signed_in_at
@@ -315,7 +315,7 @@ class TestGenerations:
 
 
 class TestRepr:
-    """Error pages and logs print what variables hold."""
+    """Error pages and logs print the values of variables."""
 
     @pytest.fixture
     def things(self, session: ApiSession) -> dict[str, object]:
@@ -335,7 +335,7 @@ class TestRepr:
         }
 
     @pytest.mark.parametrize("show", [repr, str, "{0}".format, "{0!r}".format, ascii], ids=["r", "s", "f", "f!r", "a"])
-    def test_no_secret_shows_when_one_is_printed(self, things: dict[str, object], show: object) -> None:
+    def test_no_secret_is_printed(self, things: dict[str, object], show: object) -> None:
         assert callable(show)
 
         for name, thing in things.items():
@@ -343,7 +343,7 @@ class TestRepr:
             for secret in (ACCESS, REFRESH, repr(SECRET)[2:-1], SECRET.hex()):
                 assert secret not in text, name
 
-    def test_what_is_no_secret_does_show(self, session: ApiSession) -> None:
+    def test_other_fields_are_printed(self, session: ApiSession) -> None:
         assert str(session.id) in repr(session)
         assert "generation=3" in repr(session)
         assert "/auth/refresh" in repr(TokenPairDialect().refresh(session.tokens))

@@ -1,4 +1,4 @@
-"""Sealed text opens for nothing but what it was sealed for, and no change to it goes unnoticed."""
+"""A sealed text opens only for its own purpose and context, and not after any change."""
 
 import base64
 
@@ -20,7 +20,7 @@ contents = st.binary(max_size=300)
 
 
 def opens(purpose: Purpose, text: str, *, context: bytes = b"") -> bool:
-    """Whether `text` opens. Anything but CannotOpen is a defect, and goes through."""
+    """Whether `text` opens. Any exception other than CannotOpen is a defect and is raised."""
     try:
         open_sealed(purpose, text, context=context)
     except CannotOpen:
@@ -40,10 +40,10 @@ class TestRoundTrip:
 
         assert open_sealed(Purpose.COOKIE, seal(Purpose.COOKIE, data)) == data
 
-    def test_the_text_fits_cookies_and_attributes_as_it_is(self) -> None:
+    def test_the_text_needs_no_escaping_in_cookies_and_attributes(self) -> None:
         assert set(seal(Purpose.COOKIE, bytes(range(256)))) <= set(ALPHABET)
 
-    def test_the_same_data_never_looks_the_same(self) -> None:
+    def test_the_same_data_gives_a_different_text_each_time(self) -> None:
         assert len({seal(Purpose.COOKIE, b"data") for _ in range(100)}) == 100
 
     def test_the_data_is_not_in_the_text(self) -> None:
@@ -68,7 +68,7 @@ class TestPurposeAndContext:
         [(b"", b"\0"), (b"ab", b"a"), (b"ab", b"ba"), (b"a", b"A"), (b"", b"session cookie")],
         ids=["none", "shorter", "turned round", "another case", "the purpose's name"],
     )
-    def test_contexts_that_look_alike_are_told_apart(self, context: bytes, other: bytes) -> None:
+    def test_similar_contexts_are_different(self, context: bytes, other: bytes) -> None:
         text = seal(Purpose.RECORD, b"data", context=context)
 
         assert not opens(Purpose.RECORD, text, context=other)
@@ -85,7 +85,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("more", ["!!!!", "    ", "\n\n\n\n", "====", "++++", "////", "!", "!!", "!!!"])
     def test_nothing_can_be_put_in_between(self, more: str) -> None:
-        """A decoder that is not strict leaves out what is no base64: one session would have many texts."""
+        """A lenient decoder ignores characters that are not base64, so one session would have many texts."""
         text = seal(Purpose.COOKIE, b"data" * 10)
 
         for position in range(len(text) + 1):
@@ -126,11 +126,11 @@ class TestDamage:
 
     @effort(deadline=None, max_examples=500)
     @given(text=st.one_of(st.text(), st.text(alphabet=ALPHABET, max_size=200), st.text(alphabet="-_A.=\0 \ud800é")))
-    def test_text_from_nowhere_does_not_open(self, text: str) -> None:
+    def test_random_text_does_not_open(self, text: str) -> None:
         assert not opens(Purpose.COOKIE, text)
 
     @pytest.mark.parametrize("version", [0, 2, 255])
-    def test_a_version_of_the_future_does_not_open(self, version: int) -> None:
+    def test_another_version_does_not_open(self, version: int) -> None:
         text = seal(Purpose.COOKIE, b"data" * 3)
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
@@ -138,7 +138,7 @@ class TestDamage:
 
         assert not opens(Purpose.COOKIE, changed)
 
-    def test_the_error_says_nothing_of_the_text(self) -> None:
+    def test_the_error_does_not_contain_the_text(self) -> None:
         text = seal(Purpose.COOKIE, b"data")
 
         with pytest.raises(CannotOpen) as caught:
@@ -225,14 +225,14 @@ class TestKeyRing:
         with override_settings(API_SESSION_KEYS=[other, NEWEST]):
             assert opens(purpose, text) == (other == FOREIGN)
 
-    def test_a_key_that_stands_twice_in_the_ring_does_no_harm(self, settings: Settings) -> None:
+    def test_a_key_that_is_twice_in_the_ring_does_no_harm(self, settings: Settings) -> None:
         settings.API_SESSION_KEYS = [NEWEST, NEWEST]
         text = seal(Purpose.COOKIE, b"data")
 
         assert open_sealed(Purpose.COOKIE, text) == b"data"
         assert not opens(Purpose.COOKIE, text[:-6] + "AAAAAA")
 
-    def test_without_keys_of_its_own_the_ring_is_djangos_secret_and_its_fallbacks(self, settings: Settings) -> None:
+    def test_without_session_keys_the_ring_is_djangos_secret_key_and_its_fallbacks(self, settings: Settings) -> None:
         settings.API_SESSION_KEYS = []
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLDER, []
         text = seal(Purpose.COOKIE, b"data")

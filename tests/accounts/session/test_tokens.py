@@ -1,4 +1,4 @@
-"""What the API hands out: which tokens are usable, and how long they live by our own clock."""
+"""The tokens that the API issues: which are usable, and when they expire by our own clock."""
 
 import base64
 import json
@@ -22,12 +22,12 @@ def a_jwt(**claims: object) -> str:
 
 
 def a_token_of(header: bytes, payload: bytes) -> str:
-    """A JWT as no library makes it."""
+    """A JWT that no library would make."""
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (header, payload, b"signature"))
 
 
 def life(pair: TokenPair) -> float | None:
-    """How many seconds the access token was given."""
+    """The lifetime of the access token in seconds."""
     return None if pair.access_expires_at is None else pair.access_expires_at - pair.received_at
 
 
@@ -35,7 +35,7 @@ def refresh_life(pair: TokenPair) -> float | None:
     return None if pair.refresh_expires_at is None else pair.refresh_expires_at - pair.received_at
 
 
-class TestLife:
+class TestLifetime:
     @pytest.mark.parametrize("clock_error", [0, 3600, -3600, 40 * 365 * 24 * 3600, -40 * 365 * 24 * 3600])
     def test_the_clock_of_the_api_does_not_matter(self, clock_error: int) -> None:
         issued = int(time.time()) + clock_error
@@ -46,7 +46,7 @@ class TestLife:
         assert refresh_life(pair) == pytest.approx(7200)
         assert abs(pair.received_at - time.time()) < 60
 
-    def test_what_the_answer_says_comes_before_what_the_token_says(self) -> None:
+    def test_the_expiry_in_the_response_comes_before_that_in_the_token(self) -> None:
         token = a_jwt(iat=1000, exp=1300)
 
         pair = receive_pair(token, token + "x", access_expires_in=60, refresh_expires_in="900")
@@ -113,13 +113,13 @@ class TestLife:
         ],
         ids=lambda value: repr(value)[:12],
     )
-    def test_a_life_that_makes_no_sense_is_unknown(self, given: object, seconds: float | None) -> None:
+    def test_a_lifetime_that_makes_no_sense_is_unknown(self, given: object, seconds: float | None) -> None:
         pair = receive_pair("opaque", "refresh", access_expires_in=given, refresh_expires_in=given)
 
         expected = None if seconds is None else pytest.approx(seconds)
         assert (life(pair), refresh_life(pair)) == (expected, expected)
 
-    def test_of_opaque_tokens_nothing_is_known(self) -> None:
+    def test_the_lifetime_of_opaque_tokens_is_unknown(self) -> None:
         pair = receive_pair("opaque", "refresh")
 
         assert pair.access_seconds_left() is None
@@ -160,7 +160,7 @@ class TestUsableTokens:
         ],
         ids=repr,
     )
-    def test_what_is_no_token_is_refused(self, token: object) -> None:
+    def test_an_invalid_token_is_refused(self, token: object) -> None:
         with pytest.raises(ApiMisbehaved):
             receive_pair(token, "refresh")
         with pytest.raises(ApiMisbehaved):
@@ -190,10 +190,10 @@ class TestRefreshWithoutANewRefreshToken:
 
         assert (pair.access, pair.refresh, pair.refresh_expires_at) == ("a1", "r0", 9e9)
 
-    def test_the_expiry_that_the_answer_gives_counts(self, previous: TokenPair) -> None:
+    def test_the_expiry_in_the_response_counts(self, previous: TokenPair) -> None:
         assert refresh_life(receive_pair("a1", None, refresh_expires_in=60, previous=previous)) == pytest.approx(60)
 
-    def test_the_full_life_of_a_kept_jwt_does_not_begin_again(self) -> None:
+    def test_the_lifetime_of_a_kept_jwt_does_not_begin_again(self) -> None:
         token = a_jwt(iat=1000, exp=8200)
         previous = TokenPair(
             access="a0", refresh=token, received_at=1.0, access_expires_at=2.0, refresh_expires_at=time.time() + 5
@@ -207,7 +207,7 @@ class TestRefreshWithoutANewRefreshToken:
         assert (pair.refresh, pair.refresh_expires_at) == ("r1", None)
 
     @pytest.mark.parametrize("answered", ["", 0, False, "not a token"], ids=repr)
-    def test_a_broken_one_is_no_missing_one(self, previous: TokenPair, answered: object) -> None:
+    def test_an_invalid_one_does_not_count_as_missing(self, previous: TokenPair, answered: object) -> None:
         with pytest.raises(ApiMisbehaved):
             receive_pair("a1", answered, previous=previous)
 
@@ -253,14 +253,14 @@ class TestClaims:
             "a number beyond all bounds",
         ],
     )
-    def test_what_is_no_jwt_has_none(self, token: object) -> None:
+    def test_an_invalid_jwt_has_none(self, token: object) -> None:
         assert unverified_claims(token) == {}
 
     @effort(deadline=None, max_examples=300)
     @given(header=st.binary(max_size=60), payload=st.binary(max_size=60), text=st.text())
     @example(header=b'{"alg":"HS256","b64":false}', payload=b"{}", text="")
     @example(header=b'{"alg":"HS256","crit":["exp"],"kid":5}', payload=b"{}", text="")
-    def test_whatever_comes_they_are_a_dictionary(self, header: bytes, payload: bytes, text: str) -> None:
+    def test_they_are_always_a_dictionary(self, header: bytes, payload: bytes, text: str) -> None:
         assert isinstance(unverified_claims(a_token_of(header, payload)), dict)
         assert isinstance(unverified_claims(text), dict)
 
@@ -271,7 +271,7 @@ class TestClaims:
             st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4),
         )
     )
-    def test_whatever_a_jwt_claims_its_life_is_sensible_or_unknown(self, payload: dict[str, object]) -> None:
+    def test_the_lifetime_of_any_jwt_is_sensible_or_unknown(self, payload: dict[str, object]) -> None:
         seconds = life(receive_pair(a_token_of(b'{"alg":"HS256"}', json.dumps(payload).encode()), "refresh"))
 
         assert seconds is None or -1 <= seconds <= TEN_YEARS + 1
