@@ -1,10 +1,12 @@
-"""The steps of a person who signs in at the provider."""
+"""The steps of a sign-in at the provider."""
 
 import html
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from accounts.dialects import discovery as documents
+from django.db import connection
+
+from accounts.dialects import discovery
 from tests.browsers import Answer, Browser
 from tests.load.browser import Browser as RealBrowser
 from tests.real_apis.visitor import Visitor
@@ -13,27 +15,27 @@ PAGE = "/protected/"
 CALLBACK = "/accounts/callback/"
 PROVIDERS_SIGN_OUT = "/accounts/logout/provider/"
 
-#: The heading of the page for a sign-in that came to nothing.
+#: The heading of the page for a failed sign-in.
 FAILED = "You are not signed in"
 
 
 def press_button(browser: Browser, wanted: str = PAGE) -> Answer:
-    """The button of the sign-in page."""
+    """Press the button of the sign-in page."""
     return browser.post("/accounts/login/", {"next": wanted})
 
 
 def begin(browser: Browser, wanted: str = PAGE) -> str:
-    """Press the button; where at the provider it leads to."""
+    """Press the button. Returns the URL at the provider."""
     answer = press_button(browser, wanted)
     assert answer.status_code == 302, f"status {answer.status_code}"
     return answer["Location"]
 
 
 class Person(RealBrowser):
-    """The same over real sockets."""
+    """A browser over real sockets."""
 
     def begin(self, wanted: str = PAGE) -> str:
-        """Press the button of the sign-in page; where it leads to."""
+        """Press the button of the sign-in page. Returns the URL at the provider."""
         self.open("/accounts/login/")
         answer = self.post("/accounts/login/", {"next": wanted, "csrfmiddlewaretoken": self.jar.value("csrftoken")})
         assert answer.status == 302, f"{answer}"
@@ -41,53 +43,59 @@ class Person(RealBrowser):
 
 
 def walk(url: str, visitor: Visitor | None = None) -> str:
-    """Do what the provider's pages ask; where on our site they lead to in the end."""
+    """Follow the provider's pages. Returns the path on our site that they redirect to."""
     return own_path((visitor or Visitor()).follow(url))
 
 
 def sign_in_at_provider(browser: Browser, wanted: str = PAGE, visitor: Visitor | None = None) -> Answer:
-    """All of it; the answer to the browser's return."""
+    """Sign in. Returns the response of the callback."""
     return browser.get(walk(begin(browser, wanted), visitor))
 
 
 def own_path(url: str) -> str:
-    """An address of ours, without scheme and host."""
+    """A URL of our site, without scheme and host."""
     parts = urlsplit(url)
     assert parts.netloc in ("", "testserver"), f"not on our site: {parts.netloc}"
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def query_of(url: str) -> dict[str, str]:
-    """What an address tells, each parameter once."""
+    """The query parameters of a URL, each of which occurs once."""
     pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
-    assert len(dict(pairs)) == len(pairs), "a parameter is there twice"
+    assert len(dict(pairs)) == len(pairs), "a parameter occurs twice"
     return dict(pairs)
 
 
 def without(path: str, *names: str) -> str:
-    """An address without these parameters."""
+    """A URL without these parameters."""
     parts = urlsplit(path)
     return parts.path + "?" + "&".join(pair for pair in parts.query.split("&") if pair.split("=")[0] not in names)
 
 
 def sign_in_cookies(browser: Browser) -> dict[str, str]:
-    """Those of the sign-ins under way."""
+    """The cookies of the pending authorization requests."""
     return {name: value for name, value in browser.take().items() if "session-sign-in-" in name}
 
 
 def whoami(browser: Browser) -> str | None:
-    """The name of who is signed in; None for nobody."""
+    """The name of the user; None if not signed in."""
     user = browser.get("/accounts/session/").json()["user"]
     return str(user["name"]) if user else None
 
 
 def forget_documents() -> None:
-    """What a restart of the site does to what it knows of its provider."""
-    documents._discovery.cache_clear()
-    documents._document.cache_clear()
+    """Clear the cached documents of the provider, as a restart of the site does."""
+    discovery._discovery.cache_clear()
+    discovery._document.cache_clear()
+
+
+def skip_retry_pause() -> None:
+    """End the pause after a failed refresh, in which the site does not call the API again."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE accounts_sessionrecord SET retry_at = NULL")
 
 
 def shown(answer: Answer) -> str:
-    """The text of a page, as a person reads it."""
+    """The text of a page without markup."""
     main = answer.text.partition("<main")[2].partition("</main>")[0]
     return html.unescape(re.sub(r"(<[^>]*>|\s)+", " ", main))

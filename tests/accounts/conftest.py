@@ -1,6 +1,9 @@
-"""Providers in front of the site: a real one, and an odd one that says what it is told to."""
+"""APIs and providers for the site: real ones, shared by all tests of a run, and a fake provider for each test."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -8,22 +11,36 @@ from pytest_django import Settings
 from tests.accounts.at_provider import forget_documents
 from tests.accounts.odd_provider import OddProvider
 from tests.browsers import Browser
-from tests.real_apis.apis import OAuthProvider
+from tests.real_apis.apis import OAuthProvider, SimpleJwtApi
+
+SimpleJwtStarter = Callable[..., SimpleJwtApi]
 
 
 @pytest.fixture(scope="session")
 def running_provider() -> Iterator[OAuthProvider]:
-    """A real provider, with living access tokens for a minute. It is shared: take `provider`."""
+    """A real provider. Access tokens expire after 60 s. It is shared, so tests take `provider`."""
     with OAuthProvider() as provider:
         provider.register_site("http://testserver")
         yield provider
+
+
+@pytest.fixture(scope="session")
+def shared_simplejwt() -> Iterator[SimpleJwtStarter]:
+    """Start a real SimpleJWT API with these options, once. It is shared: call `heal` and `forget_calls` after use."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(**options: Any) -> SimpleJwtApi:
+            return stack.enter_context(SimpleJwtApi(**options))
+
+        yield start
 
 
 @pytest.fixture
 def provider(
     running_provider: OAuthProvider, settings: Settings, transactional_db: None, no_documents: None
 ) -> Iterator[OAuthProvider]:
-    """The real provider, well and with an empty list of calls, and the site pointed at it."""
+    """The real provider without faults or recorded calls, and the site configured for it."""
     point_at(settings, running_provider.site_environment)
     running_provider.forget_calls()
     yield running_provider
@@ -33,7 +50,7 @@ def provider(
 
 @pytest.fixture
 def odd_provider(settings: Settings, transactional_db: None, no_documents: None) -> Iterator[OddProvider]:
-    """An odd provider of its own, and the site pointed at it."""
+    """A fake provider for this test, and the site configured for it."""
     with OddProvider() as provider:
         point_at(settings, provider.site_environment)
         yield provider
@@ -41,17 +58,17 @@ def odd_provider(settings: Settings, transactional_db: None, no_documents: None)
 
 @pytest.fixture
 def no_documents() -> None:
-    """The site knows nothing of any provider yet, as after a start."""
+    """The site has no cached document of any provider, as after a start."""
     forget_documents()
 
 
 @pytest.fixture
 def newcomer(transactional_db: None) -> Browser:
-    """A browser that nobody has signed in with yet."""
+    """A browser without a session."""
     return Browser()
 
 
 def point_at(settings: Settings, environment: dict[str, str]) -> None:
-    """Django's settings as they would be with these environment variables."""
+    """Set Django's settings to the values of these environment variables."""
     for name, value in environment.items():
         setattr(settings, name, value)

@@ -1,4 +1,4 @@
-"""A provider over real HTTP that says what a test tells it to: what no real one says on demand."""
+"""A fake provider over real HTTP. Tests choose its responses, including those that no real provider sends."""
 
 import functools
 import secrets
@@ -34,26 +34,26 @@ def signing_key(name: str) -> rsa.RSAPrivateKey:
 
 
 def published(name: str, **more: object) -> dict[str, Any]:
-    """The public half of a key, as a JWKS lists it; a member that is None is left out."""
+    """The public key of that name as a JWK. A member that is None is left out."""
     key = RSAAlgorithm.to_jwk(signing_key(name).public_key(), as_dict=True)
-    return told({**key, "kid": name, "alg": "RS256", "use": "sig"}, more)
+    return merge({**key, "kid": name, "alg": "RS256", "use": "sig"}, more)
 
 
 def signed(claims: Claims, name: str = "one", **headers: object) -> str:
-    """An ID token under the key of that name; a header that is None is left out."""
-    return jwt.encode(claims, signing_key(name), algorithm="RS256", headers=told({"kid": name}, headers))
+    """An ID token signed with the key of that name. A header that is None is left out."""
+    return jwt.encode(claims, signing_key(name), algorithm="RS256", headers=merge({"kid": name}, headers))
 
 
-def told(usual: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is usually said, with changes; what is None is not said."""
-    return {name: value for name, value in {**usual, **changes}.items() if value is not None}
+def merge(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with changes. A value that is None is left out."""
+    return {name: value for name, value in {**defaults, **changes}.items() if value is not None}
 
 
 class OddProvider(RecordedApi):
-    """An OpenID provider at which nobody has to sign in: `come_back` has the address a browser is sent back to.
+    """An OpenID provider without sign-in pages: `come_back` returns the redirect to the site.
 
-    All of its attributes can be set, at any time. Each of the mappings changes what is usual; what is None is left out,
-    and what can be called makes a new value each time (`tokens` alone).
+    Set its attributes at any time. Each mapping changes the defaults. A value that is None is left out, and a callable
+    in `tokens` makes a new value for each response.
     """
 
     sign_in_call = refresh_call = ("POST", TOKEN)
@@ -67,10 +67,10 @@ class OddProvider(RecordedApi):
         self.userinfo: Claims = {}
         self.keys: list[object] = [published("one")]
         self.sign: Callable[[Claims], str] = signed
-        #: Answers in place of those above, by path.
+        #: Responses that replace the others, by path.
         self.answers: dict[str, Answer] = {}
         self._nonces: dict[str, str | None] = {}
-        self._living: set[str] = set()
+        self._access_tokens: set[str] = set()
 
     @property
     def issuer(self) -> str:
@@ -88,27 +88,27 @@ class OddProvider(RecordedApi):
         }
 
     def come_back(self, url: str, **changes: str | None) -> str:
-        """Where a browser that was sent to `url` is sent next: the site's own path, with a code and the state."""
+        """The redirect after `url`: the path of the site's callback, with a code and the state."""
         asked = dict(parse_qsl(urlsplit(url).query))
         code = secrets.token_urlsafe()
         self._nonces[code] = asked.get("nonce")
-        answer = told({"code": code, "state": asked["state"]}, changes)
+        answer = merge({"code": code, "state": asked["state"]}, changes)
         return f"{urlsplit(asked['redirect_uri']).path}?{urlencode(answer)}"
 
     def expire_access_tokens(self) -> None:
-        self._living.clear()
+        self._access_tokens.clear()
 
     def revoke_all(self) -> None:
-        self._living.clear()
+        self._access_tokens.clear()
 
     @property
     def reuses(self) -> int:
-        """Unknown: it takes every refresh token."""
+        """Unknown: this provider accepts each refresh token."""
         return 0
 
     @property
     def refresh_spends(self) -> Counter[str]:
-        """Unknown, too."""
+        """Unknown: see `reuses`."""
         return Counter()
 
     def is_refresh(self, call: Any) -> bool:
@@ -118,17 +118,17 @@ class OddProvider(RecordedApi):
         if request.path in self.answers:
             return self.answers[request.path]
         answers: dict[str, Callable[[Request], Answer]] = {
-            CONFIGURATION: lambda _: Answer.json(200, told(self._usual_metadata(), self.metadata)),
+            CONFIGURATION: lambda _: Answer.json(200, merge(self._default_metadata(), self.metadata)),
             KEYS: lambda _: Answer.json(200, {"keys": self.keys}),
             TOKEN: self._issue,
-            USERINFO: lambda _: Answer.json(200, told({"sub": "ada-1", "name": "Ada"}, self.userinfo)),
+            USERINFO: lambda _: Answer.json(200, merge({"sub": "ada-1", "name": "Ada"}, self.userinfo)),
             self.revoke_call[1]: lambda _: Answer.json(200, {}),
             "/protected-route": self._open,
         }
         answer = answers.get(request.path)
         return answer(request) if answer else Answer.json(404, {"error": "not_found"})
 
-    def _usual_metadata(self) -> dict[str, object]:
+    def _default_metadata(self) -> dict[str, object]:
         return {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
@@ -148,12 +148,12 @@ class OddProvider(RecordedApi):
             "expires_in": 300,
         }
         if form.get("grant_type") == "authorization_code":
-            tokens["id_token"] = self.sign(told(self._usual_claims(form["code"]), self.claims))
-        tokens = {name: value() if callable(value) else value for name, value in told(tokens, self.tokens).items()}
-        self._living.add(str(tokens.get("access_token")))
+            tokens["id_token"] = self.sign(merge(self._default_claims(form["code"]), self.claims))
+        tokens = {name: value() if callable(value) else value for name, value in merge(tokens, self.tokens).items()}
+        self._access_tokens.add(str(tokens.get("access_token")))
         return Answer.json(200, tokens)
 
-    def _usual_claims(self, code: str) -> Claims:
+    def _default_claims(self, code: str) -> Claims:
         now = int(time.time())
         return {
             "iss": self.issuer,
@@ -167,6 +167,6 @@ class OddProvider(RecordedApi):
 
     def _open(self, request: Request) -> Answer:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token in self._living:
+        if token in self._access_tokens:
             return Answer.json(200, {"data": []})
         return Answer.json(401, {"error": "invalid_token"}, WWW_Authenticate="Bearer")

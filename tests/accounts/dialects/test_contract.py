@@ -1,6 +1,7 @@
-"""The dialects' common contract, of the built-in ones against live servers."""
+"""The contract of the dialects: the built-in ones against live servers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 from django.test import override_settings
@@ -12,6 +13,7 @@ from accounts.dialects.testing import DialectContract
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.session.tokens import TokenPair
 from tests.accounts.at_provider import forget_documents, query_of
+from tests.accounts.conftest import SimpleJwtStarter
 from tests.browsers import ADA
 from tests.demo_api.server import DEMO_USERS, DemoApi
 from tests.real_apis.apis import OAuthProvider, SimpleJwtApi
@@ -37,15 +39,14 @@ class TestTokenPair(DialectContract):
 class TestSimpleJwt(DialectContract):
     dialect = SimpleJwtDialect()
     username, password, protected_path = ADA, DEMO_USERS[ADA], "/protected-route"
-    make: Callable[[], SimpleJwtApi] = SimpleJwtApi
+    options: ClassVar[dict[str, object]] = {}
     api: SimpleJwtApi
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def serve(cls) -> Iterator[None]:
-        with cls.make() as cls.api:
-            cls.base_url = cls.api.url
-            yield
+    def serve(cls, shared_simplejwt: SimpleJwtStarter) -> None:
+        cls.api = shared_simplejwt(**cls.options)
+        cls.base_url = cls.api.url
 
     def setup_method(self) -> None:
         super().setup_method()
@@ -56,17 +57,17 @@ class TestSimpleJwt(DialectContract):
 
 
 class TestSimpleJwtWithoutRotation(TestSimpleJwt):
-    make = staticmethod(lambda: SimpleJwtApi(rotation=False))
+    options: ClassVar = {"rotation": False}
     refuses_spent_tokens = False
 
 
 class TestSimpleJwtWithoutBlacklist(TestSimpleJwt):
-    make = staticmethod(lambda: SimpleJwtApi(blacklist=False))
+    options: ClassVar = {"blacklist": False}
     refuses_spent_tokens = refuses_revoked_tokens = False
 
 
 class TestSimpleJwtWithUsersByEmail(TestSimpleJwt):
-    make = staticmethod(lambda: SimpleJwtApi(username_field="email"))
+    options: ClassVar = {"username_field": "email"}
 
 
 class TestOAuth2(DialectContract):
@@ -78,11 +79,9 @@ class TestOAuth2(DialectContract):
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def serve(cls) -> Iterator[None]:
-        with OAuthProvider() as cls.api:
-            cls.api.register_site("http://testserver")
-            cls.base_url = cls.api.url
-            yield
+    def serve(cls, running_provider: OAuthProvider) -> None:
+        cls.api = running_provider
+        cls.base_url = cls.api.url
 
     def setup_method(self) -> None:
         super().setup_method()
@@ -90,7 +89,7 @@ class TestOAuth2(DialectContract):
         forget_documents()
 
     def sign_in(self) -> SignedIn:
-        """Somebody does at the provider's pages what they ask."""
+        """A user follows the provider's pages."""
         url = self.dialect.authorization_url(
             redirect_uri=self.redirect_uri, state=self.state, nonce=self.nonce, code_verifier=self.code_verifier
         )

@@ -1,4 +1,4 @@
-"""The same journey in front of each kind of API. Only the settings tell the site which kind it is."""
+"""The same journey with each kind of API. Only the settings tell the site which kind it is."""
 
 import json
 import re
@@ -12,27 +12,29 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts.models import EndReason, SessionRecord
-from tests.accounts.at_provider import forget_documents, sign_in_at_provider
-from tests.browsers import Answer, Browser, cookies_set, wait_until
+from tests.accounts.at_provider import forget_documents, sign_in_at_provider, skip_retry_pause
+from tests.accounts.conftest import SimpleJwtStarter, point_at
+from tests.browsers import Answer, Browser, cookies_set
 from tests.demo_api.recorded import RecordedApi
-from tests.demo_api.server import DemoApi, Fault
-from tests.real_apis.apis import OAuthProvider, SimpleJwtApi
+from tests.demo_api.server import Fault
+from tests.real_apis.apis import OAuthProvider
 
 PAGE = "/protected/"
 SECRET = ("GET", "/protected-route")
-EXPIRED_AND_RENEWED = [("data", 401), ("refresh", 200), ("data", 200)]
+EXPIRED_AND_REFRESHED = [("data", 401), ("refresh", 200), ("data", 200)]
 SESSION_UPDATE = re.compile(r'<session-update session="([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventKind:
-    """A kind of API, and where its journey looks different on the wire."""
+class ApiKind:
+    """A kind of API, and the differences of its journey on the wire."""
 
-    make: Callable[[], RecordedApi]
-    #: Who has signed in, as the page says it.
+    #: Takes the API from a fixture: the real ones are shared.
+    find: Callable[[pytest.FixtureRequest], RecordedApi]
+    #: The user's name on the page.
     name: str = "ada@example.com"
     refreshes_early: bool = True
-    #: The answer to a revocation.
+    #: The status of the revocation.
     revoked: int = 200
     #: Whether a second sign-in of the same user leaves the first one's tokens alone.
     sign_ins_are_tied: bool = False
@@ -40,47 +42,61 @@ class EventKind:
     rotates: bool = True
 
 
+def simplejwt(**options: object) -> Callable[[pytest.FixtureRequest], RecordedApi]:
+    def find(request: pytest.FixtureRequest) -> RecordedApi:
+        start: SimpleJwtStarter = request.getfixturevalue("shared_simplejwt")
+        return start(**options)
+
+    return find
+
+
 KINDS = {
-    "token-pair": EventKind(make=DemoApi, refreshes_early=False, revoked=204),
-    "simplejwt, rotation and blacklist": EventKind(make=SimpleJwtApi),
-    "simplejwt, rotation": EventKind(make=lambda: SimpleJwtApi(blacklist=False), revoked=404),
-    "simplejwt, no rotation": EventKind(make=lambda: SimpleJwtApi(rotation=False), rotates=False),
-    "simplejwt, users called by their e-mail": EventKind(make=lambda: SimpleJwtApi(username_field="email")),
-    "oauth2": EventKind(make=OAuthProvider, name="Ada", sign_ins_are_tied=True),
+    "token-pair": ApiKind(find=lambda request: request.getfixturevalue("api"), refreshes_early=False, revoked=204),
+    "simplejwt, rotation and blacklist": ApiKind(find=simplejwt()),
+    "simplejwt, rotation": ApiKind(find=simplejwt(blacklist=False), revoked=404),
+    "simplejwt, no rotation": ApiKind(find=simplejwt(rotation=False), rotates=False),
+    "simplejwt, users called by their e-mail": ApiKind(find=simplejwt(username_field="email")),
+    "oauth2": ApiKind(
+        find=lambda request: request.getfixturevalue("running_provider"), name="Ada", sign_ins_are_tied=True
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_the_journey(kind: EventKind, settings: Settings, transactional_db: None) -> None:
-    with kind.make() as api:
-        for name, value in api.site_environment.items():
-            setattr(settings, name, value)
-        forget_documents()
-        api.register_site("http://testserver")
-        browser = Browser()
+def test_the_journey(
+    kind: ApiKind, request: pytest.FixtureRequest, settings: Settings, transactional_db: None, no_documents: None
+) -> None:
+    api = kind.find(request)
+    point_at(settings, api.site_environment)
+    api.forget_calls()
+    reuses, spends = api.reuses, api.refresh_spends
+    browser = Browser()
 
+    try:
         arrive(browser, api, kind)
-        renew(browser, api)
-        renew_ahead(browser, api, kind)
-        renew_in_mid_stream(browser, api)
-        miss_an_answer(browser, api)
+        refresh(browser, api)
+        refresh_early(browser, api, kind)
+        refresh_in_mid_stream(browser, api)
+        miss_a_response(browser, api)
         keep_the_session_while_the_api_is_sick(browser, api)
         sign_in_once_more(browser, api, kind)
         lose_it(browser, api)
         leave(browser, api, kind)
-        assert api.reuses == 0
-        assert not kind.rotates or set(api.refresh_spends.values()) == {1}
+    finally:
+        api.heal()
+    assert api.reuses == reuses
+    assert not kind.rotates or set((api.refresh_spends - spends).values()) == {1}
 
 
 def sign_in(browser: Browser, api: RecordedApi) -> Answer:
-    """As Ada, with the form on this site or at the provider; afterwards, to the protected page."""
+    """Sign Ada in, with the form on this site or at the provider, and go on to the protected page."""
     if isinstance(api, OAuthProvider):
         return sign_in_at_provider(browser, PAGE)
     return browser.sign_in(next=PAGE)
 
 
 def wire(api: RecordedApi) -> list[tuple[str, int]]:
-    """What crossed the wire since the last time. A provider's documents and its pages for people are left out."""
+    """The calls since the last time, without a provider's documents and pages."""
     names = {SECRET: "data", api.sign_in_call: "sign in", api.revoke_call: "revoke"}
     calls = [
         ("refresh" if api.is_refresh(call) else names.get((call.method, call.path), ""), call.status)
@@ -90,8 +106,8 @@ def wire(api: RecordedApi) -> list[tuple[str, int]]:
     return [(name, status) for name, status in calls if name]
 
 
-def arrive(browser: Browser, api: RecordedApi, kind: EventKind) -> None:
-    """From the page to the sign-in, and back."""
+def arrive(browser: Browser, api: RecordedApi, kind: ApiKind) -> None:
+    """The page redirects to the sign-in, and the sign-in redirects back."""
     assert browser.open_page()["Location"] == "/accounts/login/?next=%2Fprotected%2F"
 
     answer = sign_in(browser, api)
@@ -101,12 +117,12 @@ def arrive(browser: Browser, api: RecordedApi, kind: EventKind) -> None:
     assert wire(api) == [("sign in", 200), ("data", 200)]
 
 
-def renew(browser: Browser, api: RecordedApi) -> None:
-    """The access token expires: one refresh, and the page renders."""
+def refresh(browser: Browser, api: RecordedApi) -> None:
+    """The access token expires: one refresh, and the page is shown."""
     for generation in (1, 2):
         api.expire_access_tokens()
         assert browser.open_page().status_code == 200
-        assert wire(api) == EXPIRED_AND_RENEWED
+        assert wire(api) == EXPIRED_AND_REFRESHED
         assert browser.session().generation == generation
 
         assert browser.open_page().status_code == 200
@@ -116,8 +132,8 @@ def renew(browser: Browser, api: RecordedApi) -> None:
         assert wire(api) == [("data", 200)] * 2
 
 
-def renew_ahead(browser: Browser, api: RecordedApi, kind: EventKind) -> None:
-    """By the site's clock it is about to expire: whoever may be asked early is, and the others are not."""
+def refresh_early(browser: Browser, api: RecordedApi, kind: ApiKind) -> None:
+    """By the site's clock the token is about to expire: the site refreshes it early if the API allows that."""
     browser.age(45)
 
     assert browser.open_page().status_code == 200
@@ -125,8 +141,8 @@ def renew_ahead(browser: Browser, api: RecordedApi, kind: EventKind) -> None:
     assert wire(api) == [("refresh", 200), ("data", 200)] if kind.refreshes_early else [("data", 200)]
 
 
-def renew_in_mid_stream(browser: Browser, api: RecordedApi) -> None:
-    """The headers have left: the body carries the new session, and the page's script brings it back."""
+def refresh_in_mid_stream(browser: Browser, api: RecordedApi) -> None:
+    """The headers are already sent: the body carries the session update, and the page's script sends it back."""
     generation = browser.session().generation
     stream = browser.get("/protected/stream/?rows=2&delay=0")
     assert isinstance(stream, StreamingHttpResponse)
@@ -142,11 +158,11 @@ def renew_in_mid_stream(browser: Browser, api: RecordedApi) -> None:
 
     assert answer.status_code == 204
     assert browser.session().generation == generation + 1
-    assert wire(api) == EXPIRED_AND_RENEWED
+    assert wire(api) == EXPIRED_AND_REFRESHED
 
 
-def miss_an_answer(browser: Browser, api: RecordedApi) -> None:
-    """Its answer got lost: the next request adopts, and the API is not asked again."""
+def miss_a_response(browser: Browser, api: RecordedApi) -> None:
+    """A response was lost: the next request picks up the new pair, and the API is not called again."""
     missed = browser.copy()
     api.expire_access_tokens()
     assert missed.open_page().status_code == 200
@@ -159,12 +175,12 @@ def miss_an_answer(browser: Browser, api: RecordedApi) -> None:
 
 
 def keep_the_session_while_the_api_is_sick(browser: Browser, api: RecordedApi) -> None:
-    """Only its clear refusal ends a session: no error page, and no document that cannot be had."""
+    """Only a clear refusal ends a session. An error page does not, and a missing discovery document does not."""
     sick = {api.refresh_call: [("refresh", 404)]}
     if isinstance(api, OAuthProvider):
         sick["GET", "/o/.well-known/"] = []
     for call, asked in sick.items():
-        assert browser.is_signed_in()  # and seen with its newest cookie
+        assert browser.is_signed_in()  # and has the newest cookie
         generation = browser.session().generation
         wire(api)
         forget_documents()
@@ -178,13 +194,14 @@ def keep_the_session_while_the_api_is_sick(browser: Browser, api: RecordedApi) -
         assert wire(api) == [("data", 401), *asked]
         api.heal()
         forget_documents()
-        wait_until(browser.is_signed_in)
+        skip_retry_pause()
+        assert browser.is_signed_in()
         assert browser.session().generation == generation + 1
         assert [step for step in wire(api) if step[0] == "refresh"] == [("refresh", 200)]
 
 
-def sign_in_once_more(browser: Browser, api: RecordedApi, kind: EventKind) -> None:
-    """In the same browser: the session of before is over, and what the API has of it ends, where it can end alone."""
+def sign_in_once_more(browser: Browser, api: RecordedApi, kind: ApiKind) -> None:
+    """In the same browser: the previous session ends here, and at the API unless the sign-ins are tied."""
     before = browser.session().id
 
     sign_in(browser, api)
@@ -195,11 +212,11 @@ def sign_in_once_more(browser: Browser, api: RecordedApi, kind: EventKind) -> No
     assert wire(api) == [("sign in", 200), *revoked]
     api.expire_access_tokens()
     assert browser.open_page().status_code == 200
-    assert wire(api) == EXPIRED_AND_RENEWED
+    assert wire(api) == EXPIRED_AND_REFRESHED
 
 
 def lose_it(browser: Browser, api: RecordedApi) -> None:
-    """The API ends the sign-in: to the sign-in page, and back."""
+    """The API ends the sign-in: the user goes to the sign-in page, and back."""
     session_id = browser.session().id
     api.revoke_all()
 
@@ -216,8 +233,8 @@ def lose_it(browser: Browser, api: RecordedApi) -> None:
     assert browser.is_signed_in()
 
 
-def leave(browser: Browser, api: RecordedApi, kind: EventKind) -> None:
-    """Out, here and at the API. A copy of the cookie is of no use afterwards, whatever the API makes of its pair."""
+def leave(browser: Browser, api: RecordedApi, kind: ApiKind) -> None:
+    """Sign out here and at the API. A copy of the cookie does not work afterwards."""
     copy = browser.copy()
     wire(api)
 

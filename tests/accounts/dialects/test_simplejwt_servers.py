@@ -1,41 +1,48 @@
-"""SimpleJWT behind the site, as the real server in each of the ways in which teams run it."""
+"""The site with a real SimpleJWT server, in each variant that teams run."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from pytest_django import Settings
 
 from accounts.models import EndReason, SessionRecord
-from tests.accounts.conftest import point_at
-from tests.browsers import ADA, GRACE, Browser, cookies_set
+from tests.accounts.conftest import SimpleJwtStarter, point_at
+from tests.browsers import ADA, Browser, cookies_set
 from tests.demo_api.server import DEMO_USERS, Fault
 from tests.real_apis.apis import SimpleJwtApi
 
+GUEST = "guest@example.com"  # no other test uses it: one test deletes it
 ROUTE = "/protected-route"
 SIGN_IN, REFRESH, REVOKE = "/token/", "/token/refresh/", "/token/blacklist/"
 
-VARIANTS: dict[str, Callable[[], SimpleJwtApi]] = {
-    "rotation and blacklist": SimpleJwtApi,
-    "no rotation": lambda: SimpleJwtApi(rotation=False),
-    "no blacklist": lambda: SimpleJwtApi(blacklist=False),
-    "neither": lambda: SimpleJwtApi(rotation=False, blacklist=False),
-    "users by e-mail": lambda: SimpleJwtApi(username_field="email"),
+VARIANTS: dict[str, dict[str, object]] = {
+    "rotation and blacklist": {},
+    "no rotation": {"rotation": False},
+    "no blacklist": {"blacklist": False},
+    "neither": {"rotation": False, "blacklist": False},
+    "users by e-mail": {"username_field": "email"},
 }
 
 
+def use(api: SimpleJwtApi, settings: Settings) -> Iterator[SimpleJwtApi]:
+    """Configure the site for a shared API, and leave the API without faults."""
+    point_at(settings, api.site_environment)
+    api.forget_calls()
+    yield api
+    api.heal()
+
+
+# Parametrized per module, so that pytest runs all tests of one variant together.
 @pytest.fixture(scope="module", params=VARIANTS.values(), ids=list(VARIANTS))
-def running_variant(request: pytest.FixtureRequest) -> Iterator[SimpleJwtApi]:
-    with request.param() as api:
-        yield api
+def running_variant(request: pytest.FixtureRequest, shared_simplejwt: SimpleJwtStarter) -> SimpleJwtApi:
+    return shared_simplejwt(**request.param)
 
 
 @pytest.fixture
-def variant(running_variant: SimpleJwtApi, settings: Settings, transactional_db: None) -> SimpleJwtApi:
-    """The real server in one of its variants, and the site pointed at it."""
-    point_at(settings, running_variant.site_environment)
-    running_variant.forget_calls()
-    return running_variant
+def variant(running_variant: SimpleJwtApi, settings: Settings, transactional_db: None) -> Iterator[SimpleJwtApi]:
+    """The real server in one of its variants, and the site configured for it."""
+    yield from use(running_variant, settings)
 
 
 @pytest.fixture
@@ -44,23 +51,14 @@ def rotates(request: pytest.FixtureRequest, variant: SimpleJwtApi) -> bool:
     return request.node.callspec.id not in ("no rotation", "neither")
 
 
-@pytest.fixture(scope="module")
-def running_staffed() -> Iterator[SimpleJwtApi]:
-    with SimpleJwtApi() as api:
-        yield api
-
-
 @pytest.fixture
-def staffed(running_staffed: SimpleJwtApi, settings: Settings, transactional_db: None) -> Iterator[SimpleJwtApi]:
-    """The real server with staff that can shut users out."""
-    point_at(settings, running_staffed.site_environment)
-    running_staffed.forget_calls()
-    yield running_staffed
-    running_staffed.heal()
+def simplejwt(shared_simplejwt: SimpleJwtStarter, settings: Settings, transactional_db: None) -> Iterator[SimpleJwtApi]:
+    """The real server with rotation and blacklist, and the site configured for it."""
+    yield from use(shared_simplejwt(), settings)
 
 
 def wire(api: SimpleJwtApi) -> list[tuple[str, str, int]]:
-    """What crossed the wire since the last time."""
+    """The calls since the last time."""
     calls = [(call.method, call.path, call.status) for call in api.calls]
     api.forget_calls()
     return calls
@@ -156,63 +154,65 @@ class TestEveryVariant:
 
 
 class TestWhoIsShutOut:
-    def test_a_spent_token_ends_the_session_of_a_copied_cookie(self, staffed: SimpleJwtApi, newcomer: Browser) -> None:
-        """Where the record is gone that would know better, the API has the last word."""
+    def test_a_spent_token_ends_the_session_of_a_copied_cookie(
+        self, simplejwt: SimpleJwtApi, newcomer: Browser
+    ) -> None:
+        """The session record has lost the rotation, so only the API can detect the reuse."""
         newcomer.sign_in()
         thief = newcomer.copy()
-        staffed.expire_access_tokens()
+        simplejwt.expire_access_tokens()
         newcomer.open_page()
         SessionRecord.objects.update(generation=0, confirmed=0, sealed="")
 
         answer = thief.open_page()
 
         assert (answer.status_code, "ended=1" in answer["Location"]) == (302, True)
-        assert staffed.count("POST", REFRESH, 401) == 1
+        assert simplejwt.count("POST", REFRESH, 401) == 1
         assert SessionRecord.objects.get().end_reason == EndReason.REFUSED
 
     def test_a_user_who_is_deactivated_is_signed_out_at_the_next_refresh(
-        self, staffed: SimpleJwtApi, newcomer: Browser
+        self, simplejwt: SimpleJwtApi, newcomer: Browser
     ) -> None:
         newcomer.sign_in()
-        staffed.set_active(ADA, False)
-        staffed.expire_access_tokens()
+        simplejwt.set_active(ADA, False)
+        simplejwt.expire_access_tokens()
         try:
             answer = newcomer.open_page()
 
             assert (answer.status_code, "ended=1" in answer["Location"]) == (302, True)
-            assert staffed.count("POST", REFRESH, 401) == 1
+            assert simplejwt.count("POST", REFRESH, 401) == 1
             assert SessionRecord.objects.get().end_reason == EndReason.REFUSED
             page = newcomer.sign_in()
             assert (page.status_code, "No active account found" in page.text) == (200, True)
         finally:
-            staffed.set_active(ADA, True)
+            simplejwt.set_active(ADA, True)
 
     def test_a_user_who_is_deleted_meets_an_api_that_crashes_and_that_ends_no_session(
-        self, staffed: SimpleJwtApi, newcomer: Browser
+        self, simplejwt: SimpleJwtApi, newcomer: Browser
     ) -> None:
-        """SimpleJWT answers 500 then. Nobody can tell that from a bad day."""
-        newcomer.sign_in(GRACE)
-        staffed.delete(GRACE)
-        staffed.expire_access_tokens()
+        """SimpleJWT responds with 500 then, as in any other failure."""
+        newcomer.sign_in(GUEST)
+        simplejwt.delete(GUEST)
+        simplejwt.expire_access_tokens()
 
         answer = newcomer.open_page()
 
         assert answer.status_code == 503
-        assert staffed.count("POST", REFRESH, 500) == 1
+        assert simplejwt.count("POST", REFRESH, 500) == 1
         assert not cookies_set(answer)
         assert SessionRecord.objects.get().ended_at is None
 
 
 class TestTheSite:
     def test_the_form_asks_for_what_the_api_does(
-        self, staffed: SimpleJwtApi, newcomer: Browser, settings: Settings
+        self, simplejwt: SimpleJwtApi, newcomer: Browser, settings: Settings
     ) -> None:
         assert "User name" in newcomer.get("/accounts/login/").text
         settings.API_USERNAME_FIELD = "email"
         assert "Email" in newcomer.get("/accounts/login/").text
 
     def test_a_field_that_the_api_does_not_know_is_complained_of_on_the_form(
-        self, staffed: SimpleJwtApi, newcomer: Browser, settings: Settings
+        self, simplejwt: SimpleJwtApi, newcomer: Browser, settings: Settings
     ) -> None:
         settings.API_USERNAME_FIELD = "login"
 
@@ -225,10 +225,10 @@ class TestTheSite:
         [Fault.reset(), Fault.answer(401, b"<h1>Unauthorized</h1>", "text/html"), Fault.answer(404), Fault.answer(429)],
         ids=["a reset", "a gateway's 401", "404", "429"],
     )
-    def test_a_bad_day_ends_no_session(self, staffed: SimpleJwtApi, newcomer: Browser, fault: Fault) -> None:
+    def test_a_bad_day_ends_no_session(self, simplejwt: SimpleJwtApi, newcomer: Browser, fault: Fault) -> None:
         newcomer.sign_in()
-        staffed.expire_access_tokens()
-        staffed.fail("POST", REFRESH, fault)
+        simplejwt.expire_access_tokens()
+        simplejwt.fail("POST", REFRESH, fault)
 
         answer = newcomer.open_page()
 

@@ -3,7 +3,6 @@
 from urllib.parse import urlencode
 
 import pytest
-from django.db import connection
 
 from accounts.models import SessionRecord
 from tests.accounts.at_provider import (
@@ -13,6 +12,7 @@ from tests.accounts.at_provider import (
     press_button,
     shown,
     sign_in_at_provider,
+    skip_retry_pause,
     walk,
     whoami,
 )
@@ -24,7 +24,7 @@ from tests.real_apis.apis import OAuthProvider
 DISCOVERY = "/o/.well-known/openid-configuration"
 KEYS = "/o/.well-known/jwks.json"
 TOKEN = "/o/token/"
-AWAY = "The service that signs you in is not answering."
+UNAVAILABLE = "The service that signs you in is not answering."
 UNUSABLE = "sent a response that this site cannot use"
 HOUR = 3600
 
@@ -37,16 +37,10 @@ SICK = {
 }
 
 
-def expect_away(answer: Answer) -> None:
+def expect_unavailable(answer: Answer) -> None:
     assert answer.status_code == 503
     assert int(answer["Retry-After"]) >= 1
-    assert AWAY in shown(answer)
-
-
-def let_the_pause_pass(browser: Browser) -> None:
-    """After a failed refresh nobody asks for a moment: it is over."""
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE accounts_sessionrecord SET retry_at = NULL")
+    assert UNAVAILABLE in shown(answer)
 
 
 class TestAtTheButton:
@@ -55,7 +49,7 @@ class TestAtTheButton:
 
         answer = press_button(newcomer, "/protected/?rows=3")
 
-        expect_away(answer)
+        expect_unavailable(answer)
         assert "<form" in answer.text
         assert 'name="next" value="/protected/?rows=3"' in answer.text
         assert not cookies_set(answer)
@@ -68,7 +62,7 @@ class TestAtTheButton:
     def test_a_sick_one(self, provider: OAuthProvider, newcomer: Browser, fault: Fault) -> None:
         provider.fail("GET", DISCOVERY, fault, times=None)
 
-        expect_away(press_button(newcomer))
+        expect_unavailable(press_button(newcomer))
 
     def test_what_it_says_of_when_to_come_again_is_passed_on(self, provider: OAuthProvider, newcomer: Browser) -> None:
         provider.fail("GET", DISCOVERY, Fault.answer(503, headers={"Retry-After": "17"}))
@@ -90,7 +84,7 @@ class TestAtTheButton:
 
         with movable_clock(stopped=True):
             for _ in range(5):
-                expect_away(press_button(newcomer))
+                expect_unavailable(press_button(newcomer))
 
         assert provider.count("GET", DISCOVERY) == 1
 
@@ -103,7 +97,7 @@ class TestOnTheWayBack:
 
         answer = newcomer.get(back)
 
-        expect_away(answer)
+        expect_unavailable(answer)
         assert FAILED in shown(answer)
         assert f"/accounts/login/?{urlencode({'next': '/protected/?rows=3'})}" in answer.text
         assert "session" not in cookies_set(answer)
@@ -113,7 +107,7 @@ class TestOnTheWayBack:
         back = walk(begin(newcomer))
         provider.stop_serving()
 
-        expect_away(newcomer.get(back))
+        expect_unavailable(newcomer.get(back))
 
     @pytest.mark.parametrize("fault", SICK.values(), ids=SICK)
     def test_no_keys(self, provider: OAuthProvider, newcomer: Browser, fault: Fault) -> None:
@@ -121,7 +115,7 @@ class TestOnTheWayBack:
         back = walk(begin(newcomer))
         provider.fail("GET", KEYS, fault)
 
-        expect_away(newcomer.get(back))
+        expect_unavailable(newcomer.get(back))
 
         assert whoami(newcomer) is None
 
@@ -203,7 +197,7 @@ class TestARefresh:
         assert SessionRecord.objects.get().ended_at is None
         provider.start_serving()
         forget_documents()
-        let_the_pause_pass(newcomer)
+        skip_retry_pause()
         assert newcomer.is_signed_in()
         assert newcomer.session().generation == 1
 
@@ -222,7 +216,7 @@ class TestARefresh:
         assert provider.count_refreshes() == 0
         provider.heal()
         forget_documents()
-        let_the_pause_pass(newcomer)
+        skip_retry_pause()
         assert newcomer.is_signed_in()
 
     def test_documents_that_are_none_spend_nothing_either(self, provider: OAuthProvider, newcomer: Browser) -> None:
@@ -260,7 +254,7 @@ class TestARefresh:
 
         assert answer.status_code == 503
         assert not cookies_set(answer)
-        let_the_pause_pass(newcomer)
+        skip_retry_pause()
         assert newcomer.is_signed_in()
 
 
