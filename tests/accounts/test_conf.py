@@ -1,4 +1,4 @@
-"""The package's settings: read when asked for, typed, and consistent with each other."""
+"""The package's settings: read on first use, typed, and consistent with each other."""
 
 import pytest
 from django.test import override_settings

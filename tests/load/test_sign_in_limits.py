@@ -1,4 +1,4 @@
-"""Limits of sign-ins over real processes: workers of one host, and hosts that share nothing but a database."""
+"""The limits on failed sign-ins over real processes: workers of one host, and hosts that share a database."""
 
 import re
 import sqlite3
@@ -24,7 +24,7 @@ WRONG = "low-tide"
 AT_ONCE = 20
 PER_USER, PER_ADDRESS, ANYWHERE = 5, 8, 12
 SLOW_API_SECONDS = 0.5
-#: What people come through says who they are: one proxy.
+#: One trusted proxy, so X-Forwarded-For sets the client address.
 ENVIRONMENT = {
     "TRUSTED_PROXY_COUNT": "1",
     "SIGN_IN_LIMIT_PER_ADDRESS": f"{PER_ADDRESS}/10 minutes",
@@ -35,7 +35,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Fleet:
-    """Hosts on one database, and the API behind them."""
+    """Hosts with one database and one API."""
 
     sites: list[Site]
     api: DemoApi
@@ -43,12 +43,12 @@ class Fleet:
     execute: Callable[[str], object]
 
     def form(self, number: int, name: str, password: str = "", address: str = HERE) -> "Form":
-        """At one host after the other."""
+        """A form of one of the hosts, chosen by `number`."""
         return Form(self.sites[number % len(self.sites)], name, password, address)
 
     @property
-    def asked(self) -> int:
-        """How many passwords the API was asked about."""
+    def passwords_checked(self) -> int:
+        """How many passwords the API was asked to check."""
         return self.api.count("POST", "/auth/login")
 
 
@@ -58,7 +58,7 @@ class Fleet:
 def shared_fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with ExitStack() as stack:
         api = stack.enter_context(DemoApi(access_ttl=60))
-        # It takes its time, so that guesses that are sent at once are under way at once.
+        # A slow API, so that all guesses are under way at the same time.
         api.fail("POST", "/auth/login", Fault.delay(SLOW_API_SECONDS), times=None)
         if request.param == "one host, SQLite":
             file = tmp_path_factory.mktemp("site") / "db.sqlite3"
@@ -80,7 +80,7 @@ def shared_fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def fleet(shared_fleet: Fleet) -> Fleet:
-    """With nothing counted yet."""
+    """Without counted attempts."""
     shared_fleet.execute("DELETE FROM accounts_tally")
     shared_fleet.api.forget_calls()
     return shared_fleet
@@ -91,7 +91,7 @@ def site_of(database_url: str, api: DemoApi, *, workers: int, **environment: str
 
 
 class Form:
-    """A sign-in form, filled in and not yet sent."""
+    """A sign-in form that is filled in but not sent yet."""
 
     def __init__(self, site: Site, name: str, password: str = "", address: str = HERE) -> None:
         self._url = f"{site.url}/accounts/login/"
@@ -111,7 +111,7 @@ class Form:
 
 
 def send_at_once(forms: list[Form]) -> Counter[int]:
-    """The statuses that come back."""
+    """Send all forms at the same time. Returns the statuses."""
     ready = threading.Barrier(len(forms))
 
     def send(form: Form) -> int:
@@ -127,7 +127,7 @@ def test_guesses_at_once_over_all_processes_are_no_more_than_the_limit(fleet: Fl
 
     assert send_at_once(forms) == {200: PER_USER, 429: AT_ONCE - PER_USER}
 
-    assert fleet.asked == PER_USER
+    assert fleet.passwords_checked == PER_USER
     assert [fleet.form(number, ADA).send() for number in range(8)] == [429] * 8
     assert fleet.form(0, ADA, address=ELSEWHERE).send() == 302
     assert fleet.form(1, GRACE).send() == 302
@@ -138,7 +138,7 @@ def test_one_password_tried_on_many_users_at_once(fleet: Fleet) -> None:
 
     assert send_at_once(forms) == {200: PER_ADDRESS, 429: AT_ONCE - PER_ADDRESS}
 
-    assert fleet.asked == PER_ADDRESS
+    assert fleet.passwords_checked == PER_ADDRESS
 
 
 def test_guesses_from_many_addresses_at_once_leave_users_in_where_they_are_known(fleet: Fleet) -> None:
@@ -147,7 +147,7 @@ def test_guesses_from_many_addresses_at_once_leave_users_in_where_they_are_known
 
     assert send_at_once(forms) == {200: ANYWHERE, 429: AT_ONCE - ANYWHERE}
 
-    assert fleet.asked == 1 + ANYWHERE
+    assert fleet.passwords_checked == 1 + ANYWHERE
     assert fleet.form(1, ADA).send() == 429
     assert fleet.form(1, ADA, address=ELSEWHERE).send() == 302
 
@@ -161,7 +161,7 @@ def test_right_passwords_at_once_are_all_let_in_and_leave_nothing_counted(fleet:
 
 
 def test_a_limit_is_over_when_its_time_is(fleet: Fleet) -> None:
-    """By the real clock of the real database."""
+    """Measured by the real clock of the database."""
     with site_of(fleet.database_url, fleet.api, workers=2, SIGN_IN_LIMIT_PER_USER="2/3 seconds") as site:
         assert send_at_once([Form(site, ADA, WRONG) for _ in range(4)]) == {200: 2, 429: 2}
 

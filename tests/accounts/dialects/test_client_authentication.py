@@ -1,4 +1,4 @@
-"""How the site shows the provider who it is, at the token endpoint and wherever else it has to (RFC 6749 2.3.1)."""
+"""Client authentication at the token and revocation endpoints (RFC 6749 section 2.3.1)."""
 
 import base64
 from urllib.parse import parse_qsl, unquote_plus
@@ -17,7 +17,7 @@ ODD_SECRET = "p:a+s s%20&=ö/?#\"'"
 
 
 def calls_as_a_client(provider: OddProvider, browser: Browser) -> list[Call]:
-    """Sign in, let the token expire, sign out; what each of these was to the provider."""
+    """Sign in, refresh and sign out. Returns the three calls."""
     browser.get(provider.come_back(begin(browser)))
     provider.expire_access_tokens()
     assert browser.is_signed_in()
@@ -27,8 +27,8 @@ def calls_as_a_client(provider: OddProvider, browser: Browser) -> list[Call]:
     return calls
 
 
-def shown_in_header(call: Call) -> tuple[str, str] | None:
-    """Id and secret, as the provider reads them; None where there is no such header."""
+def credentials_in_header(call: Call) -> tuple[str, str] | None:
+    """The id and secret in the header; None without a header."""
     scheme, _, credentials = call.headers.get("authorization", "").partition(" ")
     if not scheme:
         return None
@@ -38,7 +38,7 @@ def shown_in_header(call: Call) -> tuple[str, str] | None:
     return unquote_plus(user), unquote_plus(password)
 
 
-def shown_in_body(call: Call) -> tuple[str | None, str | None]:
+def credentials_in_body(call: Call) -> tuple[str | None, str | None]:
     form = dict(parse_qsl(call.body.decode("ascii"), strict_parsing=True))
     return form.get("client_id"), form.get("client_secret")
 
@@ -54,16 +54,16 @@ def test_in_the_header_where_the_provider_takes_that(
     odd_provider.metadata = {"token_endpoint_auth_methods_supported": methods}
 
     for call in calls_as_a_client(odd_provider, newcomer):
-        assert shown_in_header(call) == (CLIENT_ID, CLIENT_SECRET)
-        assert shown_in_body(call) == (None, None)
+        assert credentials_in_header(call) == (CLIENT_ID, CLIENT_SECRET)
+        assert credentials_in_body(call) == (None, None)
 
 
 def test_in_the_body_where_it_takes_nothing_else(odd_provider: OddProvider, newcomer: Browser) -> None:
     odd_provider.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"]}
 
     for call in calls_as_a_client(odd_provider, newcomer):
-        assert shown_in_header(call) is None
-        assert shown_in_body(call) == (CLIENT_ID, CLIENT_SECRET)
+        assert credentials_in_header(call) is None
+        assert credentials_in_body(call) == (CLIENT_ID, CLIENT_SECRET)
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
@@ -75,8 +75,8 @@ def test_as_is_set_whatever_is_offered(
     odd_provider.metadata = {"token_endpoint_auth_methods_supported": [offered]}
 
     for call in calls_as_a_client(odd_provider, newcomer):
-        assert (shown_in_header(call) is not None) == (method == "client_secret_basic")
-        assert (shown_in_body(call)[1] is not None) == (method == "client_secret_post")
+        assert (credentials_in_header(call) is not None) == (method == "client_secret_basic")
+        assert (credentials_in_body(call)[1] is not None) == (method == "client_secret_post")
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
@@ -88,7 +88,7 @@ def test_whatever_characters_they_have(
     odd_provider.claims = {"aud": ODD_ID}
 
     for call in calls_as_a_client(odd_provider, newcomer):
-        shown = shown_in_header(call) if method == "client_secret_basic" else shown_in_body(call)
+        shown = credentials_in_header(call) if method == "client_secret_basic" else credentials_in_body(call)
         assert shown == (ODD_ID, ODD_SECRET)
 
 
@@ -100,8 +100,8 @@ def test_a_public_client_says_its_name_alone(
     settings.OAUTH_CLIENT_AUTH = method
 
     for call in calls_as_a_client(odd_provider, newcomer):
-        assert shown_in_header(call) is None
-        assert shown_in_body(call) == (CLIENT_ID, None)
+        assert credentials_in_header(call) is None
+        assert credentials_in_body(call) == (CLIENT_ID, None)
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])

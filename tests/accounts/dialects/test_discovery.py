@@ -1,4 +1,4 @@
-"""What is known of the provider: its discovery document, how it is found, checked and kept, and what we set instead."""
+"""The provider's discovery document: its URL, checks and cache, and the settings that replace it."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +23,7 @@ SAFE_ISSUER = "https://login.example.com/realms/harbour"
 
 
 def serve_at(provider: OddProvider, *paths: str, **changes: object) -> None:
-    """Serve the discovery document there, and nowhere else; a change to None leaves a field out."""
+    """Serve the discovery document only at `paths`. A change to None leaves a field out."""
     provider.answers[CONFIGURATION] = Answer.json(404, {"error": "not_found"})
     document = {
         "issuer": provider.issuer,
@@ -70,7 +70,7 @@ class TestWhereItIs:
     def test_an_issuer_without_a_path(
         self, odd_provider: OddProvider, settings: Settings, path: str, slash: str
     ) -> None:
-        """A slash at the end is part of the issuer, and of no address."""
+        """A trailing slash is part of the issuer, but not of the document's URL."""
         settings.OAUTH_ISSUER = f"{odd_provider.url}{slash}"
         serve_at(odd_provider, path, issuer=settings.OAUTH_ISSUER)
 
@@ -200,7 +200,7 @@ class TestHowItIsKept:
                 current_provider()
                 assert odd_provider.count("GET", CONFIGURATION) == fetched
 
-    def test_longer_while_the_provider_is_away(self, odd_provider: OddProvider) -> None:
+    def test_longer_while_the_provider_is_unavailable(self, odd_provider: OddProvider) -> None:
         with movable_clock(stopped=True) as clock:
             known = current_provider()
             odd_provider.stop_serving()
@@ -212,7 +212,7 @@ class TestHowItIsKept:
             clock.ahead += PAUSE_SECONDS + 1
             assert current_provider().token_endpoint.endswith("/moved")
 
-    def test_longer_while_the_provider_talks_nonsense(self, odd_provider: OddProvider) -> None:
+    def test_longer_while_the_document_is_invalid(self, odd_provider: OddProvider) -> None:
         with movable_clock(stopped=True) as clock:
             known = current_provider()
             odd_provider.metadata = {"issuer": "https://evil.example"}
@@ -223,11 +223,11 @@ class TestHowItIsKept:
     def test_many_at_once_share_one_fetch(self, odd_provider: OddProvider) -> None:
         with Gate() as gate, ThreadPoolExecutor(8) as pool:
             odd_provider.fail("GET", CONFIGURATION, Fault.hold_after(gate))
-            asked = [pool.submit(current_provider) for _ in range(8)]
+            calls = [pool.submit(current_provider) for _ in range(8)]
             wait_until(gate.reached.is_set)
             gate.release()
 
-            assert len({future.result().token_endpoint for future in asked}) == 1
+            assert len({future.result().token_endpoint for future in calls}) == 1
         assert odd_provider.count("GET", CONFIGURATION) == 1
 
     def test_many_at_once_share_one_failure(self, odd_provider: OddProvider) -> None:
@@ -240,11 +240,11 @@ class TestHowItIsKept:
         with Gate() as gate, ThreadPoolExecutor(8) as pool:
             odd_provider.answers[CONFIGURATION] = Answer(503)
             odd_provider.fail("GET", CONFIGURATION, Fault.hold_after(gate))
-            asked = [pool.submit(outcome) for _ in range(8)]
+            calls = [pool.submit(outcome) for _ in range(8)]
             wait_until(gate.reached.is_set)
             gate.release()
 
-            assert {future.result() for future in asked} == {"ApiUnavailable"}
+            assert {future.result() for future in calls} == {"ApiUnavailable"}
         assert odd_provider.count("GET", CONFIGURATION) == 1
 
     def test_a_failure_is_not_repeated_at_once(self, odd_provider: OddProvider) -> None:

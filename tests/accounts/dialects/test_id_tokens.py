@@ -1,4 +1,4 @@
-"""ID tokens: none signs anybody in that is not new, for us, and from the provider (OpenID Connect Core 3.1.3.7)."""
+"""The checks of ID tokens (OpenID Connect Core 3.1.3.7)."""
 
 import base64
 import json
@@ -34,10 +34,10 @@ def sign_in(provider: OddProvider, browser: Browser) -> Answer:
 
 
 def expect_refused(provider: OddProvider, browser: Browser) -> None:
-    """Nobody is signed in, and a person is told so."""
+    """The sign-in fails with a page that says so."""
     answer = sign_in(provider, browser)
 
-    assert provider.count("POST", TOKEN) == 1, "the ID token has not been fetched"
+    assert provider.count("POST", TOKEN) == 1, "the code was not exchanged"
     assert answer.status_code == 502
     assert FAILED in shown(answer)
     assert "session" not in cookies_set(answer)
@@ -104,7 +104,7 @@ def test_good_claims(odd_provider: OddProvider, newcomer: Browser, claims: Calla
 def test_bad_claims(odd_provider: OddProvider, newcomer: Browser, claims: Callable[[], Claims]) -> None:
     text = json.dumps(claims()).replace("{issuer}", odd_provider.issuer)
     if claims() == {"iss": ["{issuer}"]}:
-        # The library refuses to sign that; others do not.
+        # PyJWT refuses to sign that; other libraries do not.
         odd_provider.sign = lambda claims: resigned({**claims, "iss": [odd_provider.issuer]})
     else:
         odd_provider.claims = json.loads(text)
@@ -113,7 +113,7 @@ def test_bad_claims(odd_provider: OddProvider, newcomer: Browser, claims: Callab
 
 
 def test_the_nonce_of_another_sign_in_of_the_same_browser(odd_provider: OddProvider, newcomer: Browser) -> None:
-    """As when somebody slips in a code that he was given himself."""
+    """An attacker injects a code that was issued to them."""
     first, second = begin(newcomer), begin(newcomer)
     back = odd_provider.come_back(first)
     swapped = query_of(back)["state"], query_of(second)["state"]
@@ -125,7 +125,7 @@ def test_the_nonce_of_another_sign_in_of_the_same_browser(odd_provider: OddProvi
 
 
 def resigned(claims: Claims) -> str:
-    """Signed without a look at what is claimed."""
+    """Sign without PyJWT's checks of the claims."""
     header = base64.urlsafe_b64encode(json.dumps({"alg": "RS256", "kid": "one"}).encode()).rstrip(b"=")
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
     signature = jwt.get_algorithm_by_name("RS256").sign(header + b"." + payload, signing_key("one"))
@@ -137,7 +137,7 @@ def unsigned(claims: Claims) -> str:
 
 
 def with_the_clients_secret(claims: Claims) -> str:
-    """Whoever knows the secret could sign in as anybody."""
+    """If this were accepted, the client secret could forge a sign-in of any user."""
     return jwt.encode(claims, CLIENT_SECRET, algorithm="HS256", headers={"kid": "one"})
 
 

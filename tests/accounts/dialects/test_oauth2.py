@@ -1,4 +1,4 @@
-"""The oauth2 dialect: what it makes of every answer to a refresh, and what it takes for a pair of tokens."""
+"""The oauth2 dialect: how it reads the responses to a refresh, and which token pairs it accepts."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def answer(status: int, body: object = None, **headers: str) -> ApiAnswer:
 
 
 def refreshed(**changes: object) -> TokenPair:
-    """What an answer with these changes is taken for; None leaves a field out."""
+    """The pair in a response with these changes. None leaves a field out."""
     body = {name: value for name, value in {**TOKENS, **changes}.items() if value is not None}
     outcome = DIALECT.read_refresh(answer(200, body), PAIR)
     assert isinstance(outcome, Refreshed), f"not Refreshed, but {outcome!r}"
@@ -157,7 +157,7 @@ class TestTokens:
     @pytest.mark.parametrize("name", ["refresh_expires_in", "refresh_token_expires_in"])
     @pytest.mark.parametrize("expires_in", [1800, "1800"], ids=repr)
     def test_the_life_of_the_refresh_token(self, name: str, expires_in: object) -> None:
-        """Keycloak has one name for it, others have another."""
+        """The first name is Keycloak's; other providers use the second."""
         tokens = refreshed(**{name: expires_in})
 
         assert tokens.refresh_expires_at == pytest.approx(tokens.received_at + 1800)
@@ -173,7 +173,7 @@ class TestTokens:
         assert tokens.refresh_expires_at == pytest.approx(tokens.received_at + 1800)
 
     def test_a_refresh_token_that_never_expires(self) -> None:
-        """Keycloak says 0, for offline tokens."""
+        """Keycloak sends 0 for offline tokens."""
         assert refreshed(refresh_expires_in=0).refresh_expires_at is None
 
     @pytest.mark.parametrize("kind", [None, "Bearer", "bearer", "BEARER"], ids=repr)

@@ -1,4 +1,4 @@
-"""The password grant (RFC 6749 section 4.3): only where somebody chose `oauth2-password`."""
+"""The password grant (RFC 6749 section 4.3), which only `oauth2-password` uses."""
 
 from collections.abc import Callable
 from urllib.parse import parse_qsl
@@ -10,7 +10,7 @@ from pytest_django import Settings
 from accounts.dialects import BUILT_IN
 from tests.accounts.odd_provider import CLIENT_ID, CONFIGURATION, TOKEN, OddProvider
 from tests.browsers import Answer, Browser
-from tests.demo_api.messages import Answer as Reply
+from tests.demo_api.messages import Answer as ApiReply
 from tests.demo_api.server import Fault
 
 PASSWORD = "quay & pier=1+1%20"
@@ -18,7 +18,7 @@ PASSWORD = "quay & pier=1+1%20"
 
 @pytest.fixture
 def server(odd_provider: OddProvider, settings: Settings) -> OddProvider:
-    """A first-party server that takes passwords."""
+    """A first-party server that accepts passwords."""
     settings.API_DIALECT = "oauth2-password"
     return odd_provider
 
@@ -28,7 +28,7 @@ def sign_in(browser: Browser, name: str = "ada") -> Answer:
 
 
 def forms(server: OddProvider) -> list[dict[str, str]]:
-    """What was sent to the token endpoint."""
+    """The forms that the token endpoint received."""
     return [dict(parse_qsl(call.body.decode("ascii"))) for call in server.calls if call.path == TOKEN]
 
 
@@ -92,7 +92,7 @@ class TestARefusal:
     @pytest.mark.parametrize("status", [400, 401, 403])
     def test_is_on_the_form_in_the_servers_words(self, server: OddProvider, newcomer: Browser, status: int) -> None:
         words = {"error": "invalid_grant", "error_description": "Account <locked>."}
-        server.answers[TOKEN] = Reply.json(status, words)
+        server.answers[TOKEN] = ApiReply.json(status, words)
 
         page = sign_in(newcomer)
 
@@ -102,7 +102,7 @@ class TestARefusal:
         assert 'value="ada"' in page.text
 
     def test_without_words_has_ours(self, server: OddProvider, newcomer: Browser) -> None:
-        server.answers[TOKEN] = Reply.json(400, {"error": "invalid_grant"})
+        server.answers[TOKEN] = ApiReply.json(400, {"error": "invalid_grant"})
 
         assert "Wrong user name or password." in sign_in(newcomer).text
 
@@ -141,7 +141,7 @@ class TestARefusal:
 def test_a_server_that_knows_no_other_grant_need_not_name_an_authorization_endpoint(
     server: OddProvider, newcomer: Browser
 ) -> None:
-    """RFC 8414 section 2 demands one only of those with a grant that uses it."""
+    """RFC 8414 section 2 requires one only if a grant uses it."""
     server.metadata = {"authorization_endpoint": None}
 
     assert sign_in(newcomer).status_code == 302
@@ -156,7 +156,7 @@ def test_a_token_endpoint_alone_is_enough_to_know(server: OddProvider, newcomer:
 
 
 def test_the_dialect_oauth2_takes_no_password(odd_provider: OddProvider, newcomer: Browser) -> None:
-    """It is never a fallback: what is posted to the button's page is not looked at."""
+    """The password grant is never a fallback: the page with the button ignores posted passwords."""
     answer = sign_in(newcomer)
 
     assert answer.status_code == 302

@@ -1,4 +1,4 @@
-"""The same journey against APIs that keep the contract each in its own way. The site is not told."""
+"""The same journey with variants of the token-pair API. The site's settings stay the same."""
 
 from collections.abc import Callable, Iterator
 
@@ -28,7 +28,7 @@ APIS: dict[str, Callable[[], DemoApi]] = {
 
 
 def wire(api: DemoApi) -> list[tuple[str, str, int]]:
-    """What crossed the wire since the last time."""
+    """The calls since the last time."""
     calls = [(call.method, call.path, call.status) for call in api.calls]
     api.forget_calls()
     return calls
@@ -44,13 +44,13 @@ def test_the_journey(make: Callable[[], DemoApi], settings: Settings, transactio
         assert ADA in browser.open_page().text
         assert wire(api) == [("POST", "/auth/login", 200), ("GET", SECRET, 200)]
 
-        renew(browser, api)
+        refresh(browser, api)
         lose(browser, api)
         leave(browser, api)
 
 
-def renew(browser: Browser, api: DemoApi) -> None:
-    """The access token expires: one refresh, and the page renders."""
+def refresh(browser: Browser, api: DemoApi) -> None:
+    """The access token expires: one refresh, and the page is shown."""
     for generation in (1, 2):
         api.expire_access_tokens()
         assert browser.open_page().status_code == 200
@@ -65,7 +65,7 @@ def renew(browser: Browser, api: DemoApi) -> None:
 
 
 def lose(browser: Browser, api: DemoApi) -> None:
-    """The API ends the sign-in: to the sign-in page, and back."""
+    """The API ends the sign-in: the user goes to the sign-in page."""
     session_id = browser.session().id
     api.revoke_all()
     response = browser.open_page()
@@ -78,7 +78,7 @@ def lose(browser: Browser, api: DemoApi) -> None:
 
 
 def leave(browser: Browser, api: DemoApi) -> None:
-    """A new sign-in, and its end. A copy of the cookie is of no use afterwards, whatever the API makes of its pair."""
+    """Sign in again and sign out. A copy of the cookie does not work afterwards."""
     browser.sign_in()
     assert browser.is_signed_in()
     copy = browser.copy()
@@ -95,7 +95,7 @@ def leave(browser: Browser, api: DemoApi) -> None:
 
 @pytest.fixture
 def silent_api(settings: Settings) -> Iterator[DemoApi]:
-    """An API that says neither how long its tokens live nor, in them, who their user is."""
+    """An API with opaque tokens, without lifetimes or a user."""
     with DemoApi(tokens="opaque-no-expiry") as api:
         settings.API_BASE_URL = api.url
         yield api
@@ -131,7 +131,7 @@ class TestAnApiThatDoesNotTellHowLongItsTokensLive:
 
 @pytest.mark.parametrize("offset", [300.0, -300.0], ids=["ahead", "behind"])
 def test_a_clock_that_is_off_moves_no_expiry(offset: float, settings: Settings, transactional_db: None) -> None:
-    """A life counts from when the tokens came, by our clock, and not to a time by theirs."""
+    """A lifetime counts from the arrival of the tokens, by the site's clock. The API's clock does not matter."""
     with DemoApi(clock_offset=offset) as api:
         settings.API_BASE_URL = api.url
         browser = Browser()

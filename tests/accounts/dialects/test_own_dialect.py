@@ -23,7 +23,7 @@ ROUTE = "/protected-route"
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[str]:
-    """The shop's API, on a port of its own."""
+    """The shop's API on a free port."""
     server = Shop(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 def shop_module() -> ModuleType:

@@ -1,4 +1,4 @@
-"""The provider's signing keys: which one an ID token is checked with, and when they are fetched."""
+"""The provider's signing keys: which key checks an ID token, and when the site fetches them."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +12,7 @@ from tests.demo_api.messages import Answer as Reply
 from tests.demo_api.server import Fault, Gate
 from tests.real_apis.apis import OAuthProvider
 
-#: accounts.dialects.discovery asks for a key that is not there once in so long.
+#: accounts.dialects.discovery fetches again for an unknown key after so long.
 PAUSE_SECONDS = 5
 
 
@@ -126,7 +126,7 @@ class TestWhenTheyAreFetched:
                 assert sign_in(odd_provider, Browser()).status_code == 502
             assert odd_provider.count("GET", KEYS) == 2
 
-            # Those with a known one are not held up meanwhile.
+            # Tokens with a known key still work.
             odd_provider.sign = signed
             assert sign_in(odd_provider, Browser()).status_code == 302
             clock.ahead += PAUSE_SECONDS + 1

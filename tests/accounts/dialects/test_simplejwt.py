@@ -1,4 +1,4 @@
-"""The simplejwt dialect: what it makes of every answer."""
+"""The simplejwt dialect: how it reads responses."""
 
 import json
 
@@ -188,7 +188,7 @@ class TestSignIn:
         assert len(refused.value.message) <= 300
 
     @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-    def test_an_api_that_is_away(self, status: int) -> None:
+    def test_an_unavailable_api(self, status: int) -> None:
         with pytest.raises(ApiUnavailable):
             DIALECT.read_sign_in(answer(status, {"detail": "Later."}), "ada")
 

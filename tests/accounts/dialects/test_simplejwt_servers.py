@@ -154,9 +154,7 @@ class TestEveryVariant:
 
 
 class TestWhoIsShutOut:
-    def test_a_spent_token_ends_the_session_of_a_copied_cookie(
-        self, simplejwt: SimpleJwtApi, newcomer: Browser
-    ) -> None:
+    def test_a_spent_token_ends_a_copied_session(self, simplejwt: SimpleJwtApi, newcomer: Browser) -> None:
         """The session record has lost the rotation, so only the API can detect the reuse."""
         newcomer.sign_in()
         thief = newcomer.copy()

@@ -1,4 +1,4 @@
-"""The token-pair dialect: what it says to the API, and what it makes of every answer."""
+"""The token-pair dialect: which calls it builds, and how it reads responses."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The cookies of a sign-in at the provider: the one that is under way, and the one for the provider's sign-out."""
+"""The cookies of a sign-in at the provider: the authorization request, and the ID token for the sign-out."""
 
 from base64 import urlsafe_b64decode
 from http.cookies import Morsel
@@ -18,13 +18,13 @@ THIRTY_DAYS = str(30 * 24 * 3600)
 
 
 def cookie_of(answer: Answer, part: str) -> "Morsel[str]":
-    """The one that an answer sets with `part` in its name."""
+    """The cookie of a response with `part` in its name."""
     (name,) = (name for name in answer.cookies if part in name)
     return answer.cookies[name]
 
 
 def flags(cookie: "Morsel[str]") -> dict[str, str]:
-    """All of a cookie's attributes that are set, but its date, which says what Max-Age says."""
+    """The attributes of a cookie without `expires`, which repeats Max-Age."""
     return {name: str(value) for name, value in cookie.items() if value and name != "expires"}
 
 
@@ -59,7 +59,7 @@ class TestTheSignInUnderWay:
 
     @pytest.mark.usefixtures("production")
     def test_it_is_deleted_as_it_was_set(self, odd_provider: OddProvider, newcomer: Browser) -> None:
-        """Browsers ignore a `__Host-` cookie without Secure, also one that deletes."""
+        """Browsers ignore a `__Host-` cookie without Secure, and its deletion too."""
         back = odd_provider.come_back(begin(newcomer))
 
         cookie = cookie_of(newcomer.get(back), "sign-in-")
@@ -71,7 +71,7 @@ class TestTheSignInUnderWay:
     def test_it_is_lax_even_where_the_session_is_strict(
         self, odd_provider: OddProvider, newcomer: Browser, settings: Settings
     ) -> None:
-        """The browser comes back from another site, and with Strict it would not be sent."""
+        """The browser comes back from another site, and would not send a Strict cookie."""
         settings.API_SESSION_COOKIE_SAMESITE = "Strict"
 
         assert cookie_of(press_button(newcomer), "sign-in-")["samesite"] == "Lax"
@@ -84,7 +84,7 @@ class TestTheSignInUnderWay:
         for secret in (asked["state"], asked["nonce"], "12345", PAGE):
             assert secret not in value
             assert secret.encode() not in plain
-        # Its name tells the beginning of the state, and the rest is as hard to guess.
+        # Its name shows the beginning of the state. The rest has at least 96 bits.
         assert len(asked["state"].removeprefix(name.rpartition("-")[2])) * 4 >= 96
 
     @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ class TestTheSignInUnderWay:
         ids=["long", "not ASCII", "quotes", "backslashes", "beyond the first plane", "too long to be meant"],
     )
     def test_it_fits_whatever_page_is_wanted(self, odd_provider: OddProvider, newcomer: Browser, wanted: str) -> None:
-        """Browsers drop a larger one and say nothing, and then nobody can sign in by that link."""
+        """Browsers silently drop a larger cookie, and then that link could not be used to sign in."""
         answer = press_button(newcomer, wanted)
 
         size = len(cookie_of(answer, "sign-in-").OutputString())
@@ -109,7 +109,7 @@ class TestTheSignInUnderWay:
 
     @pytest.mark.parametrize("rest", ["\xe9", "[]", "a b", "\x01", "", "1234567", "0123abcd0", "0123abcg"])
     def test_cookies_that_only_look_like_ours_are_left_alone(self, rest: str) -> None:
-        """And who can set one that cannot be written back keeps nobody from signing in."""
+        """An attacker who sets a cookie with an invalid name must not break the sign-in."""
         ours = {f"session-sign-in-{number:08x}": "x" for number in range(6)}
         response = HttpResponse()
 
@@ -123,7 +123,7 @@ class TestTheSignInUnderWay:
 
 
 class TestTheIdToken:
-    """It is kept to tell the provider, at the sign-out, whose it is."""
+    """It tells the provider at the sign-out whose session to end."""
 
     def test_it_goes_to_the_addresses_of_the_sign_out_alone(self, odd_provider: OddProvider, newcomer: Browser) -> None:
         answer = newcomer.get(odd_provider.come_back(begin(newcomer)))

@@ -1,4 +1,4 @@
-"""The way back from the provider: which return of a browser counts, and what it is told where none does."""
+"""The callback: which redirects of the provider are accepted, and the page for the others."""
 
 from urllib.parse import parse_qs, urlencode
 
@@ -28,7 +28,7 @@ FIFTEEN_MINUTES = 15 * 60
 
 
 def expect_unknown(answer: Answer, provider: OAuthProvider) -> None:
-    """A readable page, no session, and the code has not been shown to anybody."""
+    """A page says so, there is no session, and the code was not sent to the provider."""
     assert answer.status_code == 400
     assert FAILED in answer.text
     assert "did not begin this sign-in" in answer.text
@@ -51,7 +51,7 @@ class TestWhatCounts:
         expect_unknown(newcomer.get(f"{without(back, 'state')}&state={change}"), provider)
 
     def test_with_a_state_that_begins_like_a_known_one(self, provider: OAuthProvider, newcomer: Browser) -> None:
-        """The cookie is found by the first letters; all of them have to be right."""
+        """The first characters of the state find the cookie, but all of them must match."""
         back = walk(begin(newcomer))
         state = query_of(back)["state"]
 
@@ -59,7 +59,7 @@ class TestWhatCounts:
             expect_unknown(newcomer.get(f"{without(back, 'state')}&state={changed}"), provider)
 
     def test_in_another_browser(self, provider: OAuthProvider, newcomer: Browser) -> None:
-        """As with a link that somebody sends to sign others in as himself."""
+        """An attacker sends a link that would sign the victim in as the attacker."""
         back = walk(begin(newcomer))
 
         expect_unknown(Browser().get(back), provider)
@@ -90,7 +90,7 @@ class TestWhatCounts:
         expect_unknown(newcomer.get(back), provider)
 
     def test_with_a_session_cookie_by_its_name(self, provider: OAuthProvider, newcomer: Browser) -> None:
-        """What was sealed for one purpose opens for no other."""
+        """A text sealed for one purpose cannot be opened for another."""
         sign_in_at_provider(newcomer)
         sealed = newcomer.take()["session"]
         back = walk(begin(newcomer))
@@ -139,7 +139,7 @@ class TestWhatCounts:
     def test_a_browser_that_never_got_the_answer_is_told_to_begin_again(
         self, provider: OAuthProvider, newcomer: Browser
     ) -> None:
-        """The provider takes the code once."""
+        """The provider accepts the code once."""
         back = walk(begin(newcomer, "/protected/?rows=3"))
         before = newcomer.take()
         newcomer.get(back)
@@ -179,7 +179,7 @@ class TestWhatCounts:
 
 
 class TestTheIssuer:
-    """RFC 9207: the code goes to no other than the one who gave it."""
+    """RFC 9207: the site sends the code only to the provider that issued it."""
 
     @pytest.mark.parametrize("issuer", ["https://evil.example", "", "{issuer}/", "{issuer}%20"])
     def test_another_one_is_refused(self, provider: OAuthProvider, newcomer: Browser, issuer: str) -> None:
@@ -227,7 +227,7 @@ class TestSeveralTabs:
     def test_the_session_of_the_same_user_that_is_replaced_is_not_revoked(
         self, provider: OAuthProvider, newcomer: Browser
     ) -> None:
-        """At some providers that would end the next one too."""
+        """At some providers, a revocation would end the next session too."""
         backs = [walk(begin(newcomer)) for _ in range(2)]
         newcomer.get(backs[0])
         first = newcomer.session().id
@@ -270,7 +270,7 @@ class TestSeveralTabs:
     def test_cookies_of_nobodys_by_such_names_are_in_nobodys_way(
         self, odd_provider: OddProvider, newcomer: Browser
     ) -> None:
-        """A page of a neighbouring host can set them."""
+        """A page of a sibling host can set them."""
         newcomer.put({f"session-sign-in-{number:08x}": "junk" for number in range(20)})
 
         back = odd_provider.come_back(begin(newcomer))

@@ -1,4 +1,4 @@
-"""The errors that a provider sends a browser back with: each becomes a page that a person can read."""
+"""The errors in the provider's redirect: each becomes a readable page."""
 
 from urllib.parse import quote, urlencode
 
@@ -107,7 +107,7 @@ class TestTheProvidersWords:
     def test_those_of_another_provider_are_not_shown_as_its_own(
         self, odd_provider: OddProvider, newcomer: Browser
     ) -> None:
-        """RFC 9207 section 2.4: nor must anybody assume that an error comes from who was asked."""
+        """RFC 9207 section 2.4: the site must not assume that an error comes from the expected provider."""
         answer = come_back_with(odd_provider, newcomer, "access_denied", "Call 555-0100.", iss="https://evil.example")
 
         assert FAILED in shown(answer)

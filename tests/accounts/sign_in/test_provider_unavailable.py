@@ -1,4 +1,4 @@
-"""A provider that is away, slow or sick: nobody is signed out by it, and everybody is told what to do."""
+"""A provider that is unavailable or fails: sessions stay, and a page says what to do."""
 
 from urllib.parse import urlencode
 
@@ -28,7 +28,7 @@ UNAVAILABLE = "The service that signs you in is not answering."
 UNUSABLE = "sent a response that this site cannot use"
 HOUR = 3600
 
-SICK = {
+FAILURES = {
     "500": Fault.answer(500, {"error": "server_error"}),
     "503 in HTML": Fault.answer(503, b"<h1>Maintenance</h1>", "text/html"),
     "429": Fault.answer(429),
@@ -58,8 +58,8 @@ class TestAtTheButton:
             clock.ahead += 6
             assert sign_in_at_provider(newcomer).status_code == 302
 
-    @pytest.mark.parametrize("fault", SICK.values(), ids=SICK)
-    def test_a_sick_one(self, provider: OAuthProvider, newcomer: Browser, fault: Fault) -> None:
+    @pytest.mark.parametrize("fault", FAILURES.values(), ids=FAILURES)
+    def test_one_that_fails(self, provider: OAuthProvider, newcomer: Browser, fault: Fault) -> None:
         provider.fail("GET", DISCOVERY, fault, times=None)
 
         expect_unavailable(press_button(newcomer))
@@ -90,7 +90,7 @@ class TestAtTheButton:
 
 
 class TestOnTheWayBack:
-    @pytest.mark.parametrize("fault", SICK.values(), ids=SICK)
+    @pytest.mark.parametrize("fault", FAILURES.values(), ids=FAILURES)
     def test_no_tokens(self, provider: OAuthProvider, newcomer: Browser, fault: Fault) -> None:
         back = walk(begin(newcomer, "/protected/?rows=3"))
         provider.fail("POST", TOKEN, fault)
@@ -109,9 +109,9 @@ class TestOnTheWayBack:
 
         expect_unavailable(newcomer.get(back))
 
-    @pytest.mark.parametrize("fault", SICK.values(), ids=SICK)
+    @pytest.mark.parametrize("fault", FAILURES.values(), ids=FAILURES)
     def test_no_keys(self, provider: OAuthProvider, newcomer: Browser, fault: Fault) -> None:
-        """An ID token that cannot be checked signs nobody in."""
+        """A sign-in fails if its ID token cannot be checked."""
         back = walk(begin(newcomer))
         provider.fail("GET", KEYS, fault)
 
@@ -162,7 +162,7 @@ class TestWhatIsKept:
 
             assert provider.count("GET", DISCOVERY) == 2
 
-    def test_old_ones_will_do_while_the_provider_is_away(self, provider: OAuthProvider, newcomer: Browser) -> None:
+    def test_old_ones_are_used_while_it_is_unavailable(self, provider: OAuthProvider, newcomer: Browser) -> None:
         with movable_clock(stopped=True) as clock:
             press_button(newcomer)
             provider.fail("GET", DISCOVERY, Fault.answer(503), times=None)
@@ -179,7 +179,7 @@ class TestARefresh:
     """Only a clear refusal ends a session."""
 
     @pytest.mark.parametrize("restarted", [False, True], ids=["warm", "after a restart of ours"])
-    def test_a_provider_that_is_away_costs_no_session(
+    def test_an_unavailable_provider_ends_no_session(
         self, provider: OAuthProvider, newcomer: Browser, restarted: bool
     ) -> None:
         sign_in_at_provider(newcomer)
@@ -201,11 +201,11 @@ class TestARefresh:
         assert newcomer.is_signed_in()
         assert newcomer.session().generation == 1
 
-    @pytest.mark.parametrize("fault", SICK.values(), ids=SICK)
+    @pytest.mark.parametrize("fault", FAILURES.values(), ids=FAILURES)
     def test_without_its_documents_nothing_is_spent(
         self, provider: OAuthProvider, newcomer: Browser, fault: Fault
     ) -> None:
-        """The API itself is well: only what was known of the provider is gone with a restart."""
+        """The API works, but a restart has cleared the cached documents of the provider."""
         sign_in_at_provider(newcomer)
         provider.expire_access_tokens()
         forget_documents()
@@ -233,7 +233,7 @@ class TestARefresh:
     @pytest.mark.parametrize(
         "fault",
         [
-            *SICK.values(),
+            *FAILURES.values(),
             Fault.answer(401, {"error": "invalid_client"}),
             Fault.answer(400, {"error": "unauthorized_client"}),
             Fault.answer(400, {"error": "temporarily_unavailable"}),
@@ -241,7 +241,15 @@ class TestARefresh:
             Fault.answer(403, b"<h1>Forbidden</h1>", "text/html"),
             Fault.answer(302, headers={"Location": "/login/"}),
         ],
-        ids=[*SICK, "invalid_client", "unauthorized_client", "temporarily_unavailable", "HTML 400", "HTML 403", "302"],
+        ids=[
+            *FAILURES,
+            "invalid_client",
+            "unauthorized_client",
+            "temporarily_unavailable",
+            "HTML 400",
+            "HTML 403",
+            "302",
+        ],
     )
     def test_no_word_of_a_refusal_costs_no_session(
         self, provider: OAuthProvider, newcomer: Browser, fault: Fault
@@ -258,9 +266,7 @@ class TestARefresh:
         assert newcomer.is_signed_in()
 
 
-def test_whoever_comes_again_when_told_to_finds_a_provider_that_has_come_back(
-    provider: OAuthProvider, newcomer: Browser
-) -> None:
+def test_a_retry_after_the_given_time_finds_the_provider_again(provider: OAuthProvider, newcomer: Browser) -> None:
     with movable_clock(stopped=True) as clock:
         provider.fail("GET", DISCOVERY, Fault.answer(503))
         clock.ahead += int(press_button(newcomer)["Retry-After"])

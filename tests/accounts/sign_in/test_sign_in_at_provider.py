@@ -1,4 +1,4 @@
-"""Signing in at the provider: the page with the button, what is sent, and where it leads."""
+"""Sign-in at the provider: the page with the button, the authorization request, and the redirect to `next`."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from pytest_django import Settings
 from accounts.models import EndReason, SessionRecord
 from tests.accounts.at_provider import PAGE, begin, query_of, sign_in_at_provider, walk, whoami
 from tests.accounts.odd_provider import OddProvider
-from tests.accounts.sign_in.test_sign_in import FOREIGN_PLACES, OWN_PLACES
+from tests.accounts.sign_in.helpers import FOREIGN_PLACES, OWN_PLACES
 from tests.browsers import ADA, Browser
 from tests.real_apis.apis import OAuthProvider
 from tests.real_apis.oauth.client import CLIENT_ID, CLIENT_SECRET, SCOPE
@@ -28,14 +28,14 @@ def s256(text: str) -> str:
 
 
 def wire(provider: OAuthProvider) -> list[tuple[str, str, int]]:
-    """What we asked the provider since the last time; its own pages, which a person visits, left out."""
+    """The site's calls to the provider since the last time, without the pages that the browser visits."""
     calls = [(call.method, call.path, call.status) for call in provider.calls]
     provider.forget_calls()
     return [call for call in calls if call[1] not in ("/o/authorize/", "/login/")]
 
 
 def form_action(policy: str) -> set[str]:
-    """Where the page's forms may lead to, by its policy."""
+    """The form-action sources of a policy."""
     (sources,) = (part.split()[1:] for part in policy.split(";") if part.split()[0] == "form-action")
     return set(sources)
 
@@ -78,7 +78,7 @@ class TestThePage:
     def test_its_policy_lets_the_button_lead_to_an_authorization_endpoint_elsewhere(
         self, odd_provider: OddProvider, newcomer: Browser, settings: Settings
     ) -> None:
-        """As with containers on a developer's machine: the site reaches the provider by another name than browsers."""
+        """With containers, the site and the browser can use different host names for the provider."""
         settings.OAUTH_AUTHORIZATION_ENDPOINT = "http://localhost:8080/realms/harbour/authorize"
 
         allowed = form_action(newcomer.get("/accounts/login/")["Content-Security-Policy"])
@@ -232,7 +232,7 @@ class TestTheJourney:
         assert tokens.access not in json.dumps(told)
 
     def test_our_rotation_stays_in_charge(self, provider: OAuthProvider, newcomer: Browser) -> None:
-        """An answer that gets lost signs nobody out, and no refresh token is spent twice."""
+        """A lost response ends no session, and no refresh token is used twice."""
         reuses = provider.reuses
         sign_in_at_provider(newcomer)
         before = newcomer.take()

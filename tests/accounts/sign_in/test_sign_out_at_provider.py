@@ -1,4 +1,4 @@
-"""Signing out where one signed in at a provider: here, at the token endpoint's books, and on the provider's pages."""
+"""Sign-out after a sign-in at a provider: here, by revocation, and on the provider's own sign-out page."""
 
 import pytest
 from pytest_django import Settings
@@ -44,7 +44,7 @@ class TestHere:
         assert not copy.is_signed_in()
 
     def test_the_newest_pair_is_revoked(self, provider: OAuthProvider, newcomer: Browser) -> None:
-        """The browser may have missed the last rotation."""
+        """The browser may have missed the latest rotation."""
         sign_in_at_provider(newcomer)
         before = newcomer.take()
         provider.expire_access_tokens()
@@ -76,7 +76,7 @@ class TestHere:
         assert "no-store" in page["Cache-Control"]
 
     @pytest.mark.parametrize("restarted", [False, True], ids=["warm", "after a restart of ours"])
-    def test_it_works_while_the_provider_is_away(
+    def test_it_works_while_the_provider_is_unavailable(
         self, provider: OAuthProvider, newcomer: Browser, restarted: bool
     ) -> None:
         sign_in_at_provider(newcomer)
@@ -132,9 +132,9 @@ class TestAtTheProvider:
         assert told == {"client_id": CLIENT_ID, "post_logout_redirect_uri": "http://testserver/"}
         assert "no-store" in answer["Cache-Control"]
         assert own_path(visitor.follow(answer["Location"])) == "/"
-        assert provider.count("POST", "/o/logout/") == 0, "it asked, so the hint was of no use to it"
+        assert provider.count("POST", "/o/logout/") == 0, "the provider asked the user, so it did not use the hint"
         sign_in_at_provider(newcomer, visitor=visitor)
-        assert provider.count("POST", "/login/") == 1, "the provider still knew who it was"
+        assert provider.count("POST", "/login/") == 1, "the provider's own session did not end"
 
     def test_the_hint_is_used_once(self, provider: OAuthProvider, newcomer: Browser) -> None:
         sign_in_at_provider(newcomer)
@@ -162,10 +162,10 @@ class TestAtTheProvider:
 
         assert "id_token_hint" in query_of(newcomer.get(PROVIDERS_SIGN_OUT)["Location"])
 
-    def test_the_address_does_nothing_while_somebody_is_signed_in(
+    def test_the_address_does_nothing_while_the_user_is_signed_in(
         self, provider: OAuthProvider, newcomer: Browser
     ) -> None:
-        """Any page of the web can send a browser there."""
+        """Any site can redirect a browser there."""
         sign_in_at_provider(newcomer)
         before = newcomer.take()
         provider.forget_calls()

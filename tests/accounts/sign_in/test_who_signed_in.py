@@ -1,4 +1,4 @@
-"""Who signed in at the provider: by the ID token, and where that names nobody, by the userinfo endpoint."""
+"""The user of a sign-in at the provider: from the ID token, or from userinfo if that has no name."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from tests.accounts.at_provider import begin, whoami
 from tests.accounts.odd_provider import USERINFO, Claims, OddProvider
 from tests.browsers import Answer, Browser
-from tests.demo_api.messages import Answer as Reply
+from tests.demo_api.messages import Answer as ApiReply
 from tests.demo_api.server import Fault
 
 NAMELESS = {"name": None}
@@ -41,7 +41,7 @@ class TestByTheIdToken:
 
         assert user(newcomer)["name"] == name
         assert user(newcomer)["id"] == "ada-1"
-        assert odd_provider.count("GET", USERINFO) == 0, "the name was known"
+        assert odd_provider.count("GET", USERINFO) == 0, "userinfo was requested although the name was known"
 
     def test_a_very_long_name_is_cut(self, odd_provider: OddProvider, newcomer: Browser) -> None:
         odd_provider.claims = {"name": "A" * 5000}
@@ -76,7 +76,7 @@ class TestByUserinfo:
     def test_what_it_says_about_somebody_else_does_not_count(
         self, odd_provider: OddProvider, newcomer: Browser, subject: object
     ) -> None:
-        """OpenID Connect Core 5.3.2: else somebody could go by another's name."""
+        """OpenID Connect Core 5.3.2: otherwise a user could appear under another user's name."""
         odd_provider.claims = NAMELESS
         odd_provider.userinfo = {"sub": subject, "name": "Grace"}
 
@@ -117,7 +117,7 @@ class TestByUserinfo:
 
 def test_the_answer_of_userinfo_cannot_change_who_it_is(odd_provider: OddProvider, newcomer: Browser) -> None:
     odd_provider.claims = NAMELESS
-    odd_provider.answers[USERINFO] = Reply.json(200, {"sub": "ada-1", "id": "grace-1", "name": "Ada", "email": 5})
+    odd_provider.answers[USERINFO] = ApiReply.json(200, {"sub": "ada-1", "id": "grace-1", "name": "Ada", "email": 5})
 
     sign_in(odd_provider, newcomer)
 
