@@ -1,38 +1,24 @@
-"""request.api: what a view's call becomes on the wire, and what every kind of answer becomes for the view."""
+"""request.api: the request that a view's call sends, its repetition after a 401, and the response for the view."""
 
-import gzip
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import responses
 from django.http import HttpResponse
-from django.urls import path
 from pytest_django import Settings
 
 from accounts.api import ApiRequest
-from accounts.upstream.response import MAX_ANSWER_BYTES
-from config.urls import urlpatterns as site
-from tests.browsers import GRACE, Answer, Browser, cookies_set
-from tests.demo_api.server import DemoApi, Fault, Gate
+from tests.accounts.api_calls import REFRESHED, SECRET, call, sent
+from tests.browsers import GRACE, Browser, cookies_set
+from tests.demo_api.server import DemoApi, Fault
 
-SECRET = "/protected-route"
-REFRESHED = ("POST", "/auth/refresh", 200)
-
-
-def visit(request: ApiRequest) -> HttpResponse:
-    """A page whose view each test writes itself."""
-    view: Callable[[ApiRequest], HttpResponse] = request.META["tests.view"]
-    return view(request)
-
-
-urlpatterns = [path("visit/", visit), *site]
-pytestmark = pytest.mark.urls(__name__)
+pytestmark = pytest.mark.urls("tests.accounts.api_calls")
 
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
-# What a view may send that can be sent twice, and the bytes of it.
+# Arguments whose body can be sent twice, and its bytes.
 BODIES: dict[str, tuple[dict[str, Any], bytes]] = {
     "nothing": ({}, b""),
     "a JSON object": ({"json": {"pier": "north"}}, b'{"pier": "north"}'),
@@ -45,8 +31,8 @@ BODIES: dict[str, tuple[dict[str, Any], bytes]] = {
     "text in other letters": ({"data": "Ebbe \U0001f30a"}, "Ebbe \U0001f30a".encode()),
     "bytes": ({"data": b"\x00\xff"}, b"\x00\xff"),
 }
-NOT_RELATIVE_TO_THE_API = ["https://evil.example/", "protected-route", "", "?a=1", "@evil.example/", " /", r"\evil"]
-UP_AND_OUT = [
+NOT_RELATIVE = ["https://evil.example/", "protected-route", "", "?a=1", "@evil.example/", " /", r"\evil"]
+LEAVING_THE_BASE = [
     "/..",
     "/../admin",
     "/rows/../../admin",
@@ -58,29 +44,15 @@ UP_AND_OUT = [
 ]
 
 
-def call(browser: Browser, method: str, path: str = SECRET, **options: Any) -> Answer:
-    """Visit a page whose view makes this call, and answers what the API answered."""
-
-    def view(request: ApiRequest) -> HttpResponse:
-        answer = request.api.request(method, path, **options)
-        return HttpResponse(answer.content, status=answer.status_code, content_type="application/json")
-
-    return browser.get("/visit/", **{"tests.view": view})
-
-
-def wire(api: DemoApi) -> list[tuple[str, str, int]]:
-    return [(call.method, call.path, call.status) for call in api.calls]
-
-
 @pytest.fixture
 def signed_in(signed_in: Browser, api: DemoApi) -> Browser:
-    """Ada's browser; the calls of the sign-in are forgotten."""
+    """Ada's browser, without the calls of its sign-in."""
     api.forget_calls()
     return signed_in
 
 
 class TestTheCall:
-    def test_it_carries_the_access_token_and_what_the_view_adds(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_it_carries_the_access_token_and_the_views_own_headers(self, signed_in: Browser, api: DemoApi) -> None:
         response = call(signed_in, "GET", params={"rows": "3"}, headers={"X-Pier": "north"})
 
         assert response.status_code == 200
@@ -97,12 +69,12 @@ class TestTheCall:
         assert api.calls[0].headers["authorization"].startswith("Bearer ")
 
     @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
-    def test_every_common_method_has_a_name(self, signed_in: Browser, api: DemoApi, method: str) -> None:
+    def test_there_is_a_function_for_every_common_method(self, signed_in: Browser, api: DemoApi, method: str) -> None:
         api.fail(method.upper(), SECRET, Fault.answer(200, {"data": "done"}))
 
         def view(request: ApiRequest) -> HttpResponse:
-            answer = getattr(request.api, method)(SECRET, params={"rows": "3"})
-            return HttpResponse(answer.content)
+            response = getattr(request.api, method)(SECRET, params={"rows": "3"})
+            return HttpResponse(response.content)
 
         assert signed_in.get("/visit/", **{"tests.view": view}).content == b'{"data": "done"}'
         assert [(sent.method, sent.query) for sent in api.calls] == [(method.upper(), "rows=3")]
@@ -114,7 +86,7 @@ class TestTheCall:
 
         assert [sent.path for sent in api.calls] == ["/v1/protected-route"]
 
-    @pytest.mark.parametrize("elsewhere", [*NOT_RELATIVE_TO_THE_API, *UP_AND_OUT])
+    @pytest.mark.parametrize("elsewhere", [*NOT_RELATIVE, *LEAVING_THE_BASE])
     def test_it_leads_nowhere_else(self, signed_in: Browser, api: DemoApi, elsewhere: str) -> None:
         def view(request: ApiRequest) -> HttpResponse:
             with pytest.raises(ValueError, match="starts with a slash"):
@@ -134,14 +106,14 @@ class TestTheCall:
 
         assert len(api.calls) == 1
 
-    def test_nobody_calls_for_a_visitor_who_is_not_signed_in(self, browser: Browser, api: DemoApi) -> None:
+    def test_without_a_session_the_api_is_not_called(self, browser: Browser, api: DemoApi) -> None:
         response = call(browser, "GET")
 
         assert (response.status_code, response["Location"]) == (302, "/accounts/login/?next=%2Fvisit%2F")
         assert not api.calls
 
     @pytest.mark.parametrize("status", [200, 201, 204, 400, 403, 404, 409, 422, 429, 451])
-    def test_the_answer_is_the_apis_own(self, signed_in: Browser, api: DemoApi, status: int) -> None:
+    def test_the_view_gets_the_apis_own_response(self, signed_in: Browser, api: DemoApi, status: int) -> None:
         body = b"" if status == 204 else b'{"message": "so it is"}'
         api.fail("POST", SECRET, Fault.answer(status, body))
 
@@ -157,10 +129,10 @@ class TestTheCall:
             return HttpResponse(",".join(str(request.api.get(SECRET).status_code) for _ in range(3)))
 
         assert signed_in.get("/visit/", **{"tests.view": view}).content == b"200,200,200"
-        assert wire(api) == [("GET", SECRET, 401), REFRESHED, *[("GET", SECRET, 200)] * 3]
+        assert sent(api) == [("GET", SECRET, 401), REFRESHED, *[("GET", SECRET, 200)] * 3]
 
 
-class TestARepeatedCall:
+class TestRepeatedCall:
     @pytest.mark.parametrize("method", METHODS)
     def test_every_method_is_repeated_after_a_401(self, signed_in: Browser, api: DemoApi, method: str) -> None:
         api.expire_access_tokens()
@@ -170,7 +142,7 @@ class TestARepeatedCall:
         response = call(signed_in, method, params={"rows": "3"}, headers={"X-Pier": "north"})
 
         assert response.status_code == 200
-        assert wire(api) == [(method, SECRET, 401), REFRESHED, (method, SECRET, 200)]
+        assert sent(api) == [(method, SECRET, 401), REFRESHED, (method, SECRET, 200)]
         first, _, second = api.calls
         assert {sent.query for sent in (first, second)} == {"rows=3"}
         assert {sent.headers["x-pier"] for sent in (first, second)} == {"north"}
@@ -178,7 +150,7 @@ class TestARepeatedCall:
         assert second.headers["authorization"] == f"Bearer {signed_in.session().tokens.access}"
 
     @pytest.mark.parametrize(("options", "body"), BODIES.values(), ids=BODIES)
-    def test_it_brings_the_same_body(
+    def test_it_sends_the_same_body_again(
         self, signed_in: Browser, api: DemoApi, options: dict[str, Any], body: bytes
     ) -> None:
         api.fail("PUT", SECRET, Fault.answer(401, {"message": "Expired."}))
@@ -191,20 +163,20 @@ class TestARepeatedCall:
         assert (first.body, second.body) == (body, body)
         assert first.headers.get("content-type") == second.headers.get("content-type")
 
-    def test_a_body_that_cannot_be_sent_twice_costs_a_page(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_body_that_cannot_be_sent_twice_is_a_503(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
 
         response = call(signed_in, "POST", data=io.BytesIO(b'{"pier": "north"}'))
 
         assert (response.status_code, response["Retry-After"]) == (503, "1")
-        assert wire(api) == [("POST", SECRET, 401), REFRESHED]
+        assert sent(api) == [("POST", SECRET, 401), REFRESHED]
         assert cookies_set(response)
         again = call(signed_in, "POST", data=io.BytesIO(b'{"pier": "north"}'))
         assert again.json() == {"data": {"pier": "north"}}
 
     @responses.activate
-    def test_a_generator_costs_a_page(self, signed_in: Browser, api: DemoApi) -> None:
-        """The demo API takes no chunked bodies, so these answers are made up."""
+    def test_a_generator_is_a_503(self, signed_in: Browser, api: DemoApi) -> None:
+        """The demo API accepts no chunked bodies, so `responses` replaces it."""
         responses.add_passthru(f"{api.url}/auth/")
         responses.post(api.url + SECRET, status=401)
         responses.post(api.url + SECRET, status=201)
@@ -214,228 +186,19 @@ class TestARepeatedCall:
 
         assert (first.status_code, first["Retry-After"]) == (503, "1")
         assert second.status_code == 201
-        assert wire(api) == [REFRESHED]
+        assert sent(api) == [REFRESHED]
 
-    def test_it_is_sent_once_where_the_expiry_can_be_foreseen(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_it_is_sent_once_after_a_foreseen_expiry(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
         signed_in.age(61)
 
         assert call(signed_in, "POST", data=io.BytesIO(b'{"pier": "north"}')).status_code == 201
 
-        assert wire(api) == [REFRESHED, ("POST", SECRET, 201)]
-
-
-class TestAContradiction:
-    """The API refuses an access token that it calls good itself. That is no end of a session."""
-
-    def test_a_401_to_a_pair_just_minted_is_a_502(self, signed_in: Browser, api: DemoApi) -> None:
-        api.expire_access_tokens()
-        api.fail("GET", SECRET, Fault.answer(401, {"message": "Never."}), times=2)
-
-        response = call(signed_in, "GET")
-
-        assert response.status_code == 502
-        assert "an answer that we cannot use" in response.text
-        assert wire(api) == [("GET", SECRET, 401), REFRESHED, ("GET", SECRET, 401)]
-        assert signed_in.session().generation == 1
-        assert signed_in.is_signed_in()
-
-    def test_so_is_one_to_a_pair_that_was_refreshed_first(self, signed_in: Browser, api: DemoApi) -> None:
-        api.expire_access_tokens()
-        signed_in.age(61)
-        api.fail("GET", SECRET, Fault.answer(401, {"message": "Never."}))
-
-        assert call(signed_in, "GET").status_code == 502
-
-        assert wire(api) == [REFRESHED, ("GET", SECRET, 401)]
-        assert signed_in.is_signed_in()
-
-    def test_so_is_one_to_a_token_that_is_still_valid(self, signed_in: Browser, api: DemoApi) -> None:
-        api.fail("GET", SECRET, Fault.answer(401, {"message": "Never."}), times=2)
-
-        response = call(signed_in, "GET")
-
-        assert response.status_code == 502
-        assert wire(api) == [("GET", SECRET, 401), ("POST", "/auth/refresh", 400), ("GET", SECRET, 401)]
-        assert not cookies_set(response)
-        assert signed_in.is_signed_in()
-
-    def test_a_slip_is_forgiven(self, signed_in: Browser, api: DemoApi) -> None:
-        api.fail("GET", SECRET, Fault.answer(401, b"<h1>Unauthorized</h1>", "text/html"))
-
-        response = call(signed_in, "GET")
-
-        assert response.status_code == 200
-        assert not cookies_set(response)
-        assert signed_in.session().generation == 0
-
-    def test_tokens_that_are_dead_on_arrival_come_to_an_end(self, settings: Settings, transactional_db: None) -> None:
-        with DemoApi(access_ttl=0) as api:
-            settings.API_BASE_URL = api.url
-            browser = Browser()
-            browser.sign_in()
-
-            response = call(browser, "GET")
-
-            assert response.status_code == 503
-            assert api.count("GET", SECRET, 401) == 5
-            assert set(api.refresh_spends.values()) == {1}
-            assert browser.session().generation == len(api.refresh_spends)
-            assert browser.record().ended_at is None
-
-
-class TestTheAnswersBody:
-    @pytest.mark.parametrize(
-        ("body", "content_type"),
-        [
-            (b"<h1>Hello</h1>", "text/html"),
-            (b"[" * 100_000, "application/json"),
-            (b"9" * 5000, "application/json"),
-            (b"\xff{}", "application/json; charset=idna"),
-            (b"\xff{}", "application/json; charset=undefined"),
-            (b"\xff{}", "application/json; charset=hex"),
-        ],
-        ids=["HTML", "nested beyond measure", "a number beyond measure", "idna", "undefined", "no charset of text"],
-    )
-    def test_what_is_no_json_is_a_502_whatever_it_is(
-        self, signed_in: Browser, api: DemoApi, body: bytes, content_type: str
-    ) -> None:
-        api.fail("GET", SECRET, Fault.answer(200, body, content_type))
-
-        def view(request: ApiRequest) -> HttpResponse:
-            with pytest.raises(requests.JSONDecodeError):
-                request.api.get(SECRET).json()
-            return HttpResponse(request.api.get(SECRET).json())
-
-        api.fail("GET", SECRET, Fault.answer(200, body, content_type))
-        assert signed_in.get("/visit/", **{"tests.view": view}).status_code == 502
-
-    @pytest.mark.parametrize("charset", ["idna", "undefined", "hex", "no-such"])
-    def test_text_in_a_charset_that_is_none_is_text(self, signed_in: Browser, api: DemoApi, charset: str) -> None:
-        api.fail("GET", SECRET, Fault.answer(200, b"high tide\xff", f"text/plain; charset={charset}"))
-
-        def view(request: ApiRequest) -> HttpResponse:
-            return HttpResponse(request.api.get(SECRET).text)
-
-        assert signed_in.get("/visit/", **{"tests.view": view}).text == "high tide\N{REPLACEMENT CHARACTER}"
-
-    @pytest.mark.parametrize("packed", [False, True], ids=["as it is", "packed"])
-    @pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 502)], ids=["the largest", "larger"])
-    def test_what_is_read_whole_has_a_limit(
-        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, packed: bool, more: int, status: int
-    ) -> None:
-        body = bytes(MAX_ANSWER_BYTES + more)
-        encoding = {"Content-Encoding": "gzip"} if packed else {}
-        api.fail("GET", SECRET, Fault.answer(200, gzip.compress(body) if packed else body, headers=encoding))
-
-        response = call(signed_in, "GET")
-
-        assert response.status_code == status
-        assert ("MAX_ANSWER_BYTES" in caplog.text) == (status == 502)
-        assert signed_in.is_signed_in()
-
-    def test_what_is_read_in_pieces_has_none(self, signed_in: Browser, api: DemoApi) -> None:
-        api.fail("GET", SECRET, Fault.answer(200, bytes(MAX_ANSWER_BYTES * 2)))
-
-        def view(request: ApiRequest) -> HttpResponse:
-            pieces = request.api.get(SECRET, stream=True).iter_content(1024 * 1024)
-            return HttpResponse(str(sum(map(len, pieces))))
-
-        assert signed_in.get("/visit/", **{"tests.view": view}).text == str(MAX_ANSWER_BYTES * 2)
-
-
-class TestAnApiThatFails:
-    @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 599, 600, 999])
-    @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_a_5xx_is_a_503(self, signed_in: Browser, api: DemoApi, method: str, status: int) -> None:
-        api.fail(method, SECRET, Fault.answer(status, b"<h1>Sorry</h1>", "text/html", {"Retry-After": "9"}))
-
-        response = call(signed_in, method)
-
-        assert (response.status_code, response["Retry-After"]) == (503, "9")
-        assert "Sorry" not in response.text
-        assert len(api.calls) == 1
-
-    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    def test_a_redirect_is_never_followed(self, signed_in: Browser, api: DemoApi, status: int) -> None:
-        with DemoApi() as elsewhere:
-            api.fail("GET", SECRET, Fault.answer(status, headers={"Location": elsewhere.url + SECRET}))
-
-            assert call(signed_in, "GET").status_code == 502
-
-            assert not elsewhere.calls
-        assert len(api.calls) == 1
-
-    @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_no_answer_in_time_is_a_503(
-        self, signed_in: Browser, api: DemoApi, settings: Settings, method: str
-    ) -> None:
-        settings.API_READ_TIMEOUT = 0.2
-        with Gate() as gate:
-            api.fail(method, SECRET, Fault.hold_before(gate))
-
-            response = call(signed_in, method)
-
-            assert (response.status_code, response["Retry-After"]) == (503, "5")
-            assert gate.reached.wait(30)
-            assert gate.arrivals == 1, "a request that takes too long is not made twice"
-
-    def test_nor_one_whose_answer_stalls(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
-        settings.API_READ_TIMEOUT = 0.2
-        api.fail("GET", SECRET, Fault.answer(200, b'{"data": "hal', headers={"Content-Length": "900"}), times=2)
-
-        assert call(signed_in, "GET").status_code == 503
-
-        assert len(api.calls) == 1
-
-    def test_an_answer_that_stops_half_way_is_a_503(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
-        headers = {"Content-Length": "900", "Connection": "close"}
-        api.fail("GET", SECRET, Fault.answer(200, b'{"data": "hal', headers=headers), times=2)
-
-        assert call(signed_in, "GET").status_code == 503
-        assert call(signed_in, "GET").status_code == 200
-
-    @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-    def test_a_broken_connection_is_made_good_once_where_that_is_safe(
-        self, signed_in: Browser, api: DemoApi, method: str
-    ) -> None:
-        api.fail(method, SECRET, Fault.reset())
-        api.fail(method, SECRET, Fault.answer(200, {"data": "done"}))
-
-        assert call(signed_in, method).status_code == 200
-
-        assert [sent.fault for sent in api.calls] == ["reset", "answer"]
-
-    def test_and_only_once(self, signed_in: Browser, api: DemoApi) -> None:
-        api.fail("GET", SECRET, Fault.reset(), times=None)
-
-        assert call(signed_in, "GET").status_code == 503
-
-        assert len(api.calls) == 2
-
-    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-    @pytest.mark.parametrize("fault", [Fault.reset(), Fault.lose_answer()], ids=["not done", "done"])
-    def test_but_not_where_the_api_may_have_acted(
-        self, signed_in: Browser, api: DemoApi, method: str, fault: Fault
-    ) -> None:
-        api.fail(method, SECRET, fault)
-
-        assert call(signed_in, method, json={"pieces": 3}).status_code == 503
-
-        assert len(api.calls) == 1
-
-    def test_one_that_was_restarted_is_called_over_new_connections(self, signed_in: Browser, api: DemoApi) -> None:
-        assert call(signed_in, "GET").status_code == 200
-        api.stop_serving()
-        assert call(signed_in, "GET").status_code == 503
-        api.start_serving()
-
-        assert call(signed_in, "POST", json={}).status_code == 201
-        assert call(signed_in, "GET").status_code == 200
+        assert sent(api) == [REFRESHED, ("POST", SECRET, 201)]
 
 
 class TestCookiesOfTheApi:
-    def test_they_never_come_back_and_are_kept_for_nobody(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_they_are_neither_stored_nor_sent_back(self, signed_in: Browser, api: DemoApi) -> None:
         tracker = {"Set-Cookie": "tracker=ada; Path=/"}
         api.fail("GET", SECRET, Fault.answer(200, {"data": "done"}, headers=tracker))
         assert "tracker" not in call(signed_in, "GET").cookies
@@ -449,7 +212,7 @@ class TestCookiesOfTheApi:
         assert not any("cookie" in sent.headers for sent in api.calls)
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_ours_stay_with_us(self, signed_in: Browser, api: DemoApi, method: str) -> None:
+    def test_the_sites_cookies_are_not_sent_to_the_api(self, signed_in: Browser, api: DemoApi, method: str) -> None:
         signed_in.put({**signed_in.take(), "sessionid": "s", "csrftoken": "c", "theme": "dark"})
         api.expire_access_tokens()
 
@@ -460,7 +223,7 @@ class TestCookiesOfTheApi:
         assert not any("cookie" in sent.headers for sent in api.calls)
 
 
-class TestAStream:
+class TestStream:
     @pytest.mark.parametrize("expired", [False, True], ids=["a good token", "an expired one"])
     def test_the_view_reads_the_body_as_it_comes(self, signed_in: Browser, api: DemoApi, expired: bool) -> None:
         size = 300_000
@@ -468,16 +231,16 @@ class TestAStream:
             api.expire_access_tokens()
 
         def view(request: ApiRequest) -> HttpResponse:
-            answer = request.api.get("/protected-route/export.csv", params={"bytes": str(size)}, stream=True)
-            with answer:
-                return HttpResponse(str(sum(len(piece) for piece in answer.iter_content(4096))))
+            response = request.api.get("/protected-route/export.csv", params={"bytes": str(size)}, stream=True)
+            with response:
+                return HttpResponse(str(sum(len(piece) for piece in response.iter_content(4096))))
 
         response = signed_in.get("/visit/", **{"tests.view": view})
 
         assert int(response.content) >= size
         assert signed_in.session().generation == int(expired)
 
-    def test_one_that_breaks_off_is_a_502(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_stream_that_breaks_off_is_a_502(self, signed_in: Browser, api: DemoApi) -> None:
         headers = {"Content-Length": "900", "Connection": "close"}
         api.fail("GET", SECRET, Fault.answer(200, b'{"data": "hal', headers=headers))
 
@@ -486,22 +249,22 @@ class TestAStream:
         assert signed_in.is_signed_in()
 
 
-class TestAMistakeOfTheView:
-    """An argument that cannot be sent is the view's own mistake, and no answer of the API."""
+class TestMistakesOfTheView:
+    """An argument that cannot be sent is a mistake in the view, not an error of the API."""
 
     @pytest.mark.parametrize(
         "options",
         [{"json": object()}, {"json": float("nan")}, {"headers": {"X-Pier": "north\r\nX-Evil: 1"}}],
-        ids=["what is no JSON", "not a number", "a header with a line break"],
+        ids=["not JSON", "not a number", "a header with a line break"],
     )
     def test_it_is_a_500_and_never_sent(self, signed_in: Browser, api: DemoApi, options: dict[str, Any]) -> None:
         assert call(signed_in, "POST", **options).status_code == 500
 
         assert not api.calls
 
-    def test_nor_is_a_call_that_the_view_makes_to_somebody_else(self, signed_in: Browser) -> None:
+    def test_an_error_of_another_service_is_a_500(self, signed_in: Browser) -> None:
         def view(request: ApiRequest) -> HttpResponse:
-            raise requests.ConnectionError("the weather service is away")
+            raise requests.ConnectionError("the weather service is unavailable")
 
         assert signed_in.get("/visit/", **{"tests.view": view}).status_code == 500
 
@@ -511,8 +274,8 @@ def pieces() -> Iterator[bytes]:
     raise RuntimeError("out of ink")
 
 
-def test_a_body_that_fails_while_it_is_sent_harms_nobody_else(signed_in: Browser, api: DemoApi) -> None:
-    """The connection holds half a request, so it must not go back to the pool."""
+def test_a_body_that_fails_while_it_is_sent_does_not_affect_other_users(signed_in: Browser, api: DemoApi) -> None:
+    """Half a request was sent over the connection, so it must not go back to the pool."""
     assert call(signed_in, "POST", data=pieces()).status_code == 500
 
     grace = Browser()
