@@ -1,4 +1,4 @@
-"""The middleware: what goes out to the browser with which answer, and what a page that needs nothing costs."""
+"""The middleware: when a response writes the session cookie, and how many queries a page needs."""
 
 from contextlib import suppress
 
@@ -25,7 +25,7 @@ SECRET = "/protected-route"
 
 @cache_control(public=True, max_age=3600)
 def public(request: ApiRequest) -> HttpResponse:
-    """A view that wants its page cached by everybody."""
+    """A view whose page shared caches may store."""
     return HttpResponse(request.api.get(SECRET).content)
 
 
@@ -75,15 +75,15 @@ def own_vary(request: ApiRequest) -> HttpResponse:
 
 
 def look_twice(request: ApiRequest) -> HttpResponse:
-    """A view that swallows what it should not: the session is looked at again afterwards."""
+    """A view that ignores an error, and then requires the session again."""
     with suppress(ApiUnavailable):
         request.api_session.require()
     request.api_session.require()
     return HttpResponse("shown")
 
 
-def shrug(request: ApiRequest) -> HttpResponse:
-    """A view that does without the API where it has to."""
+def works_without_api(request: ApiRequest) -> HttpResponse:
+    """A view that works without the API."""
     try:
         request.api.get(SECRET)
     except (NotSignedIn, ApiUnavailable, ApiMisbehaved):
@@ -103,15 +103,15 @@ urlpatterns = [
     path("own-vary/", own_vary),
     path("anything/<str:rest>", anything),
     path("look-twice/", look_twice),
-    path("shrug/", shrug),
+    path("works-without-api/", works_without_api),
     *site,
 ]
 pytestmark = pytest.mark.urls(__name__)
 
-# A page, and the status of its answer after a rotation.
+# A page, and the status of its response after a rotation.
 PAGES = {
     "a page": ("/protected/", 200),
-    "a page for everybody's cache": ("/public/", 200),
+    "a page for shared caches": ("/public/", 200),
     "a view that forbids": ("/403/", 403),
     "a view that finds nothing": ("/404/", 404),
     "a view that crashes": ("/500/", 500),
@@ -125,15 +125,15 @@ PAGES = {
 
 @pytest.fixture
 def rotated(signed_in: Browser, api: DemoApi) -> Browser:
-    """A browser that holds a rotated session, which it was not yet seen with."""
+    """A browser with a rotated session, which it has not presented yet."""
     api.expire_access_tokens()
     assert signed_in.open_page().status_code == 200
     return signed_in
 
 
-class TestARotatedSession:
+class TestRotatedSession:
     @pytest.mark.parametrize(("page", "status"), PAGES.values(), ids=PAGES)
-    def test_goes_out_with_every_answer_and_into_no_cache(
+    def test_is_written_with_every_response_and_into_no_cache(
         self, signed_in: Browser, api: DemoApi, page: str, status: int
     ) -> None:
         api.expire_access_tokens()
@@ -150,7 +150,7 @@ class TestARotatedSession:
         assert signed_in.is_signed_in()
         assert api.count("POST", "/auth/refresh") == 0
 
-    def test_goes_out_confirmed_with_the_next_answer_and_then_no_more(self, rotated: Browser) -> None:
+    def test_is_written_confirmed_with_the_next_response_and_then_not_again(self, rotated: Browser) -> None:
         confirming = rotated.get("/404/")
         after = rotated.get("/404/")
 
@@ -160,23 +160,21 @@ class TestARotatedSession:
         assert rotated.session().confirmed
         assert not cookies_set(after)
 
-    def test_goes_out_when_the_view_shrugs(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_is_written_when_the_view_catches_the_error(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
         for _ in range(2):
             api.fail("GET", SECRET, Fault.answer(401, {"message": "No."}))
 
-        response = signed_in.get("/shrug/")
+        response = signed_in.get("/works-without-api/")
 
         assert response.content == b"without"
         assert signed_in.session().generation == 1
 
-    def test_keeps_what_else_the_page_varies_by(self, signed_in: Browser) -> None:
+    def test_keeps_the_vary_header_of_the_view(self, signed_in: Browser) -> None:
         assert signed_in.get("/own-vary/")["Vary"] == "Accept-Language, Cookie"
 
 
-def test_an_address_writes_no_lines_of_its_own_into_the_log(
-    signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_path_cannot_forge_log_lines(signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture) -> None:
     api.fail("GET", SECRET, Fault.answer(500))
 
     assert signed_in.get("/anything/%0AERROR%20accounts%20all%20is%20lost%1B[2J").status_code == 503
@@ -185,7 +183,7 @@ def test_an_address_writes_no_lines_of_its_own_into_the_log(
     assert all(message.isprintable() for message in caplog.messages)
 
 
-class TestAGoodToken:
+class TestGoodToken:
     def test_costs_no_query_and_writes_nothing(self, signed_in: Browser) -> None:
         with CaptureQueriesContext(connection) as queries:
             response = signed_in.open_page()
@@ -200,7 +198,7 @@ class TestAGoodToken:
         assert set(response["Cache-Control"].split(", ")) == {"private", "max-age=3600"}
         assert "Cookie" in response["Vary"]
 
-    def test_a_lonely_rotation_costs_three_queries(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_single_rotation_costs_three_queries(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
 
         with CaptureQueriesContext(connection) as queries:
@@ -216,38 +214,38 @@ ENDS = {
 }
 
 
-class TestACopyOfASessionThatIsOver:
-    """On pages that call no API, nobody but the record can tell."""
+class TestCopyOfAnEndedSession:
+    """On pages that do not call the API, only the record shows that the session is over."""
 
     @pytest.fixture
     def thief(self, signed_in: Browser) -> Browser:
-        """Has copied the cookie long ago."""
+        """A browser with a copy of the cookie, whose access token has expired."""
         thief = signed_in.copy()
         thief.age(365 * 24 * 3600)
         return thief
 
     @pytest.mark.parametrize("page", ["/protected/script/", "/look-twice/"])
     @pytest.mark.parametrize("reason", ENDS.values(), ids=ENDS)
-    def test_opens_no_page_once_its_token_has_run_out(self, thief: Browser, page: str, reason: EndReason) -> None:
+    def test_opens_no_page_after_its_token_has_expired(self, thief: Browser, page: str, reason: EndReason) -> None:
         SessionRecord.objects.end(thief.session().id, reason)
         let_databases_clock_move_on()
 
         response = thief.get(page)
 
         assert (response.status_code, response["Location"].partition("?")[0]) == (302, "/accounts/login/")
-        assert cookies_set(response)["session"].value == "", "and it is over for good"
+        assert cookies_set(response)["session"].value == "", "the cookie is deleted"
 
-    def test_nor_is_anybody_said_to_be_signed_in(self, signed_in: Browser, thief: Browser) -> None:
+    def test_is_not_reported_as_signed_in(self, signed_in: Browser, thief: Browser) -> None:
         signed_in.sign_out()
 
         assert thief.get("/accounts/session/").json()["authenticated"] is False
 
-    def test_nor_does_one_whose_record_is_gone(self, thief: Browser) -> None:
+    def test_opens_no_page_without_a_record(self, thief: Browser) -> None:
         SessionRecord.objects.all().delete()
 
         assert thief.get("/protected/script/").status_code == 302
 
-    def test_one_that_lives_does_and_asks_once(self, signed_in: Browser) -> None:
+    def test_a_session_that_exists_opens_pages_with_one_query(self, signed_in: Browser) -> None:
         signed_in.age(120)
 
         with CaptureQueriesContext(connection) as queries:
@@ -255,15 +253,13 @@ class TestACopyOfASessionThatIsOver:
 
         assert len(queries) == 1
 
-    def test_nobody_is_turned_away_while_it_cannot_be_asked(self, signed_in: Browser) -> None:
+    def test_an_unavailable_database_signs_nobody_out(self, signed_in: Browser) -> None:
         signed_in.age(120)
 
         with records_away():
             assert signed_in.get("/look-twice/").status_code == 200
 
-    def test_a_token_that_is_renewed_on_the_page_costs_no_more_than_that(
-        self, signed_in: Browser, api: DemoApi
-    ) -> None:
+    def test_a_rotation_on_the_page_costs_no_extra_query(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
         signed_in.age(120)
 
@@ -278,7 +274,7 @@ class TestPagesThatNeedNoSession:
     @pytest.mark.parametrize(
         "holds", ["a good session", "an unconfirmed one", "an expired one", "one that has ended", "junk"]
     )
-    def test_they_leave_it_alone(self, signed_in: Browser, api: DemoApi, page: str, holds: str) -> None:
+    def test_they_do_not_read_it(self, signed_in: Browser, api: DemoApi, page: str, holds: str) -> None:
         if holds == "an unconfirmed one":
             api.expire_access_tokens()
             signed_in.open_page()
@@ -302,7 +298,7 @@ class TestPagesThatNeedNoSession:
         assert len(queries) == 0
         assert not api.calls
 
-    def test_nor_does_the_admins_sign_in_look_at_it(self, rotated: Browser) -> None:
+    def test_the_admins_sign_in_page_does_not_read_it(self, rotated: Browser) -> None:
         with CaptureQueriesContext(connection) as queries:
             response = rotated.get("/admin/login/")
 
@@ -311,7 +307,7 @@ class TestPagesThatNeedNoSession:
         assert len(queries) == 0
         assert not rotated.session().confirmed
 
-    def test_readiness_asks_the_database_and_nothing_else(self, rotated: Browser, api: DemoApi) -> None:
+    def test_the_readiness_check_does_not_call_the_api(self, rotated: Browser, api: DemoApi) -> None:
         api.stop_serving()
 
         response = rotated.get("/health/ready")
@@ -321,12 +317,12 @@ class TestPagesThatNeedNoSession:
         assert "Cookie" not in response.get("Vary", "")
 
 
-class TestTheRecordsAway:
-    def test_a_good_token_needs_none(self, signed_in: Browser) -> None:
+class TestUnavailableDatabase:
+    def test_a_good_token_needs_no_database(self, signed_in: Browser) -> None:
         with records_away():
             assert signed_in.open_page().status_code == 200
 
-    def test_an_unconfirmed_session_goes_on_unconfirmed(self, rotated: Browser) -> None:
+    def test_an_unconfirmed_session_stays_unconfirmed(self, rotated: Browser) -> None:
         with records_away():
             response = rotated.open_page()
 
@@ -335,7 +331,7 @@ class TestTheRecordsAway:
         assert rotated.is_signed_in()
         assert rotated.session().confirmed
 
-    def test_a_session_that_has_to_rotate_waits(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_session_that_has_to_rotate_is_a_503(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
 
         with records_away():
@@ -354,8 +350,8 @@ def every_request(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("every_request")
-class TestACheckOfEveryRequest:
-    def test_an_end_acts_at_once(self, signed_in: Browser, api: DemoApi) -> None:
+class TestCheckOfEveryRequest:
+    def test_an_end_has_effect_at_once(self, signed_in: Browser, api: DemoApi) -> None:
         SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
         let_databases_clock_move_on()
         api.forget_calls()
@@ -372,14 +368,14 @@ class TestACheckOfEveryRequest:
 
         assert len(queries) == 1
 
-    def test_it_costs_nothing_where_nobody_looks(self, signed_in: Browser) -> None:
+    def test_it_costs_nothing_on_a_page_without_the_session(self, signed_in: Browser) -> None:
         with CaptureQueriesContext(connection) as queries:
             assert signed_in.get("/").status_code == 200
 
         assert len(queries) == 0
 
     @pytest.mark.parametrize("page", ["/protected/", "/look-twice/", "/accounts/session/"])
-    def test_without_the_records_nobody_gets_in_and_nobody_is_signed_out(self, signed_in: Browser, page: str) -> None:
+    def test_without_the_database_a_page_is_a_503_and_the_session_stays(self, signed_in: Browser, page: str) -> None:
         with records_away():
             response = signed_in.get(page)
 
@@ -387,7 +383,7 @@ class TestACheckOfEveryRequest:
         assert not cookies_set(response)
         assert signed_in.get(page).status_code == 200
 
-    def test_signing_in_over_a_session_works_while_the_records_are_back(self, signed_in: Browser) -> None:
+    def test_sign_in_over_a_session_works_once_the_database_is_back(self, signed_in: Browser) -> None:
         with records_away():
             assert signed_in.sign_in().status_code == 503
 

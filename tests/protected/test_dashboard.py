@@ -1,4 +1,4 @@
-"""The protected page, and the journey of a browser that reloads it: what it sees, and what crosses the wire."""
+"""The protected page: what it shows, and which calls reach the API when the browser loads it."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -41,13 +41,13 @@ UNUSABLE = {
     "a redirect to nowhere": Fault.answer(302),
     "403": Fault.answer(403, {"message": "Not yours."}),
     "404": Fault.answer(404, b"<h1>Not Found</h1>", "text/html"),
-    "JSON nested beyond measure": Fault.answer(200, b'{"data": ' + b"[" * 100_000),
-    "a number beyond measure": Fault.answer(200, b"9" * 5000),
+    "JSON nested too deep": Fault.answer(200, b'{"data": ' + b"[" * 100_000),
+    "a number with too many digits": Fault.answer(200, b"9" * 5000),
     "a charset that is none": Fault.answer(200, b"\xff", "application/json; charset=undefined"),
 }
 if sys.version_info < (3, 13):  # From then on, what can be parsed can be shown.
     UNUSABLE["JSON nested deeper than can be shown"] = Fault.answer(200, b'{"data": ' + b"[" * 970 + b"]" * 970 + b"}")
-AWAY = {
+UNAVAILABLE = {
     "500": Fault.answer(500, {"message": "Out of ink."}),
     "502 in HTML": Fault.answer(502, b"<h1>Bad Gateway</h1>", "text/html"),
     "503": Fault.answer(503),
@@ -56,8 +56,8 @@ AWAY = {
     "a status beyond HTTP's": Fault.answer(700, b"{}"),
     "two lengths": Fault.answer(200, b"{}", headers={"Content-Length": "2, 7", "Connection": "close"}),
 }
-# Each leaves it open whether the refresh token is still good: the session stays.
-NO_ANSWER = {
+# Each leaves it unknown whether the refresh token is still valid, so the session stays.
+UNKNOWN_RESULT = {
     "500": Fault.answer(500, {"message": "Out of ink."}),
     "503 and when to come back": Fault.answer(503, headers={"Retry-After": "2"}),
     "429": Fault.answer(429, {"message": "Slow down."}),
@@ -74,18 +74,18 @@ NO_ANSWER = {
     "JSON that is no object": Fault.answer(200, b"[]"),
     "JSON without tokens": Fault.answer(200, {"status": "ok"}),
     "tokens that are none": Fault.answer(200, {"accessToken": None, "refreshToken": 7}),
-    "nested beyond measure": Fault.answer(200, b"[" * 100_000),
+    "nested too deep": Fault.answer(200, b"[" * 100_000),
     "a redirect": Fault.answer(307, headers={"Location": "/auth/login"}),
     "nothing": Fault.answer(200),
     "nothing, and it says so": Fault.answer(204),
 }
 
 
-def wire(api: DemoApi) -> list[tuple[str, str, int]]:
+def sent(api: DemoApi) -> list[tuple[str, str, int]]:
     return [(call.method, call.path, call.status) for call in api.calls]
 
 
-class TestWhatItShows:
+class TestContent:
     def test_the_apis_data_and_who_is_signed_in(self, signed_in: Browser) -> None:
         page = signed_in.open_page().text
 
@@ -117,7 +117,7 @@ class TestWhatItShows:
             assert secret not in page
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-    def test_it_is_for_looking_only(self, signed_in: Browser, method: str) -> None:
+    def test_only_get_is_allowed(self, signed_in: Browser, method: str) -> None:
         assert signed_in.client.generic(method, "/protected/").status_code == 405
 
     def test_a_head_request_is_answered_without_a_body(self, signed_in: Browser) -> None:
@@ -126,7 +126,7 @@ class TestWhatItShows:
         assert (response.status_code, response.content) == (200, b"")
 
 
-class TestTheJourney:
+class TestRefresh:
     def test_the_api_gets_the_access_token_and_nothing_of_the_browser(self, signed_in: Browser, api: DemoApi) -> None:
         signed_in.put({**signed_in.take(), "tracker": "7"})
         api.forget_calls()
@@ -146,10 +146,10 @@ class TestTheJourney:
 
         assert response.status_code == 200
         assert "North Pier" in response.text
-        assert wire(api) == EXPIRED_AND_RENEWED
+        assert sent(api) == EXPIRED_AND_RENEWED
         assert signed_in.session().generation == 1
 
-    def test_the_new_cookie_comes_with_that_very_page(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_the_new_cookie_comes_with_the_same_page(self, signed_in: Browser, api: DemoApi) -> None:
         before = signed_in.session()
         api.expire_access_tokens()
 
@@ -170,7 +170,7 @@ class TestTheJourney:
         for _ in range(3):
             assert signed_in.open_page().status_code == 200
 
-        assert wire(api) == [("GET", "/protected-route", 200)] * 3
+        assert sent(api) == [("GET", "/protected-route", 200)] * 3
         with CaptureQueriesContext(connection) as queries:
             signed_in.open_page()
         assert len(queries) == 0
@@ -184,7 +184,7 @@ class TestTheJourney:
 
         assert signed_in.open_page().status_code == 200
 
-        assert wire(api) == EXPIRED_AND_RENEWED[1:]
+        assert sent(api) == EXPIRED_AND_RENEWED[1:]
 
     def test_many_generations_later_it_is_still_the_same_session(self, signed_in: Browser, api: DemoApi) -> None:
         session_id = signed_in.session().id
@@ -220,7 +220,7 @@ class TestTheJourney:
         assert all(tab.is_signed_in() for tab in tabs)
 
 
-class TestARefusedRefresh:
+class TestRefusedRefresh:
     def test_it_leads_to_the_sign_in_page_and_back(self, signed_in: Browser, api: DemoApi) -> None:
         api.revoke_all()
         api.forget_calls()
@@ -228,7 +228,7 @@ class TestARefusedRefresh:
         response = signed_in.open_page()
 
         assert (response.status_code, response["Location"]) == (302, f"{TO_SIGN_IN}&ended=1")
-        assert wire(api) == [("GET", "/protected-route", 401), ("POST", "/auth/refresh", 401)]
+        assert sent(api) == [("GET", "/protected-route", 401), ("POST", "/auth/refresh", 401)]
         cookie = cookies_set(response)["session"]
         assert (cookie.value, cookie["max-age"]) == ("", 0)
         assert response["Cache-Control"] == "private, no-store"
@@ -247,8 +247,8 @@ class TestARefusedRefresh:
 
         assert SessionRecord.objects.get().end_reason == EndReason.EXPIRED
 
-    def test_a_clock_that_is_off_does_not_end_it(self, signed_in: Browser, api: DemoApi) -> None:
-        """By our clock the refresh token is dead. Whether it is, the API says."""
+    def test_a_wrong_clock_does_not_end_the_session(self, signed_in: Browser, api: DemoApi) -> None:
+        """Our clock says that the refresh token has expired, but only the API decides."""
         api.expire_access_tokens()
         signed_in.age(3600)
 
@@ -265,9 +265,9 @@ class TestARefusedRefresh:
         assert api.count("POST", "/auth/refresh") == 0
 
 
-class TestARefreshWithoutAUsableAnswer:
-    @pytest.mark.parametrize("fault", NO_ANSWER.values(), ids=NO_ANSWER)
-    def test_it_costs_a_page_and_not_the_session(self, signed_in: Browser, api: DemoApi, fault: Fault) -> None:
+class TestRefreshWithoutAUsableResponse:
+    @pytest.mark.parametrize("fault", UNKNOWN_RESULT.values(), ids=UNKNOWN_RESULT)
+    def test_it_is_a_503_and_the_session_stays(self, signed_in: Browser, api: DemoApi, fault: Fault) -> None:
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", fault)
         before = signed_in.take()
@@ -279,30 +279,33 @@ class TestARefreshWithoutAUsableAnswer:
         assert not cookies_set(response)
         assert signed_in.take() == before
         assert api.count("POST", "/auth/refresh") == 1
-        assert api.count("POST", "/auth/login") == 1, "and no redirect was followed"
-        SessionRecord.objects.update(retry_at=None)  # the pause before the next try has passed
+        assert api.count("POST", "/auth/login") == 1, "no redirect was followed"
+        SessionRecord.objects.update(retry_at=None)  # the pause before the next attempt has passed
         assert signed_in.is_signed_in()
         assert signed_in.session().generation == 1
         assert api.reuses == 0
 
-    def test_nor_does_no_answer_in_time(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
+    def test_a_timeout_is_a_503_and_it_stays(
+        self, signed_in: Browser, api: DemoApi, settings: Settings
+    ) -> None:
         settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.5, 0.5
         api.expire_access_tokens()
         with Gate() as gate:
             api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
             response = signed_in.open_page()
             assert gate.reached.wait(30)
-            api.stop_serving()  # with the request that still waits
+            api.stop_serving()  # ends the request that still waits
         assert gate.arrivals == 1
         assert response.status_code == 503
         assert not cookies_set(response)
 
         settings.API_READ_TIMEOUT = 10
         api.start_serving()
-        wait_until(signed_in.is_signed_in)
+        SessionRecord.objects.update(retry_at=None)  # the pause before the next attempt has passed
+        assert signed_in.is_signed_in()
         assert api.reuses == 0
 
-    def test_the_pause_before_the_next_try_passes_by_itself(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_the_pause_before_the_next_attempt_ends_by_itself(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", Fault.answer(500, headers={"Retry-After": "2"}))
         assert signed_in.open_page().status_code == 503
@@ -311,10 +314,10 @@ class TestARefreshWithoutAUsableAnswer:
         asked = api.count("POST", "/auth/refresh")
         wait_until(signed_in.is_signed_in)
 
-        assert (during.status_code, asked) == (503, 1), "the API is left alone meanwhile"
+        assert (during.status_code, asked) == (503, 1), "the API is not called during the pause"
         assert api.count("POST", "/auth/refresh") == 2
 
-    def test_retry_after_is_the_apis_own(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_retry_after_comes_from_the_api(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", Fault.answer(503, headers={"Retry-After": "17"}))
 
@@ -324,7 +327,7 @@ class TestARefreshWithoutAUsableAnswer:
         assert 1 <= int(second["Retry-After"]) <= 17
         assert api.count("POST", "/auth/refresh") == 1
 
-    def test_an_api_that_is_not_there_costs_a_page_too(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_refused_connection_is_a_503_and_the_session_stays(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
         signed_in.age(61)
         api.stop_serving()
@@ -332,10 +335,11 @@ class TestARefreshWithoutAUsableAnswer:
         assert signed_in.open_page().status_code == 503
 
         api.start_serving()
-        wait_until(signed_in.is_signed_in)
+        SessionRecord.objects.update(retry_at=None)  # the pause before the next attempt has passed
+        assert signed_in.is_signed_in()
 
 
-class TestAnAnswerThatCannotBeShown:
+class TestUnusableResponse:
     @pytest.mark.parametrize("fault", UNUSABLE.values(), ids=UNUSABLE)
     def test_it_is_a_502_and_the_session_stays(self, signed_in: Browser, api: DemoApi, fault: Fault) -> None:
         api.fail("GET", "/protected-route", fault)
@@ -349,8 +353,8 @@ class TestAnAnswerThatCannotBeShown:
         assert len(api.calls) == 1
         assert signed_in.is_signed_in()
 
-    @pytest.mark.parametrize("fault", AWAY.values(), ids=AWAY)
-    def test_no_answer_is_a_503_and_the_session_stays(
+    @pytest.mark.parametrize("fault", UNAVAILABLE.values(), ids=UNAVAILABLE)
+    def test_an_unavailable_api_is_a_503_and_the_session_stays(
         self, signed_in: Browser, api: DemoApi, settings: Settings, fault: Fault
     ) -> None:
         settings.API_READ_TIMEOUT = 0.3

@@ -1,4 +1,4 @@
-"""Streamed answers, over the test client: what the body holds, and what it brings back to the browser."""
+"""Streamed responses, over the test client: their body, and the session updates in it."""
 
 import json
 import re
@@ -23,11 +23,11 @@ def pieces(browser: Browser, path: str, **options: Any) -> Iterator[str]:
     return (piece.decode() for piece in response)
 
 
-def post_hand_off(browser: Browser, text: object) -> Any:
+def post_update(browser: Browser, text: object) -> Any:
     return browser.post("/accounts/session/update/", json.dumps({"session": text}), content_type="application/json")
 
 
-def test_a_stream_that_rotates_hands_the_session_over_and_no_further_refresh_is_needed(
+def test_a_stream_that_rotates_carries_a_session_update_and_no_further_refresh_is_needed(
     signed_in: Browser, api: DemoApi
 ) -> None:
     stream = pieces(signed_in, "/protected/stream/?rows=3&delay=0")
@@ -38,7 +38,7 @@ def test_a_stream_that_rotates_hands_the_session_over_and_no_further_refresh_is_
 
     [session_update] = SESSION_UPDATE.findall(row)
     assert not SESSION_UPDATE.findall("".join(stream)), "once"
-    response = post_hand_off(signed_in, session_update)
+    response = post_update(signed_in, session_update)
 
     assert (response.status_code, response.content) == (204, b"")
     assert response["Cache-Control"] == "private, no-store"
@@ -48,25 +48,25 @@ def test_a_stream_that_rotates_hands_the_session_over_and_no_further_refresh_is_
     assert api.count("POST", "/auth/refresh") == 0
 
 
-def test_an_event_stream_sends_the_hand_off_as_an_event(signed_in: Browser, api: DemoApi) -> None:
+def test_an_event_stream_sends_the_session_update_as_an_event(signed_in: Browser, api: DemoApi) -> None:
     stream = pieces(signed_in, "/protected/events/?rows=2&delay=0")
     api.expire_access_tokens()
     body = "".join(stream)
 
     [data] = re.findall(r"event: session-update\ndata: (.*)\n", body)
-    assert post_hand_off(signed_in, json.loads(data)["session"]).status_code == 204
+    assert post_update(signed_in, json.loads(data)["session"]).status_code == 204
     assert re.findall(r"^id: (.*)$", body, re.MULTILINE) == ["1", "2"]
     assert "event: end\n" in body
 
 
-def test_an_event_stream_resumes_and_ends_for_good(signed_in: Browser) -> None:
+def test_an_event_stream_resumes_and_ends_with_204(signed_in: Browser) -> None:
     body = "".join(pieces(signed_in, "/protected/events/?rows=3&delay=0", HTTP_LAST_EVENT_ID="2"))
     assert re.findall(r"^id: (.*)$", body, re.MULTILINE) == ["3"]
 
     assert signed_in.get("/protected/events/?rows=3&delay=0", HTTP_LAST_EVENT_ID="3").status_code == 204
 
 
-def test_what_was_never_handed_over_is_adopted_without_another_refresh(signed_in: Browser, api: DemoApi) -> None:
+def test_an_update_that_was_never_posted_is_adopted_without_another_refresh(signed_in: Browser, api: DemoApi) -> None:
     api.expire_access_tokens()
     assert "".join(pieces(signed_in, "/protected/stream/?rows=1&delay=0"))
 
@@ -81,14 +81,14 @@ def test_what_was_never_handed_over_is_adopted_without_another_refresh(signed_in
     ["rows=0", "rows=1001", "rows=x", "rows=1.5", "delay=-1", "delay=61", "delay=nan", "delay=inf", "rows="],
 )
 @pytest.mark.parametrize("page", ["stream", "events"])
-def test_a_value_out_of_bounds_gets_a_clear_400(signed_in: Browser, page: str, query: str) -> None:
+def test_a_value_out_of_bounds_is_a_400(signed_in: Browser, page: str, query: str) -> None:
     response = signed_in.get(f"/protected/{page}/?{query}")
 
     assert response.status_code == 400
     assert f"{query.split('=')[0]} must be" in response.content.decode()
 
 
-def test_an_api_that_fails_in_mid_stream_ends_it_with_words(signed_in: Browser, api: DemoApi) -> None:
+def test_an_api_failure_ends_the_page_with_an_explanation(signed_in: Browser, api: DemoApi) -> None:
     stream = pieces(signed_in, "/protected/stream/?rows=9&delay=0")
     assert next(stream)
     assert next(stream)
@@ -102,10 +102,10 @@ def test_an_api_that_fails_in_mid_stream_ends_it_with_words(signed_in: Browser, 
 
 
 @pytest.mark.parametrize("page", ["stream", "events"])
-def test_the_log_says_why_and_quotes_neither_the_api_nor_an_address(
+def test_the_log_has_the_cause_but_quotes_neither_the_api_nor_the_query(
     signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture, page: str
 ) -> None:
-    """What is quoted could forge a line, and a query may hold what is nobody's business."""
+    """Quoted text could forge a log line, and a query may hold private data."""
     api.fail("GET", "/protected-route", Fault.answer(400, b"no"), times=None)
 
     assert list(pieces(signed_in, f"/protected/{page}/?rows=9&delay=0"))
@@ -114,7 +114,7 @@ def test_the_log_says_why_and_quotes_neither_the_api_nor_an_address(
 
 
 @pytest.mark.parametrize("page", ["stream", "events"])
-def test_a_session_that_is_ended_elsewhere_closes_its_streams(signed_in: Browser, page: str) -> None:
+def test_an_end_of_the_session_ends_its_streams(signed_in: Browser, page: str) -> None:
     stream = pieces(signed_in, f"/protected/{page}/?rows=9&delay=0")
     first = next(stream) + next(stream)
     end_session(SessionRecord.objects.get().id, EndReason.REVOKED)
@@ -132,12 +132,12 @@ def test_a_download_passes_through(signed_in: Browser, api: DemoApi) -> None:
     assert isinstance(response, StreamingHttpResponse)
 
     assert len(b"".join(response)) >= 300_000
-    assert cookies_set(response)["session"].value, "rotated before the first byte, so with the headers"
+    assert cookies_set(response)["session"].value, "the session rotated before the headers were sent"
     assert signed_in.session().generation == 1
 
 
 @pytest.mark.parametrize("page", ["stream", "events", "download", "script"])
-def test_without_a_session_a_stream_is_no_stream(browser: Browser, page: str) -> None:
+def test_without_a_session_a_stream_redirects_to_the_sign_in_page(browser: Browser, page: str) -> None:
     response = browser.get(f"/protected/{page}/")
 
     assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next=%2Fprotected%2F{page}%2F")
@@ -145,7 +145,7 @@ def test_without_a_session_a_stream_is_no_stream(browser: Browser, page: str) ->
 
 @pytest.mark.parametrize("page", ["stream", "events", "download"])
 def test_a_head_request_starts_no_stream(signed_in: Browser, api: DemoApi, page: str) -> None:
-    """Nothing is written to it, so a browser that has left would never be noticed."""
+    """Nothing is written to the socket, so the server would not notice that the browser disconnected."""
     api.forget_calls()
 
     assert signed_in.client.head(f"/protected/{page}/").status_code == 405
@@ -153,7 +153,7 @@ def test_a_head_request_starts_no_stream(signed_in: Browser, api: DemoApi, page:
     assert api.calls == []
 
 
-def test_a_stream_that_would_hold_a_thread_for_too_long_gets_a_clear_400(signed_in: Browser) -> None:
+def test_a_stream_that_would_hold_a_thread_for_too_long_is_a_400(signed_in: Browser) -> None:
     response = signed_in.get("/protected/stream/?rows=1000&delay=60")
 
     assert response.status_code == 400

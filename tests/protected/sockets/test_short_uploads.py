@@ -1,9 +1,8 @@
-"""An upload that stops in the middle, over real sockets: nobody else's request may be taken for its rest."""
+"""An upload that stops half-way, over real sockets: the next user's request must not become the rest of its body."""
 
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
@@ -17,7 +16,7 @@ PROXY = "/protected/api/protected-route"
 
 
 class EarlyApi(StreamRequestHandler):
-    """Answers an upload before its end, reads on, and keeps the connection: some servers do. Relays all else."""
+    """Responds to an upload before its end, reads on, and keeps the connection, as some servers do. Relays the rest."""
 
     server: "EarlyServer"
 
@@ -49,7 +48,7 @@ class EarlyApi(StreamRequestHandler):
         with socket.create_connection(("127.0.0.1", self.server.behind), timeout=30) as api:
             api.sendall(self.first + f"{lines}connection: close\r\n\r\n".encode("latin-1") + body)
             while answer := api.recv(65_536):
-                # The connection to the site stays open: its pool is what this is about.
+                # The connection to the site stays open, because the test is about the site's connection pool.
                 self.wfile.write(answer.replace(b"Connection: close\r\n", b""))
 
 
@@ -63,8 +62,8 @@ class EarlyServer(ThreadingTCPServer):
         self.uploads: list[bytes] = []
 
 
-@pytest.fixture
-def early() -> Iterator[EarlyServer]:
+@pytest.fixture(scope="module")
+def running_early_api() -> Iterator[EarlyServer]:
     with DemoApi(access_ttl=600) as api, EarlyServer(api.port) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -72,10 +71,17 @@ def early() -> Iterator[EarlyServer]:
 
 
 @pytest.fixture
-def site(early: EarlyServer, tmp_path: Path) -> Iterator[Site]:
+def early(running_early_api: EarlyServer) -> EarlyServer:
+    """The API that responds early, with an empty list of uploads."""
+    running_early_api.uploads.clear()
+    return running_early_api
+
+
+@pytest.fixture(scope="module")
+def site(running_early_api: EarlyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(
-        database_url=f"sqlite:///{tmp_path}/db.sqlite3",
-        api_url=f"http://127.0.0.1:{early.server_address[1]}",
+        database_url=f"sqlite:///{tmp_path_factory.mktemp('site')}/db.sqlite3",
+        api_url=f"http://127.0.0.1:{running_early_api.server_address[1]}",
         workers=1,
         environment={"API_PROXY_ALLOW": "GET /protected-route, POST /protected-route"},
     )
@@ -85,7 +91,7 @@ def site(early: EarlyServer, tmp_path: Path) -> Iterator[Site]:
 
 
 def send_part(site: Site, person: Browser, announced: int, sent: int) -> bytes:
-    """Announce a body, send less of it, and stop sending; what the site answers."""
+    """Announce a body, send less of it, and stop sending. Returns the site's response."""
     head = (
         f"POST {PROXY} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nCookie: {person.jar.header()}\r\n"
         f"X-CSRFToken: {person.jar.value('csrftoken')}\r\nContent-Type: application/octet-stream\r\n"
@@ -101,7 +107,7 @@ def send_part(site: Site, person: Browser, announced: int, sent: int) -> bytes:
 
 
 @pytest.mark.parametrize("short_by", [1, 150, 1_000_000])
-def test_the_next_users_request_is_not_taken_for_the_rest(site: Site, early: EarlyServer, short_by: int) -> None:
+def test_the_next_users_request_does_not_become_the_rest(site: Site, early: EarlyServer, short_by: int) -> None:
     attacker, victim = Browser(site.port), Browser(site.port)
     attacker.sign_in()
     victim.sign_in("grace@example.com")
@@ -111,12 +117,12 @@ def test_the_next_users_request_is_not_taken_for_the_rest(site: Site, early: Ear
 
     assert [page.status for page in pages] == [200] * 5
     assert b"grace@example.com" in pages[0].body
-    # The API noticed that the upload broke off, and found nothing of anybody else's behind it.
-    wait_until(lambda: len(early.uploads) == 1, "the API has given the upload up")
+    # The API noticed that the upload broke off, and received nothing of another user's request behind it.
+    wait_until(lambda: len(early.uploads) == 1, "the API has seen the upload break off")
     assert set(early.uploads[0]) <= {ord("x")}
 
 
-def test_half_of_a_small_body_is_not_passed_on_as_a_whole_one(site: Site, early: EarlyServer) -> None:
+def test_half_of_a_small_body_is_not_passed_on_as_complete(site: Site, early: EarlyServer) -> None:
     person = Browser(site.port)
     person.sign_in()
 
