@@ -28,6 +28,9 @@ _REPEATABLE_BODIES = (type(None), bytes, str, dict, list, tuple)
 class ApiClient:
     """Calls the API for one browser. A path starts with a slash, and is relative to API_BASE_URL.
 
+    `stream` leaves the body for the caller to read and close; without it, a body has at most MAX_ANSWER_BYTES.
+    `any_status` returns a 5xx response too.
+
     Every call raises SignInRequired; ApiUnavailable for a timeout, a broken connection or a 5xx; ApiMisbehaved for a
     redirect, for a response that is too large, and for a 401 to a token that the API has just issued; ValueError for
     arguments that cannot be sent over HTTP.
@@ -75,9 +78,6 @@ class ApiClient:
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
         acted on the first one. Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises
         BodyConsumed, and the next call has a new token.
-
-        `stream` leaves the body for the caller to read and close; without it, a body has at most MAX_ANSWER_BYTES.
-        `any_status` returns a 5xx response too.
         """
         self.called = True
         started_at = time.time()
@@ -101,13 +101,17 @@ class ApiClient:
             if response.status_code != 401:
                 return _check_status(response, any_status=any_status)
             response.close()
-            just_minted = self._browser.minted and tokens.received_at >= started_at
-            if still_valid or (just_minted and not _may_have_expired(tokens)):
-                raise ApiMisbehaved("the API refuses an access token that it has just issued or called valid")
-            still_valid = self._browser.rotate(Trigger.UNAUTHORIZED) is RotationOutcome.STILL_VALID
+            still_valid = self._rotate_after_401(tokens, started_at=started_at, still_valid=still_valid)
             if not repeatable:
                 raise BodyConsumed("the access token had expired, and this body cannot be sent twice", retry_after=1)
         raise ApiUnavailable("the API's access tokens expire faster than it responds")
+
+    def _rotate_after_401(self, tokens: TokenPair, *, started_at: float, still_valid: bool) -> bool:
+        """Rotate. Returns whether the refused token is still valid. Raises ApiMisbehaved if it was issued just now."""
+        just_minted = self._browser.minted and tokens.received_at >= started_at
+        if still_valid or (just_minted and not _may_have_expired(tokens)):
+            raise ApiMisbehaved("the API refuses an access token that it has just issued or called valid")
+        return self._browser.rotate(Trigger.UNAUTHORIZED) is RotationOutcome.STILL_VALID
 
 
 def _may_have_expired(tokens: TokenPair) -> bool:

@@ -285,9 +285,7 @@ class TestRefreshWithoutAUsableResponse:
         assert signed_in.session().generation == 1
         assert api.reuses == 0
 
-    def test_a_timeout_is_a_503_and_it_stays(
-        self, signed_in: Browser, api: DemoApi, settings: Settings
-    ) -> None:
+    def test_a_timeout_is_a_503_and_it_stays(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
         settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT = 0.5, 0.5
         api.expire_access_tokens()
         with Gate() as gate:

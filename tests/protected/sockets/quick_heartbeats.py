@@ -3,4 +3,4 @@
 from config.wsgi import application as application
 from protected import streams
 
-streams.HEARTBEAT_SECONDS = 1.0
+streams.HEARTBEAT_SECONDS = 1.0  # type: ignore[attr-defined]
