@@ -23,9 +23,9 @@ def check_oauth_provider(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
         messages.append(
             Error(
                 "OAUTH_ISSUER is not a valid address.",
-                hint="Write it like https://login.example.com/realms/main, without a user, a query or a fragment. "
-                "It may be empty if OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT are set and OAUTH_SCOPE has no "
-                "openid.",
+                hint="Write it like https://login.example.com/realms/main, without a user, a query or a fragment. It "
+                "can be empty if both OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT are set, without "
+                "openid in OAUTH_SCOPE.",
                 id="accounts.E013",
             )
         )

@@ -1,5 +1,4 @@
-"""`manage.py doctor`: looks at everything that this site needs, from the keys to the proxies in front of it.
+"""`manage.py doctor`: examines the API, the keys in use, and with --url the deployed site from outside.
 
-Each module examines one thing and yields findings in plain words; none of them raises for what it finds, and none shows
-a key, a token or a password. `examination` puts them together, and `endpoint` is the part that runs on the site itself.
+An examination yields findings and raises nothing for what it finds. No finding shows a key, a token or a password.
 """

@@ -1,9 +1,8 @@
-"""The part of the doctor that runs on the site: it says what a request looks like from there, sets large trial cookies,
-and streams, so that the command sees from outside what the proxies in between make of it.
+"""The doctor's endpoint on the site: it reports how a request arrives, sets large trial cookies, and streams, so that
+the command sees from outside what the proxies change.
 
-It answers to a ticket alone, which the command seals with the site's own keys and which is good for a minute. Whatever
-else comes is told that there is nothing here. What a ticket orders touches no session, and its answer tells of its own
-request alone, so one that somebody reads on its way gives nothing away.
+It accepts only a ticket that the command has sealed with the site's own keys. An order touches no session, and its
+response describes its own request only, so an eavesdropper learns nothing from it.
 """
 
 import json
@@ -14,7 +13,7 @@ from enum import StrEnum
 from itertools import cycle, islice
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
@@ -34,8 +33,6 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 class Order(StrEnum):
-    """What the command wants of the site."""
-
     LOOK = "look"
     SET_COOKIES = "set cookies"
     DELETE_COOKIES = "delete cookies"
@@ -45,7 +42,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """An order, and the size in bytes of the session that the trial cookies stand for."""
+    """`size` is that of the session, in bytes, whose cookies the trial cookies imitate."""
 
     order: Order
     size: int = 0
@@ -63,7 +60,7 @@ class Ticket:
             if abs(time.time() - sealed_at) <= TICKET_SECONDS and 0 <= ticket.size <= MAX_SESSION_BYTES:
                 return ticket
         except (ValueError, TypeError) as error:
-            # Sealed by another release.
+            # Another release sealed it.
             raise CannotOpen from error
         raise CannotOpen
 
@@ -71,12 +68,12 @@ class Ticket:
 def trial_cookies(size: int, cookie_name: str) -> dict[str, str]:
     """Cookies like those of a session of `size` bytes.
 
-    Their names begin with that of the session's, as a proxy may treat it in a way of its own, and no session has them.
+    A proxy may treat the session's cookies by name, so the names begin like theirs. No session has these names.
     """
     return split_cookie("".join(islice(cycle(_ALPHABET), size)), f"{cookie_name}-doctor") if size else {}
 
 
-@csrf_exempt  # no browser can be made to send the ticket
+@csrf_exempt  # a page cannot make a browser send the ticket
 @never_cache
 def doctor(request: HttpRequest) -> HttpResponseBase:
     """POST with a ticket; 404 for everything else."""
@@ -90,16 +87,19 @@ def doctor(request: HttpRequest) -> HttpResponseBase:
         return stream(_pieces("<p>piece {}</p>\n"), "text/html; charset=utf-8")
     if ticket.order is Order.STREAM_EVENTS:
         return stream(_pieces("data: piece {}\n\n"), "text/event-stream")
-    response = JsonResponse(_what_was_seen(request, ticket))
-    if ticket.order in (Order.SET_COOKIES, Order.DELETE_COOKIES):
-        _write_trial_cookies(response, ticket)
+    cookies = trial_cookies(ticket.size, conf.cookie_name)
+    response = JsonResponse(_describe(request, cookies))
+    for name, value in cookies.items():
+        if ticket.order is Order.SET_COOKIES:
+            set_cookie(response, name, value, _TRIAL_COOKIE_SECONDS)
+        elif ticket.order is Order.DELETE_COOKIES:
+            set_cookie(response, name, "", 0)
     return response
 
 
-def _what_was_seen(request: HttpRequest, ticket: Ticket) -> Mapping[str, object]:
-    """The request as it arrived, and what the site makes of it."""
+def _describe(request: HttpRequest, cookies: Mapping[str, str]) -> Mapping[str, object]:
+    """The request as it arrived, and the settings that decide what the site makes of it."""
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
-    expected = trial_cookies(ticket.size, conf.cookie_name)
     return {
         "doctor": 1,
         "secure": request.is_secure(),
@@ -107,7 +107,7 @@ def _what_was_seen(request: HttpRequest, ticket: Ticket) -> Mapping[str, object]
         "address": client_address(request),
         "forwarded_for": sum(bool(entry.strip()) for entry in forwarded),
         "forwarded_proto": clean_text(request.headers.get("X-Forwarded-Proto"), 40),
-        "cookies_arrived": [name for name, value in expected.items() if request.COOKIES.get(name) == value],
+        "cookies_arrived": [name for name, value in cookies.items() if request.COOKIES.get(name) == value],
         "debug": settings.DEBUG,
         "trusted_proxies": conf.trusted_proxy_count,
         "cookie_name": conf.cookie_name,
@@ -115,15 +115,6 @@ def _what_was_seen(request: HttpRequest, ticket: Ticket) -> Mapping[str, object]
         "cookie_samesite": conf.cookie_samesite,
         "keys": key_ids(),
     }
-
-
-def _write_trial_cookies(response: HttpResponse, ticket: Ticket) -> None:
-    """As the session's are written."""
-    for name, value in trial_cookies(ticket.size, conf.cookie_name).items():
-        if ticket.order is Order.SET_COOKIES:
-            set_cookie(response, name, value, _TRIAL_COOKIE_SECONDS)
-        else:
-            set_cookie(response, name, "", 0)
 
 
 def _pieces(form: str) -> Iterator[str]:

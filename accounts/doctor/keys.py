@@ -1,132 +1,90 @@
-"""The keys that seal sessions. They carry no date: how long one has been at work, and whether it still is, shows in the
-records, as each sealed copy begins with the id of its key."""
+"""The keys that seal sessions, and whether living sessions still need them. A key has no date, but each sealed copy in
+the database begins with the id of its key."""
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
-from django.db.models import Count, F, Max, Min, Q
+from django.db.models import Count, F, Min, Q
 from django.db.models.functions import Now, Substr
 
 from accounts.conf import conf
-from accounts.doctor.findings import Finding, Findings, count, ok, problem, problem_in_production, unknown, warning
+from accounts.doctor.findings import Finding, Findings, count, ok, problem, unknown
 from accounts.models import SessionRecord, SessionRecordQuerySet
 from accounts.rotation.database import drop_broken_connection
-from accounts.session.sealing import DEVELOPMENT_KEY, KEY_ID_CHARACTERS, CannotOpen, key_ids, sealing_key_id
-
-_MAKE_ONE = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(64))'"
+from accounts.session.sealing import KEY_ID_CHARACTERS, CannotOpen, key_ids, sealing_key_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Use:
-    """The living sessions whose newest copy one key sealed, and when the first and the last of them were stored."""
+    """The living sessions whose newest copy one key sealed, and when the first of these was stored."""
 
     sessions: int = 0
     first: datetime | None = None
-    last: datetime | None = None
+
+    def __str__(self) -> str:
+        since = f" since {self.first:%Y-%m-%d %H:%M} UTC" if self.first else ""
+        return f"{count(self.sessions, 'living session')}{since}"
 
 
 def examine_keys() -> Findings:
-    yield _ring()
+    source = "API_SESSION_KEYS" if settings.API_SESSION_KEYS else "SECRET_KEY and SECRET_KEY_FALLBACKS"
+    lengths = ", ".join(str(len(key)) for key in conf.keys)
+    yield ok("keys.ring", f"{count(len(conf.keys), 'key')}, from {source}. Characters: {lengths}.")
     ids = key_ids()
     try:
         uses = _uses()
         unseen = _sessions_that_may_need_an_older_key(uses.get(ids[0], _Use()).first)
     except AnyDatabaseError as error:
         drop_broken_connection()
-        yield unknown("keys.use", f"Which keys are in use cannot be told: the records gave {type(error).__name__}.")
-        uses, unseen = None, 0
-    for number, key in enumerate(conf.keys, start=1):
-        yield _key(number, key, ids, uses, unseen)
-    if uses is not None:
-        yield from _missing(uses, ids)
-
-
-def _ring() -> Finding:
-    keys = conf.keys
-    lengths = ", ".join(str(len(key)) for key in keys)
-    if settings.API_SESSION_KEYS:
-        source = "from API_SESSION_KEYS"
-    else:
-        source = "derived from SECRET_KEY and its fallbacks: to change it changes these too"
-    return ok("keys.ring", f"{count(len(keys), 'key')}, {source}. Characters: {lengths}.")
-
-
-def _key(number: int, key: str, ids: list[str], uses: Mapping[str, _Use] | None, unseen: int) -> Finding:
-    name, id_ = f"keys.key-{number}", ids[number - 1]
-    label = f"Key {number} (id {id_})"
-    if key.startswith(DEVELOPMENT_KEY):
-        return problem_in_production(name, f"{label} is the well-known one of a developer's machine.", _MAKE_ONE)
-    if number > 1 and id_ in ids[: number - 1]:
-        return warning(name, f"{label} is the same as key {ids.index(id_) + 1}.", "List each key once.")
-    if uses is None:
-        return unknown(name, f"{label}: nothing is known of its use.")
-    use = uses.get(id_, _Use())
-    stored = f"{count(use.sessions, 'living session')} stored under it{_between(use)}"
-    if number == 1:
-        return ok(name, f"{label} seals all that is new; {stored}.")
-    if use.sessions:
-        return ok(name, f"{label} is a former one, with {stored}.", "Keep it, and look again later.")
-    if unseen:
-        found = f"{label} is a former one with nothing stored under it, but {count(unseen, 'living session')} "
-        found += "may still have a cookie of its: they signed in before the first key was seen at work."
-        return ok(name, found, "Keep it, and look again later.")
-    return ok(name, f"{label} is a former one that no living session needs.", _how_to_drop())
-
-
-def _how_to_drop() -> str:
-    if settings.API_SESSION_KEYS:
-        return "It can go from API_SESSION_KEYS, on all hosts."
-    return "As far as these sessions go it can leave SECRET_KEY_FALLBACKS; Django's own may still need it."
-
-
-def _missing(uses: Mapping[str, _Use], ids: list[str]) -> Findings:
+        found = f"The use of the keys is unknown: the database gave {type(error).__name__}."
+        yield unknown("keys.use", found, "Run `manage.py check --deploy --database default`.")
+        return
+    for number, id_ in enumerate(ids, start=1):
+        yield _key(number, id_, uses.pop(id_, _Use()), unseen)
     for id_, use in uses.items():
-        if id_ not in ids:
-            yield problem(
-                "keys.missing",
-                f"{count(use.sessions, 'living session')}{_between(use)} sealed with key {id_}, which this ring lacks: "
-                "their users are visitors here.",
-                "Put the key back at the end of the ring, on all hosts. If it was dropped on purpose, end the sessions "
-                "in the admin.",
-            )
+        found = f"Key {id_} sealed {use}, but it is not configured: their users are signed out here."
+        advice = "Add the key again as the last one, on all hosts. If you removed it on purpose, end these sessions in "
+        yield problem("keys.missing", found, f"{advice}the admin.")
 
 
-def _between(use: _Use) -> str:
-    if use.first is None or use.last is None:
-        return ""
-    return f" ({use.first:%Y-%m-%d %H:%M} to {use.last:%Y-%m-%d %H:%M} UTC)"
+def _key(number: int, id_: str, use: _Use, unseen: int) -> Finding:
+    name, label = f"keys.key-{number}", f"Key {number} (id {id_})"
+    if number == 1:
+        return ok(name, f"{label} seals all new sessions: {use} so far.")
+    if use.sessions:
+        return ok(name, f"{label} is a former key. It sealed {use}.", "Keep it, and look again later.")
+    if unseen:
+        found = (
+            f"{label} is a former key. It sealed no stored session, but {count(unseen, 'living session')} may still "
+        )
+        found += "have a cookie that it sealed: they began before the first session under key 1."
+        return ok(name, found, "Keep it, and look again later.")
+    advice = "Remove it from API_SESSION_KEYS on all hosts."
+    if not settings.API_SESSION_KEYS:
+        advice = "No session needs it in SECRET_KEY_FALLBACKS. Django itself may still need it there."
+    return ok(name, f"{label} is a former key that no living session needs.", advice)
 
 
 def _uses() -> dict[str, _Use]:
-    """By key id, in hex; those of texts that no key of any ring sealed are under "of no known kind"."""
-    rows = (
-        _living()
-        .exclude(sealed="")
-        .values(beginning=Substr("sealed", 1, KEY_ID_CHARACTERS))
-        .annotate(sessions=Count("pk"), first=Min("last_rotated_at"), last=Max("last_rotated_at"))
-    )
-    sessions: Counter[str] = Counter()
-    moments: dict[str, list[datetime]] = {}
-    for row in rows:
+    """By key id, in hex; texts that no key can have sealed are under "of no known kind"."""
+    beginnings = _living().exclude(sealed="").values_list(Substr("sealed", 1, KEY_ID_CHARACTERS))
+    uses: dict[str, _Use] = {}
+    # An id ends within a character, so several beginnings belong to one key.
+    for beginning, sessions, first in beginnings.annotate(Count("pk"), Min("last_rotated_at")):
         try:
-            id_ = sealing_key_id(row["beginning"])
+            use = uses.setdefault(sealing_key_id(beginning), _Use())
         except CannotOpen:
-            id_ = "of no known kind"
-        sessions[id_] += row["sessions"]
-        moments.setdefault(id_, []).extend(moment for moment in (row["first"], row["last"]) if moment)
-    return {
-        id_: _Use(sessions=number, first=min(moments[id_], default=None), last=max(moments[id_], default=None))
-        for id_, number in sessions.items()
-    }
+            use = uses.setdefault("of no known kind", _Use())
+        use.sessions += sessions
+        use.first = min(filter(None, (use.first, first)), default=None)
+    return uses
 
 
 def _sessions_that_may_need_an_older_key(first_key_seen_at: datetime | None) -> int:
-    """Living sessions of which the record does not tell what sealed the browser's cookie: they have not rotated yet, or
-    nobody was seen with the newest generation. Those that began under the first key have cookies of no other."""
+    """The number of living sessions whose cookie may be sealed with an older key: they have not rotated yet, or no
+    request confirmed their newest generation. A session that began under the first key has no such cookie."""
     of_unknown_key = _living().filter(Q(sealed="") | Q(confirmed__lt=F("generation")))
     if first_key_seen_at is not None:
         of_unknown_key = of_unknown_key.filter(signed_in_at__lt=first_key_seen_at)

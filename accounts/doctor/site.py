@@ -1,118 +1,240 @@
-"""The deployed site, asked over the network: is it there, and what do the proxies in front make of what passes them?"""
+"""The deployed site, asked over the network: does it respond, and what do the proxies in front of it change?"""
 
+import socket
+import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from django.urls import reverse
+
+from accounts.browser.client_address import is_private
 from accounts.conf import conf
-from accounts.doctor.clocks import UPDATE_CLOCK_SECONDS, describe_difference, difference_from_date
-from accounts.doctor.endpoint import Order
+from accounts.doctor.deployed_site import DeployedSite, SiteResponse, open_order, send_order
+from accounts.doctor.endpoint import PIECE_INTERVAL_SECONDS, PIECES, Order
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, warning, worst
-from accounts.doctor.network import TROUBLE, examine_server, origin_of, trust_of_this_machine
-from accounts.doctor.site_cookies import examine_cookies
-from accounts.doctor.site_requests import (
-    PROXY_ADVICE,
-    examine_address,
-    examine_caching,
-    examine_redirect,
-    examine_scheme,
+from accounts.doctor.network import (
+    CONNECT_SECONDS,
+    TROUBLE,
+    examine_server,
+    host_and_port,
+    origin_of,
+    request,
+    trusted_authorities,
 )
-from accounts.doctor.site_streams import examine_streams
-from accounts.doctor.visits import Reply, Visit, send
+from accounts.doctor.site_cookies import examine_cookie_size, examine_set_cookie
 from accounts.session.sealing import key_ids
+
+#: A session update is valid for 60 seconds, and another host may open it.
+_MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
+#: TEST-NET-3 (RFC 5737): no host has it.
+_FORGED_ADDRESS = "203.0.113.77"
+_STREAM_SECONDS = (PIECES - 1) * PIECE_INTERVAL_SECONDS
+_READ_BYTES = 64 * 1024
+_READ_LOGS = "Read the logs of the proxy and of the site."
+_SCHEME_ADVICE = (
+    "The proxy must overwrite X-Forwarded-Proto with the browser's scheme, and TRUSTED_PROXY_COUNT must count it."
+)
+_STREAM_ADVICE = (
+    "Turn off buffering and compression for this site in each proxy (nginx: proxy_buffering off, gzip off; the site "
+    "already sends X-Accel-Buffering: no). Serve the site by WSGI: under ASGI, Django holds streams back."
+)
 
 
 def examine_site(url: str) -> Findings:
     """`url` is the site's public address, without a slash at the end."""
-    reached = list(examine_server("site", url, trust_of_this_machine()))
+    reached = list(examine_server("site", url, trusted_authorities()))
     yield from reached
     if worst(reached) is Status.PROBLEM:
         return
     try:
-        first = send(url, Order.LOOK)
+        first = send_order(url, Order.LOOK)
     except TROUBLE as error:
-        yield problem(
-            "site.answer", f"There is no answer: {type(error).__name__}.", "Look at the logs of proxy and site."
-        )
+        yield problem("site.answer", f"There is no response: {type(error).__name__}.", _READ_LOGS)
         return
     if not first.seen:
-        yield _no_doctor(url, first)
+        yield _explain_response(url, first)
         return
-    visit = Visit(url, first)
-    parts: dict[str, Callable[[Visit], Findings]] = {
-        "answer": _answer,
+    site = DeployedSite(url, first)
+    yield from _compare_settings(site)
+    examinations: dict[str, Callable[[DeployedSite], Finding]] = {
         "scheme": examine_scheme,
         "address": examine_address,
-        "set-cookie": examine_cookies,
-        "streams": examine_streams,
+        "set-cookie": examine_set_cookie,
+        "cookie-size": examine_cookie_size,
+        "streamed-page": lambda site: examine_stream(site, "site.streamed-page", Order.STREAM_PAGE),
+        "event-stream": lambda site: examine_stream(site, "site.event-stream", Order.STREAM_EVENTS),
         "caching": examine_caching,
-        "redirect": examine_redirect,
     }
-    for name, examine in parts.items():
+    if host_and_port(url)[1] == 443:
+        # With another port for HTTPS, the one for plain HTTP is unknown.
+        examinations["redirect"] = lambda site: examine_plain_http(f"http://{urlsplit(url).hostname}")
+    for name, examine in examinations.items():
         try:
-            yield from examine(visit)
+            yield examine(site)
         except TROUBLE as error:
-            found = f"There was no answer any more: {type(error).__name__}."
-            yield problem(f"site.{name}", found, "Look at the logs of proxy and site.")
+            yield problem(f"site.{name}", f"The site no longer responds: {type(error).__name__}.", _READ_LOGS)
 
 
-def _no_doctor(url: str, reply: Reply) -> Finding:
-    """Why the site's own part of the doctor did not answer."""
-    name, status = "site.answer", reply.status
+def _explain_response(url: str, response: SiteResponse) -> Finding:
+    """Why the endpoint did not respond."""
+    name, status = "site.answer", response.status
+    found = f"The response has status {status}"
     if 300 <= status < 400:
-        return _redirected(url, reply.headers.get("Location", ""))
+        target = origin_of(response.location)
+        if url.startswith("https:") and target in ("", origin_of(url)):
+            found = "The site takes HTTPS for plain HTTP, and redirects to the same address without end."
+            return problem(name, found, _SCHEME_ADVICE)
+        return problem(name, f"It redirects to {target or 'another address'}.", f"Ask there: --url {target or url}")
     if status == 404:
-        measured = difference_from_date(reply.headers.get("Date"), sent_at=reply.sent_at, received_at=reply.received_at)
-        clock = f" {describe_difference('Its clock', *measured)}" if measured else ""
-        found = f"The site takes this command's ticket for none (404).{clock}"
-        advice = (
-            "Run the command with the settings of the deployed site: the ticket is sealed with its keys, and good for "
-        )
-        return problem(name, found, f"{advice}a minute. A release without this command answers the same.")
+        found += ": the site does not accept this command's ticket."
+        if response.clock_difference is not None:
+            found += f" Its clock differs from this host's by {abs(response.clock_difference):.0f} s."
+        advice = "Run the command with the settings of the deployed site. Its keys seal the ticket, which is valid for "
+        return problem(name, found, f"{advice}a minute. An older release may lack the endpoint.")
     if status == 400:
-        return problem(name, "It answers 400.", f"Is {urlsplit(url).hostname} in ALLOWED_HOSTS of the site?")
+        return problem(name, f"{found}.", f"Is {urlsplit(url).hostname} in the site's ALLOWED_HOSTS?")
     if status in (401, 403):
-        return problem(name, f"Something in front of the site lets nobody in ({status}).", "Ask from where users do.")
+        return problem(name, f"{found}, from something in front of the site.", "Run the command where users are.")
     if status == 200:
-        return problem(name, "Something other than this site answers.", "Look at the address.")
-    return problem(name, f"It answers {status}.", "Look at the logs of proxy and site.")
+        return problem(name, f"{found}, but it is not this site's.", "Check the address.")
+    return problem(name, f"{found}.", _READ_LOGS)
 
 
-def _redirected(url: str, location: str) -> Finding:
-    name, there = "site.answer", origin_of(location)
-    if urlsplit(url).scheme == "https" and there in ("", origin_of(url)):
-        found = "The site takes HTTPS for plain HTTP, and redirects to the same address without end."
-        return problem(name, found, PROXY_ADVICE)
-    return problem(name, f"It redirects to {there or 'another address'}.", f"Ask there: --url {there or url}")
-
-
-def _answer(visit: Visit) -> Findings:
-    seen, url = visit.first.seen, urlsplit(visit.url)
+def _compare_settings(site: DeployedSite) -> Findings:
+    seen, url = site.first.seen, urlsplit(site.url)
     port = "" if url.port in (None, {"http": 80, "https": 443}[url.scheme]) else f":{url.port}"
     host = f"{url.hostname}{port}"
-    if _without_default_port(str(seen["host"])) == host:
-        yield ok("site.answer", f"The site answers, as {host}.")
+    if str(seen["host"]).removesuffix(":443").removesuffix(":80") == host:
+        yield ok("site.answer", f"The site responds, as {host}.")
     else:
-        yield warning(
-            "site.answer",
-            f"The site is asked for {host} and sees {seen['host']}: its redirects lead there, and it takes its own "
-            "forms for those of another site.",
-            "Have the proxy pass the Host header on.",
+        found = (
+            f"The command asks for {host}, but the site sees {seen['host']}. Its redirects lead there, and its CSRF "
         )
-    if seen["debug"] and not visit.debug:
-        found = "DEBUG is on, and everybody can reach the site: its error pages show its inside."
-        yield problem("site.debug", found, "Set DEBUG=false.")
+        found += "checks refuse its own forms."
+        yield warning("site.answer", found, "The proxy must pass the Host header on.")
     here = {"keys": key_ids(), "cookie_name": conf.cookie_name, "trusted_proxies": conf.trusted_proxy_count}
-    differing = [name.replace("_", " ") for name, value in here.items() if seen[name] != value]
-    if differing:
-        found = f"This command runs with other settings than the site: {', '.join(differing)}."
-        yield warning("site.settings", found, "Run it with the site's, and give all hosts the same.")
-    measured = difference_from_date(
-        visit.first.headers.get("Date"), sent_at=visit.first.sent_at, received_at=visit.first.received_at
-    )
-    if measured and abs(measured[0]) > UPDATE_CLOCK_SECONDS:
-        words = describe_difference("The site's clock", *measured)
-        yield warning("site.clock", words, "Let both keep time with NTP: hand-offs are good for a minute.")
+    different = [name.replace("_", " ") for name, value in here.items() if seen[name] != value]
+    if different:
+        found = f"This command and the site have different settings: {', '.join(different)}."
+        yield warning("site.settings", found, "Run it with the site's settings, and give all hosts the same ones.")
+    if abs(site.first.clock_difference or 0) > _MAX_CLOCK_DIFFERENCE_SECONDS:
+        found = f"The clocks of the site and of this host differ by {abs(site.first.clock_difference or 0):.0f} s."
+        yield warning("site.clock", found, "Synchronise both with NTP: a session update is valid for a minute.")
 
 
-def _without_default_port(host: str) -> str:
-    return host.removesuffix(":443").removesuffix(":80")
+def examine_scheme(site: DeployedSite) -> Finding:
+    name, secure, header = "site.scheme", site.first.seen["secure"], site.first.seen["forwarded_proto"]
+    if site.url.startswith("https:"):
+        if secure:
+            return ok(name, "The site sees that the request came over HTTPS.")
+        found = f"The site takes HTTPS for plain HTTP: X-Forwarded-Proto is {repr(header) if header else 'not set'}."
+        return problem(name, found, _SCHEME_ADVICE)
+    if secure:
+        advice = "X-Forwarded-Proto must name the browser's scheme, not the scheme between the proxies."
+        return problem(name, "The site takes plain HTTP for HTTPS.", advice)
+    found = "The request came over plain HTTP, which everyone on the way can read."
+    if not site.is_in_development and _is_loopback(site.url):
+        return warning(name, found, "That is fine on this host only. Examine the public address of the site.")
+    return site.problem(name, found, "Serve the site over HTTPS.")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def examine_address(site: DeployedSite) -> Finding:
+    """The site must know the visitor's address. It must not be a proxy's, and the visitor must not be able to forge
+    it."""
+    name, seen = "site.address", site.first.seen
+    address, entries, trusted = str(seen["address"]), int(seen["forwarded_for"]), int(seen["trusted_proxies"])
+    forged = send_order(site.url, Order.LOOK, headers={"X-Forwarded-For": _FORGED_ADDRESS}).seen.get("address")
+    counts = f"{entries} in X-Forwarded-For, TRUSTED_PROXY_COUNT is {trusted}"
+    advice = f"Set TRUSTED_PROXY_COUNT={entries}, if all requests come this way."
+    if forged == _FORGED_ADDRESS:
+        return site.problem(name, f"Every visitor can forge the address that the site sees ({counts}).", advice)
+    if entries > trusted:
+        found = (
+            f"The site sees a proxy's address, {address}, for all visitors: they share one sign-in limit ({counts})."
+        )
+        return site.problem(name, found, advice)
+    if entries < trusted:
+        found = f"Fewer proxies add an address than the site expects ({counts}): {address} may be a proxy's."
+        return warning(name, found, f"Each proxy must add the address that it saw. Or: {advice}")
+    if not address:
+        advice = "The proxy must set X-Forwarded-For, and TRUSTED_PROXY_COUNT must count it."
+        return warning(name, f"The site cannot see its visitors' addresses ({counts}).", advice)
+    if not entries and is_private(address) and address != _own_address(site.url):
+        advice = "If it is a proxy's, the proxy must set X-Forwarded-For, and TRUSTED_PROXY_COUNT must count it."
+        return warning(name, f"The site sees this command at {address}, an address of a private network.", advice)
+    return ok(name, f"The site sees this command at {address} ({counts}).")
+
+
+def _own_address(url: str) -> str:
+    """The address that this host has on the way to the site."""
+    with socket.create_connection(host_and_port(url), timeout=CONNECT_SECONDS) as connection:
+        return str(connection.getsockname()[0])
+
+
+def examine_stream(site: DeployedSite, name: str, order: Order) -> Finding:
+    """The pieces of a stream must arrive one by one."""
+    arrivals = _arrivals(site.url, order)
+    if _held_back(arrivals):
+        # A busy moment of this host looks the same.
+        arrivals = _arrivals(site.url, order)
+    if len(arrivals) < PIECES:
+        return site.problem(name, f"{len(arrivals)} of {PIECES} pieces of a stream arrived.", _STREAM_ADVICE)
+    found = f"{PIECES} pieces, sent over {_STREAM_SECONDS:.1f} s, arrived within {arrivals[-1] - arrivals[0]:.1f} s"
+    if _held_back(arrivals):
+        return site.problem(name, f"{found}: a proxy or the server holds them back.", _STREAM_ADVICE)
+    return ok(name, f"{found}, one by one.")
+
+
+def _arrivals(url: str, order: Order) -> list[float]:
+    """When each piece arrived, by time.monotonic(). Raises TROUBLE."""
+    body, arrivals = b"", list[float]()
+    with open_order(url, order) as response:
+        while response.status_code == 200 and (read := response.raw.read1(_READ_BYTES, decode_content=True)):
+            body += read
+            arrivals += [time.monotonic()] * (body.count(b"piece") - len(arrivals))
+    return arrivals
+
+
+def _held_back(arrivals: list[float]) -> bool:
+    return len(arrivals) < PIECES or arrivals[-1] - arrivals[0] < _STREAM_SECONDS / 2
+
+
+def examine_caching(site: DeployedSite) -> Finding:
+    """A shared cache that stores a response about a session gives it to other users."""
+    name, path = "site.caching", reverse("accounts:session")
+    with request("GET", site.url + path, headers={"Accept": "application/json"}) as response:
+        status, headers = response.status_code, response.headers
+    control = headers.get("Cache-Control", "")
+    directives = {directive.strip().partition("=")[0].lower() for directive in control.split(",")}
+    if status != 200:
+        return problem(name, f"GET {path} gets status {status}.", _READ_LOGS)
+    if "Age" in headers or directives & {"public", "s-maxage"} or not directives & {"private", "no-store"}:
+        age = f", Age is {headers['Age']}" if "Age" in headers else ""
+        found = f"A shared cache may give one user's {path} to another user: Cache-Control is {control!r}{age}."
+        return problem(name, found, "The proxy or CDN must not change Cache-Control or cache responses of this site.")
+    if "cookie" not in headers.get("Vary", "").lower():
+        return warning(name, f"{path} arrives without Vary: Cookie.", "The proxy must not change Vary.")
+    return ok(name, f"No shared cache stores {path} (Cache-Control: {control}).")
+
+
+def examine_plain_http(url: str) -> Finding:
+    """Whether `url`, the site's address over plain HTTP, redirects to HTTPS."""
+    name = "site.redirect"
+    try:
+        with request("GET", url + reverse("accounts:session")) as response:
+            status, location = response.status_code, response.headers.get("Location", "")
+    except TROUBLE:
+        return ok(name, "There is no response over plain HTTP.")
+    if 300 <= status < 400 and location.startswith("https://"):
+        return ok(name, "Plain HTTP is redirected to HTTPS.")
+    advice = "Set SECURE_SSL_REDIRECT=true, or redirect in the proxy. The proxy must overwrite X-Forwarded-Proto."
+    return problem(name, f"Plain HTTP gets status {status} instead of a redirect to HTTPS.", advice)

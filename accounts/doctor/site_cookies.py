@@ -1,121 +1,123 @@
-"""Whether cookies as large as a session's survive the way to the browser and back."""
+"""Whether cookies as large as a session's arrive, from the site and at the site."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from http.cookies import CookieError, Morsel, SimpleCookie
 
 from accounts.browser.cookies import MAX_COOKIE_BYTES, MAX_SESSION_BYTES, WARN_FROM_BYTES
+from accounts.doctor.deployed_site import DeployedSite, SiteResponse, send_order
 from accounts.doctor.endpoint import Order, trial_cookies
-from accounts.doctor.findings import Finding, Findings, count, ok, problem_in_production, warning
+from accounts.doctor.findings import Finding, count, ok, warning
 from accounts.doctor.network import TROUBLE
-from accounts.doctor.visits import Reply, Visit, send
 
-#: How exactly a limit is found out.
+#: The precision of a limit that is found.
 _STEP_BYTES = 128
-#: A header that holds 8 KB of session, as servers and proxies with default limits allow, holds names and others too.
+#: A header of 8 KB, the default limit of servers and proxies, holds cookie names and other cookies too.
 _ROOM_BESIDES_BYTES = 512
 _RAISE_LIMITS = (
-    "Ask the API for smaller tokens, or raise the limits of each server on the way (gunicorn: "
+    "The API should issue smaller tokens. Or raise the limits of each server on the way (gunicorn: "
     "--limit-request-field_size; nginx: large_client_header_buffers, proxy_buffer_size)."
 )
+_KEEP_SET_COOKIE = "The proxy must not change Set-Cookie."
 
 
-def examine_cookies(visit: Visit) -> Findings:
-    out = _Limit(lambda size: _set_cookies_survive(visit, size))
-    back = _Limit(lambda size: _cookies_survive(visit, size))
-    yield _set_cookie(visit, out)
-    yield _size(visit, out, back)
+def examine_set_cookie(site: DeployedSite) -> Finding:
+    """Several cookies must arrive in one response: the parts of a large session, and Django's own cookies."""
+    name, size = "site.set-cookie", MAX_SESSION_BYTES
+    response, failure = _set_cookies(site, size)
+    if response is None:
+        size, failure = _find_limit(lambda size: _set_cookies(site, size)[1])
+        if not size:
+            advice = "Check what the proxies do to Set-Cookie, and their limit for the size of response headers."
+            return site.problem(name, f"No response that sets cookies arrives: {failure}.", advice)
+        response, failure = _set_cookies(site, size)
+    if response is None or failure:
+        found = f"Set-Cookie is lost on the way: {failure}. Users with a session of so many parts are signed out."
+        advice = "Each Set-Cookie must arrive as its own header. Look for a proxy that joins, cuts or drops them."
+        return site.problem(name, found, advice)
+    changes = {change for morsel in _received_cookies(site, response).values() for change in _changes(site, morsel)}
+    if changes:
+        found = f"Attributes of cookies change on the way: {', '.join(sorted(changes))}."
+        return site.problem(name, found, _KEEP_SET_COOKIE)
+    number = len(_trial_cookies(site, size))
+    deleted = _received_cookies(site, send_order(site.url, Order.DELETE_COOKIES, size=size))
+    if sum(morsel["max-age"] == "0" for morsel in deleted.values()) < number:
+        return site.problem(name, "Cookies cannot be deleted: signing out leaves them there.", _KEEP_SET_COOKIE)
+    return ok(name, f"{count(number, 'cookie')} in one response arrive, keep their attributes, and can be deleted.")
 
 
-class _Limit:
-    """The largest session that survives, in bytes, on the assumption that a larger one fares no better.
+def examine_cookie_size(site: DeployedSite) -> Finding:
+    name = "site.cookie-size"
+    limits = {
+        "responses that set": _find_limit(lambda size: _set_cookies(site, size)[1]),
+        "requests that bring": _find_limit(lambda size: _send_cookies(site, size)),
+    }
+    usable = min(size for size, _ in limits.values())
+    if usable == MAX_SESSION_BYTES:
+        return ok(name, f"Sessions of the largest allowed size ({usable} bytes) arrive, both ways.")
+    failures = [f"{what} more than {size} bytes: {failure}" for what, (size, failure) in limits.items() if failure]
+    found = f"Sessions of up to {usable} bytes arrive, but {MAX_SESSION_BYTES} are allowed ({'; '.join(failures)})."
+    if usable >= WARN_FROM_BYTES - _ROOM_BESIDES_BYTES:
+        return ok(name, found, f"A larger session would lock its user out. {_RAISE_LIMITS}")
+    if usable >= MAX_COOKIE_BYTES:
+        return warning(name, found, _RAISE_LIMITS)
+    return site.problem(name, found, _RAISE_LIMITS)
 
-    `refusal` says what became of the smallest that did not; "" where all do.
+
+def _find_limit(try_size: Callable[[int], str]) -> tuple[int, str]:
+    """The largest session that arrives, in bytes, and the failure of a larger one; "" if none fails.
+
+    `try_size` returns the failure of a size. A larger session is assumed to fail too.
     """
-
-    def __init__(self, survives: Callable[[int], str]) -> None:
-        """`survives` returns "" for a size that does, and else what became of it."""
-        self.refusal = survives(MAX_SESSION_BYTES)
-        self.size = 0 if self.refusal else MAX_SESSION_BYTES
-        too_large = MAX_SESSION_BYTES
-        while too_large - self.size > _STEP_BYTES:
-            size = (self.size + too_large) // 2
-            refusal = survives(size)
-            if refusal:
-                too_large, self.refusal = size, refusal
-            else:
-                self.size = size
+    failure = try_size(MAX_SESSION_BYTES)
+    if not failure:
+        return MAX_SESSION_BYTES, ""
+    arrives, too_large = 0, MAX_SESSION_BYTES
+    while too_large - arrives > _STEP_BYTES:
+        size = (arrives + too_large) // 2
+        if result := try_size(size):
+            too_large, failure = size, result
+        else:
+            arrives = size
+    return arrives, failure
 
 
-def _set_cookies_survive(visit: Visit, size: int) -> str:
+def _trial_cookies(site: DeployedSite, size: int) -> dict[str, str]:
+    return trial_cookies(size, str(site.first.seen["cookie_name"]))
+
+
+def _set_cookies(site: DeployedSite, size: int) -> tuple[SiteResponse | None, str]:
+    """The site's response that sets the trial cookies, None without one; and the failure, "" if all of them arrive."""
     try:
-        reply = send(visit.url, Order.SET_COOKIES, size=size)
+        response = send_order(site.url, Order.SET_COOKIES, size=size)
     except TROUBLE as error:
-        return f"no answer, {type(error).__name__}"
-    return _lost(visit, reply, size) if reply.seen else f"status {reply.status}"
+        return None, f"no response, {type(error).__name__}"
+    if not response.seen:
+        return None, f"status {response.status}"
+    expected, received = _trial_cookies(site, size), _received_cookies(site, response)
+    whole = sum(name in received and received[name].value == value for name, value in expected.items())
+    return response, _loss(whole, len(expected))
 
 
-def _cookies_survive(visit: Visit, size: int) -> str:
-    expected = trial_cookies(size, visit.cookie_name)
+def _send_cookies(site: DeployedSite, size: int) -> str:
+    """The failure of a request with the trial cookies; "" if all of them arrive at the site."""
+    expected = _trial_cookies(site, size)
     header = "; ".join(f"{name}={value}" for name, value in expected.items())
     try:
-        reply = send(visit.url, Order.LOOK, size=size, headers={"Cookie": header})
+        response = send_order(site.url, Order.LOOK, size=size, headers={"Cookie": header})
     except TROUBLE as error:
-        return f"no answer, {type(error).__name__}"
-    if not reply.seen:
-        return f"status {reply.status}"
-    return _missing(len(reply.seen["cookies_arrived"]), len(expected))
+        return f"no response, {type(error).__name__}"
+    if not response.seen:
+        return f"status {response.status}"
+    return _loss(len(response.seen["cookies_arrived"]), len(expected))
 
 
-def _lost(visit: Visit, reply: Reply, size: int) -> str:
-    """What became of the cookies that an answer should have set; "" where all of them arrived whole."""
-    expected, arrived = trial_cookies(size, visit.cookie_name), _cookies_in(visit, reply)
-    whole = [name for name, value in expected.items() if name in arrived and arrived[name].value == value]
-    return _missing(len(whole), len(expected))
-
-
-def _missing(arrived: int, expected: int) -> str:
+def _loss(arrived: int, expected: int) -> str:
     return "" if arrived == expected else f"{arrived} of {expected} cookies arrived whole"
 
 
-def _set_cookie(visit: Visit, out: _Limit) -> Finding:
-    """Several cookies in one answer: a session in parts needs them, and one that comes beside Django's own."""
-    name, debug = "site.set-cookie", visit.debug
-    size = MAX_SESSION_BYTES
-    reply = _answer_that_sets(visit, size)
-    if reply is None and out.size:
-        size = out.size
-        reply = _answer_that_sets(visit, size)
-    if reply is None:
-        advice = "Look at what the proxies do to Set-Cookie, and how large a header of an answer they let through."
-        return problem_in_production(name, f"No answer that sets cookies arrives: {out.refusal}.", advice, debug=debug)
-    number = len(trial_cookies(size, visit.cookie_name))
-    lost = _lost(visit, reply, size)
-    if lost:
-        found = f"Set-Cookie is lost on the way: {lost}. Whoever has a session in so many parts is signed out."
-        advice = "Each Set-Cookie has to arrive as a header of its own: look for a proxy that folds, cuts or keeps one."
-        return problem_in_production(name, found, advice, debug=debug)
-    changed = sorted({change for morsel in _cookies_in(visit, reply).values() for change in _changes(visit, morsel)})
-    if changed:
-        found = f"The attributes of cookies are changed on the way: {', '.join(changed)}."
-        return problem_in_production(name, found, "Have the proxy leave Set-Cookie as it is.", debug=debug)
-    deleted = _cookies_in(visit, send(visit.url, Order.DELETE_COOKIES, size=size))
-    if sum(morsel["max-age"] == "0" for morsel in deleted.values()) < number:
-        found = "Cookies can be set and not deleted: signing out leaves them there."
-        return problem_in_production(name, found, "Have the proxy leave Set-Cookie as it is.", debug=debug)
-    return ok(name, f"{count(number, 'cookie')} in one answer: all arrive, with their attributes, and can be deleted.")
-
-
-def _answer_that_sets(visit: Visit, size: int) -> Reply | None:
-    try:
-        reply = send(visit.url, Order.SET_COOKIES, size=size)
-    except TROUBLE:
-        return None
-    return reply if reply.seen else None
-
-
-def _changes(visit: Visit, morsel: "Morsel[str]") -> list[str]:
-    seen = visit.first.seen
+def _changes(site: DeployedSite, morsel: "Morsel[str]") -> list[str]:
+    seen = site.first.seen
     wanted = {"path": "/", "domain": "", "samesite": seen["cookie_samesite"], "httponly": True}
     wanted["secure"] = True if seen["cookie_secure"] else ""
     return [
@@ -125,31 +127,14 @@ def _changes(visit: Visit, morsel: "Morsel[str]") -> list[str]:
     ]
 
 
-def _cookies_in(visit: Visit, reply: Reply) -> "dict[str, Morsel[str]]":
-    """Ours, by name: proxies add some of their own. A header that holds several, or half of one, holds none."""
+def _received_cookies(site: DeployedSite, response: SiteResponse) -> "dict[str, Morsel[str]]":
+    """The session's, by name: proxies add cookies of their own. A header with several cookies, or with half of one,
+    counts as none."""
     cookies: dict[str, Morsel[str]] = {}
-    for line in reply.set_cookies:
+    for line in response.set_cookies:
         parsed: SimpleCookie = SimpleCookie()
         with suppress(CookieError):
             parsed.load(line)
         if len(parsed) == 1:
-            cookies.update((name, morsel) for name, morsel in parsed.items() if name.startswith(visit.cookie_name))
-    return cookies
-
-
-def _size(visit: Visit, out: _Limit, back: _Limit) -> Finding:
-    name, usable = "site.cookie-size", min(out.size, back.size)
-    if usable == MAX_SESSION_BYTES:
-        return ok(name, f"Sessions of the largest size that is allowed ({usable} bytes) get through, both ways.")
-    limits = [
-        f"{whose} more than {limit.size} bytes: {limit.refusal}"
-        for whose, limit in (("answers that set", out), ("requests that bring", back))
-        if limit.refusal
-    ]
-    found = f"Sessions of up to {usable} bytes get through, of {MAX_SESSION_BYTES} that are allowed"
-    found += f" ({'; '.join(limits)})."
-    if usable >= WARN_FROM_BYTES - _ROOM_BESIDES_BYTES:
-        return ok(name, found, f"A larger one would lock its user out. {_RAISE_LIMITS}")
-    if usable >= MAX_COOKIE_BYTES:
-        return warning(name, found, _RAISE_LIMITS)
-    return problem_in_production(name, found, _RAISE_LIMITS, debug=visit.debug)
+            cookies.update(parsed)
+    return {name: morsel for name, morsel in cookies.items() if name.startswith(str(site.first.seen["cookie_name"]))}

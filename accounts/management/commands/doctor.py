@@ -1,10 +1,11 @@
-"""`manage.py doctor`: is everything there that this site needs, and in good order?"""
+"""`manage.py doctor`: examines the API, the keys, and with --url the deployed site from outside."""
 
 import json
 import os
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from getpass import getpass
 from itertools import groupby
@@ -12,31 +13,32 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.doctor.api_session import Credentials
-from accounts.doctor.examination import examine
-from accounts.doctor.findings import Finding, Status, count, worst
-from accounts.doctor.network import read_address
+from accounts.doctor.api import Credentials, examine_api
+from accounts.doctor.findings import Finding, Findings, Status, count, problem, worst
+from accounts.doctor.keys import examine_keys
+from accounts.doctor.site import examine_site
+from accounts.text import parse_address
 
 PASSWORD_VARIABLE = "DOCTOR_PASSWORD"  # noqa: S105  # its name
-_HEADINGS = {"api": "API", "checks": "System checks", "proxies": "Proxies", "site": "The deployed site"}
+_STYLES = {Status.OK: "SUCCESS", Status.UNKNOWN: "NOTICE", Status.WARNING: "WARNING", Status.PROBLEM: "ERROR"}
+_HEADINGS = {"keys": "Keys", "api": "API", "site": "The deployed site"}
 
 
 class Command(BaseCommand):
     help = (
-        "Look at keys, database, API, clocks, cookies and proxies, and with --url at the deployed site from outside. "
-        "Exit status 1 where something is a problem; 0 otherwise, also with warnings. The API sees one sign-in and one "
-        "refresh that it has to refuse."
+        "Examine the keys and the API, and with --url the deployed site from outside. The exit status is 1 for a "
+        "problem, and 0 otherwise, also for warnings. The API gets one sign-in and one refresh that it must refuse."
     )
-    # It is to say what is wrong with the settings, and not to stop at the first error.
+    # An error in the settings must not stop the examination of everything else.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--url",
             type=_site_address,
-            help="ask the deployed site too, at its public address; run this with the settings of that site",
+            help="examine the deployed site at its public address; run the command with the settings of that site",
         )
-        parser.add_argument("--json", action="store_true", dest="as_json", help="findings as JSON")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="print the findings as JSON")
         parser.add_argument(
             "--username",
             help=f"sign in at the API, call, refresh and revoke; asks for the password, or takes {PASSWORD_VARIABLE}",
@@ -45,70 +47,66 @@ class Command(BaseCommand):
             "--path",
             type=_api_path,
             default="/protected-route",
-            help="what a signed-in user may GET at the API (%(default)s)",
+            help="the path that a signed-in user may GET at the API (%(default)s)",
         )
 
     def handle(
-        self,
-        *args: Any,
-        url: str | None,
-        as_json: bool,
-        username: str | None,
-        path: str,
-        **options: Any,
+        self, *args: Any, url: str | None, as_json: bool, username: str | None, path: str, **options: Any
     ) -> None:
         credentials = Credentials(username, _password()) if username else None
-        findings = list(examine(path=path, credentials=credentials, url=url))
+        findings = list(_examine(path, credentials, url))
         if as_json:
-            self.stdout.write(_as_json(findings))
+            report = {"status": worst(findings), "findings": [asdict(finding) for finding in findings]}
+            self.stdout.write(json.dumps(report, indent=2))
         else:
             self._print(findings)
         if worst(findings) is Status.PROBLEM:
             sys.exit(1)
 
     def _print(self, findings: Sequence[Finding]) -> None:
-        styles = {
-            Status.OK: self.style.SUCCESS,
-            Status.UNKNOWN: self.style.NOTICE,
-            Status.WARNING: self.style.WARNING,
-            Status.PROBLEM: self.style.ERROR,
-        }
-        for group, members in groupby(findings, key=lambda finding: finding.group):
-            self.stdout.write(f"\n{_HEADINGS.get(group, group.capitalize())}")
+        for group, members in groupby(findings, key=lambda finding: finding.name.partition(".")[0]):
+            self.stdout.write(f"\n{_HEADINGS[group]}")
             for finding in members:
-                self.stdout.write(f"  {styles[finding.status](f'{finding.status:8}')} {finding.thing}: {finding.found}")
+                status = getattr(self.style, _STYLES[finding.status])(f"{finding.status:8}")
+                self.stdout.write(f"  {status} {finding.name.partition('.')[2]}: {finding.found}")
                 if finding.advice:
                     self.stdout.write(f"           -> {finding.advice}")
-        self.stdout.write(f"\n{_summary(findings)}")
+        self.stdout.write("\n`manage.py check --deploy --database default` checks the settings and the database.")
+        numbers = Counter(finding.status for finding in findings)
+        self.stdout.write(
+            f"{count(numbers[Status.PROBLEM], 'problem')}, {count(numbers[Status.WARNING], 'warning')}, "
+            f"{numbers[Status.UNKNOWN]} unknown, {numbers[Status.OK]} ok."
+        )
 
 
-def _summary(findings: Sequence[Finding]) -> str:
-    numbers = {status: sum(finding.status is status for finding in findings) for status in Status}
-    return (
-        f"{count(numbers[Status.PROBLEM], 'problem')}, {count(numbers[Status.WARNING], 'warning')}, "
-        f"{numbers[Status.UNKNOWN]} unknown, {numbers[Status.OK]} ok."
-    )
-
-
-def _as_json(findings: Sequence[Finding]) -> str:
-    return json.dumps({"status": worst(findings), "findings": [asdict(finding) for finding in findings]}, indent=2)
+def _examine(path: str, credentials: Credentials | None, url: str | None) -> Findings:
+    parts: dict[str, Callable[[], Findings]] = {"keys": examine_keys, "api": lambda: examine_api(path, credentials)}
+    if url is not None:
+        parts["site"] = lambda: examine_site(url)
+    for group, examine in parts.items():
+        try:
+            yield from examine()
+        except Exception as error:  # noqa: BLE001  # the other parts still report; the error's text could hold a secret
+            found = f"The examination failed: {type(error).__name__}."
+            advice = "Run `manage.py check`. If it finds no error, please report this."
+            yield problem(f"{group}.examination", found, advice)
 
 
 def _password() -> str:
-    """Never an argument: every user of a machine can read those."""
+    """Never an argument: every user of a host can read the arguments of a process."""
     password = os.environ.get(PASSWORD_VARIABLE) or (getpass("Password: ") if sys.stdin.isatty() else "")
     if not password:
-        raise CommandError(f"There is no terminal to ask for the password; set {PASSWORD_VARIABLE}.")
+        raise CommandError(f"There is no terminal to ask for the password. Set {PASSWORD_VARIABLE}.")
     return password
 
 
 def _site_address(text: str) -> str:
-    if read_address(text) is None:
-        raise ArgumentTypeError("it looks like https://www.example.com: no user, no query, no fragment.")
+    if parse_address(text) is None:
+        raise ArgumentTypeError("write it like https://www.example.com, without a user, a query or a fragment.")
     return text.rstrip("/")
 
 
 def _api_path(text: str) -> str:
     if not text.startswith("/"):
-        raise ArgumentTypeError("it begins with a slash, and is relative to API_BASE_URL.")
+        raise ArgumentTypeError("the path begins with a slash, and is relative to API_BASE_URL.")
     return text

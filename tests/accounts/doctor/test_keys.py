@@ -16,7 +16,6 @@ from accounts.session.tokens import User, receive_pair
 from tests.browsers import records_away
 
 NEW, OLD, OLDEST = (f"{name}-key-of-the-ring-" + "0123456789" * 3 for name in ("new", "old", "oldest"))
-DEVELOPMENT_KEY = "development-only-" + "0" * 50
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,25 +68,6 @@ class TestRing:
         assert {*findings} == {"ring", "key-1", "key-2"}
         assert "SECRET_KEY_FALLBACKS" in findings["key-2"].advice
 
-    def test_a_key_that_is_there_twice(self, settings: Settings) -> None:
-        settings.API_SESSION_KEYS = [NEW, OLD, NEW]
-
-        finding = examined()["key-3"]
-
-        assert finding.status is Status.WARNING
-        assert "the same as key 1" in finding.found
-
-    @pytest.mark.parametrize(("debug", "status"), [(False, Status.PROBLEM), (True, Status.OK)])
-    def test_the_key_of_a_developers_machine(self, settings: Settings, debug: bool, status: Status) -> None:
-        settings.DEBUG = debug
-        settings.API_SESSION_KEYS = []
-        settings.SECRET_KEY = DEVELOPMENT_KEY
-
-        finding = examined()["key-1"]
-
-        assert finding.status is status
-        assert DEVELOPMENT_KEY not in str(finding)
-
 
 class TestUse:
     def test_how_long_the_first_key_has_been_seen_at_work(self, settings: Settings) -> None:
@@ -107,14 +87,14 @@ class TestUse:
         finding = examined()["key-2"]
 
         assert finding.status is Status.OK
-        assert "1 living session stored" in finding.found
+        assert "1 living session" in finding.found
         assert "Keep it" in finding.advice
 
     def test_one_that_nobody_needs_can_go(self, settings: Settings) -> None:
         rotated(settings, NEW, days_ago=3)
         signed_in(days_ago=1)
 
-        assert "It can go" in examined()["key-2"].advice
+        assert "Remove it" in examined()["key-2"].advice
 
     def test_a_session_from_before_the_new_key_that_never_rotated_may_need_the_old_one(
         self, settings: Settings
@@ -144,7 +124,7 @@ class TestUse:
 
         findings = examined()
 
-        assert "It can go" in findings["key-2"].advice
+        assert "Remove it" in findings["key-2"].advice
         assert "missing" not in findings
 
     def test_sessions_under_a_key_that_is_gone_are_a_problem(self, settings: Settings) -> None:
@@ -173,8 +153,6 @@ class TestUse:
         assert {name: finding.status for name, finding in findings.items()} == {
             "ring": Status.OK,
             "use": Status.UNKNOWN,
-            "key-1": Status.UNKNOWN,
-            "key-2": Status.UNKNOWN,
         }
 
 
