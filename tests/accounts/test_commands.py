@@ -1,4 +1,4 @@
-"""The commands: what `make run` needs first, and what a nightly job tidies up."""
+"""The commands: `prepare_demo` for `make run`, and `prune_sessions` for a nightly job."""
 
 import io
 import socket
@@ -30,7 +30,7 @@ def run(name: str, **options: Any) -> str:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Another program on a port of its own."""
+    """Another program that listens on a port."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         yield listener
 
@@ -104,7 +104,7 @@ def days(number: float) -> Any:
 
 
 def as_key(param: Any) -> UUID | int | None:
-    """A parameter of a statement, if it is a primary key. SQLite has no type for a UUID: hex."""
+    """A parameter of a statement, if it is a primary key. SQLite stores a UUID as hex."""
     if isinstance(param, str):
         with suppress(ValueError):
             return UUID(hex=param)
@@ -112,14 +112,13 @@ def as_key(param: Any) -> UUID | int | None:
 
 
 class Deletions:
-    """Notes the primary keys in each DELETE."""
+    """Records the primary keys in each DELETE."""
 
     def __init__(self) -> None:
         self.batches: list[set[Any]] = []
 
     def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.startswith("DELETE"):
-            # SQLite has no type for a UUID: hex.
             self.batches.append({as_key(param) for param in params} - {None})
         return execute(sql, params, many, context)
 
@@ -141,13 +140,13 @@ class TestPruneSessions:
         assert (dead.end_reason, dead.sealed) == (EndReason.EXPIRED, "")
         assert dead.ended_at
         assert ends == [(dead.pk, EndReason.EXPIRED)]
-        assert printed.startswith("1 expired sessions ended, 0 records")
+        assert printed.startswith("1 expired sessions ended. Removed, older than 30 days: 0 ended sessions")
 
     @pytest.mark.parametrize(
         "expires_at", [days(20), days(0.1), days(-0.9), None], ids=["far", "near", "just now", "never"]
     )
     def test_one_that_somebody_may_use_lives_on(self, expires_at: Any) -> None:
-        """Within a day of its end, too: a host whose clock is off must not end what the API still knows."""
+        """Also within a day after its expiry: a host with a wrong clock must not end a session that is still valid."""
         living = record(expires_at=expires_at, sealed="sealed")
 
         run("prune_sessions")
@@ -190,7 +189,7 @@ class TestPruneSessions:
         printed = run("prune_sessions")
 
         assert SessionRecord.objects.get() == kept
-        assert "1 records of sessions ended 30 days ago removed" in printed
+        assert "older than 30 days: 1 ended sessions" in printed
 
     def test_what_happened_long_ago_is_forgotten_also_to_a_session_that_lives(self) -> None:
         living = record(expires_at=days(20))
@@ -201,7 +200,7 @@ class TestPruneSessions:
 
         assert SessionEvent.objects.get() == kept
         assert SessionRecord.objects.get() == living
-        assert "and 1 events as old as that" in printed
+        assert ", 1 events" in printed
 
     def test_how_long_is_for_the_operator_to_say(self) -> None:
         record(ended_at=days(-8), end_reason=EndReason.REVOKED)
@@ -220,7 +219,7 @@ class TestPruneSessions:
         printed = run("prune_sessions", batch=1)
 
         assert AttemptCount.objects.get() == running
-        assert "2 counts of sign-ins that are over" in printed
+        assert "2 expired counts of failed sign-ins" in printed
 
     def test_it_changes_a_few_rows_at_a_time_and_all_in_the_end(self) -> None:
         for _ in range(5):
@@ -230,12 +229,12 @@ class TestPruneSessions:
 
         printed = run("prune_sessions", batch=2)
 
-        assert printed.startswith("5 expired sessions ended, 5 records")
+        assert printed.startswith("5 expired sessions ended. Removed, older than 30 days: 5 ended sessions")
         assert set(SessionRecord.objects.values_list("end_reason", flat=True)) == {EndReason.EXPIRED}
         assert not SessionEvent.objects.exists()
 
     def test_the_oldest_go_first(self) -> None:
-        """So that each batch comes out of an index. In no order, PostgreSQL looks through the table."""
+        """Each batch comes from an index. Without an order, PostgreSQL scans the table."""
         ages = [40, 50, 60, 70]
         event_ids = [event(at=days(-age)).pk for age in ages]
         record_ids = [record(ended_at=days(-age), end_reason=EndReason.REFUSED).pk for age in ages]
@@ -251,4 +250,6 @@ class TestPruneSessions:
         record(expires_at=days(-2))
         run("prune_sessions")
 
-        assert run("prune_sessions").startswith("0 expired sessions ended, 0 records")
+        assert run("prune_sessions").startswith(
+            "0 expired sessions ended. Removed, older than 30 days: 0 ended sessions"
+        )

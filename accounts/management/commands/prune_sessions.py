@@ -1,4 +1,4 @@
-"""Wipe what nobody can use any more, and forget what ended long ago."""
+"""End sessions whose refresh token has expired, and delete old rows."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,25 +11,29 @@ from accounts.models import EndReason, SessionEvent, SessionRecord, TracedReques
 from accounts.models.attempt_count import AttemptCount
 from accounts.rotation.ending import end_session
 
-# The hosts date a refresh token by their own clocks: one that is off must not end a session that the API still knows.
+# A host dates the expiry of a refresh token by its own clock. A wrong clock must not end a session that is still valid.
 _CLOCK_MARGIN = timedelta(days=1)
 
 
 class Command(BaseCommand):
-    help = "End sessions whose refresh token has expired, and forget what ended or happened long ago."
+    help = (
+        "End sessions whose refresh token has expired, and delete rows of sessions, events and requests that are old."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--keep-days", type=int, default=30, help="how long it all stays in the admin (30)")
+        parser.add_argument(
+            "--keep-days", type=int, default=30, help="days that ended sessions, events and requests stay (30)"
+        )
         parser.add_argument(
             "--idle-days",
             type=int,
-            help="also end sessions that nobody has used for so long, where the API tells no end of theirs",
+            help="also end sessions without a known expiry that were not used for so many days",
         )
-        parser.add_argument("--batch", type=int, default=500, help="rows changed at a time (500)")
+        parser.add_argument("--batch", type=int, default=500, help="rows changed at once (500)")
 
     def handle(self, *args: Any, keep_days: int, idle_days: int | None, batch: int, **options: Any) -> None:
         if idle_days is not None and idle_days < 1:
-            raise CommandError("--idle-days has to be 1 or more: with less, whoever is signed in would be signed out.")
+            raise CommandError("--idle-days must be 1 or more: less would sign every user out.")
         expired = 0
         living = SessionRecord.objects.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
         while rows := list(living.order_by("expires_at")[:batch]):
@@ -37,41 +41,40 @@ class Command(BaseCommand):
         idle = SessionRecord.objects.none() if idle_days is None else _idle_for(timedelta(days=idle_days))
         while rows := list(idle.order_by("pk")[:batch]):
             expired += _end(rows)
-            # By the primary key from there on: in no order, each batch would begin with all that is used.
+            # Continue after the last primary key. Otherwise each batch would read the same used sessions again.
             idle = idle.filter(pk__gt=rows[-1].pk)
         long_ago = Now() - timedelta(days=keep_days)
         removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago).order_by("ended_at"), batch)
         events = _remove(SessionEvent.objects.filter(at__lt=long_ago).order_by("at"), batch)
-        drawn = _remove(TracedRequest.objects.filter(at__lt=long_ago).order_by("at"), batch)
-        tallies = _remove(AttemptCount.objects.filter(expires_at__lt=Now()).order_by("expires_at"), batch)
+        requests = _remove(TracedRequest.objects.filter(at__lt=long_ago).order_by("at"), batch)
+        counts = _remove(AttemptCount.objects.filter(expires_at__lt=Now()).order_by("expires_at"), batch)
         self.stdout.write(
-            f"{expired} expired sessions ended, {removed} records of sessions ended {keep_days} days ago removed, "
-            f"{drawn} drawn requests and {events} events as old as that, {tallies} counts of sign-ins that are over."
+            f"{expired} expired sessions ended. Removed, older than {keep_days} days: {removed} ended sessions, "
+            f"{events} events, {requests} traced requests. Also removed: {counts} expired counts of failed sign-ins."
         )
 
 
 def _idle_for(time: timedelta) -> "QuerySet[SessionRecord]":
-    """The sessions whose expiry is not known, and that were neither begun, nor rotated, nor confirmed since."""
+    """Sessions without a known expiry that were not begun, rotated or confirmed since."""
     since = Now() - time
     unknown = SessionRecord.objects.filter(ended_at=None, expires_at=None, signed_in_at__lt=since)
     return unknown.exclude(last_rotated_at__gte=since).exclude(confirmed_at__gte=since)
 
 
 def _end(rows: list[SessionRecord]) -> int:
-    """End these sessions, but for those that rotate at this moment: they have a new refresh token. Returns how many."""
+    """End these sessions, except those that have rotated since: they have a new refresh token. Returns how many."""
     return sum(
         end_session(row.pk, EndReason.EXPIRED, up_to_generation=row.generation, user_id=row.user_id) for row in rows
     )
 
 
 def _remove(rows: "QuerySet[Any]", batch: int) -> int:
-    """Delete a few at a time, so that nobody waits long for a lock. Returns how many.
+    """Delete in batches, so that no request waits long for a lock. Returns how many.
 
-    `rows` are in the order of an index. In no order, PostgreSQL looks through the table itself for each batch, and for
-    the last one through all of it.
+    `rows` must be in the order of an index. Otherwise PostgreSQL scans the table for each batch.
     """
     removed = 0
     while ids := list(rows.values_list("pk", flat=True)[:batch]):
-        # What has changed in the meantime, as the count of a window that began anew, stays.
+        # A row that has changed since stays, such as the count of a new window.
         removed += rows.filter(pk__in=ids).delete()[0]
     return removed
