@@ -1,4 +1,4 @@
-"""System checks of single settings: values that are invalid, or that let nobody sign in."""
+"""System checks of single settings: values that are invalid, or with which every sign-in would fail."""
 
 import re
 from collections.abc import Sequence

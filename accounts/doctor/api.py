@@ -45,7 +45,7 @@ class Credentials:
 
 def examine_api(path: str, credentials: Credentials | None = None) -> Findings:
     """`path` is one that a signed-in user may GET, relative to API_BASE_URL. Only credentials change anything there."""
-    for examine in (_server, _response, _refusals):
+    for examine in (lambda: examine_server("api", conf.base_url), _response, _refusals):
         findings = list(examine())
         yield from findings
         if worst(findings) is Status.PROBLEM:
@@ -55,10 +55,6 @@ def examine_api(path: str, credentials: Credentials | None = None) -> Findings:
     yield _bearer(path)
     if credentials:
         yield from examine_api_session(path, credentials)
-
-
-def _server() -> Findings:
-    return examine_server("api", conf.base_url)
 
 
 def _response() -> Findings:
@@ -110,8 +106,8 @@ def _sign_in(dialect: PasswordDialect) -> Finding:
 
 
 def _is_said_of_any_path(message: str, path: str) -> bool:
-    """Whether a made-up path beside `path` gets the same message, apart from the path in it. Then nothing is at `path`,
-    and the message refuses nobody."""
+    """Whether a made-up path beside `path` gets the same message, apart from the path in it. Then `path` does not
+    exist, and the message is not a refusal."""
     if not path.startswith("/"):
         return False
     nowhere = f"{path.rstrip('/').rpartition('/')[0]}/doctor-{secrets.token_hex(8)}{'/' if path.endswith('/') else ''}"

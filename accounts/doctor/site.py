@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from django.urls import reverse
@@ -134,17 +133,9 @@ def examine_scheme(site: DeployedSite) -> Finding:
         advice = "X-Forwarded-Proto must name the browser's scheme, not the scheme between the proxies."
         return problem(name, "The site takes plain HTTP for HTTPS.", advice)
     found = "The request came over plain HTTP, which everyone on the way can read."
-    if not site.is_in_development and _is_loopback(site.url):
+    if not site.is_in_development and urlsplit(site.url).hostname in ("localhost", "127.0.0.1", "::1"):
         return warning(name, found, "That is fine on this host only. Examine the public address of the site.")
     return site.problem(name, found, "Serve the site over HTTPS.")
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def examine_address(site: DeployedSite) -> Finding:

@@ -121,7 +121,7 @@ def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "letter.sqlite3"))
     connection.close()
     with warnings.catch_warnings():
-        # Django forgets a connection whose first statement failed, and Python 3.13 complains that nobody closed it.
+        # Django forgets a connection whose first statement failed, and Python 3.13 warns that it was not closed.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             messages = found()

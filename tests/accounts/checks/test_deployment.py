@@ -1,4 +1,4 @@
-"""What `manage.py check --deploy` says about settings that are insecure in production, or contradict each other."""
+"""`manage.py check --deploy`: settings that are insecure in production, or that contradict each other."""
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
@@ -6,7 +6,7 @@ from pytest_django import Settings
 
 from accounts.telemetry.error_reports import SecretsFilter
 
-# Django's own checks ask the database what it can do, from 6.1 on without being told to.
+# From Django 6.1 on, Django's own checks ask the database without --database.
 pytestmark = pytest.mark.django_db
 
 KEY = "a-key-that-is-long-enough-and-nobody-knows-0123456789"
@@ -15,7 +15,7 @@ DEVELOPMENT_KEY = "development-only-" + "0" * 50
 
 
 class StricterFilter(SecretsFilter):
-    """A deployment's own."""
+    """The filter of a deployment."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def production(settings: Settings) -> Settings:
 
 
 def messages(*, deploy: bool = True) -> list[CheckMessage]:
-    """Ours, as `manage.py check` finds them."""
+    """The messages of this project's checks."""
     return [
         message
         for message in run_checks(include_deployment_checks=deploy)
@@ -125,7 +125,7 @@ def test_a_setting_that_is_as_good_is_none(production: Settings, name: str, valu
     assert messages() == []
 
 
-# Django warns of DATABASES that are overridden, since its connections stay as they are: here nothing connects.
+# Django warns about overridden DATABASES, because the connections stay the same. Here nothing connects.
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES:UserWarning")
 @pytest.mark.parametrize(
     ("engine", "ids"),

@@ -7,7 +7,7 @@ from accounts.dialects.base import Dialect
 from tests.accounts.checks.test_settings import ids, messages
 from tests.accounts.conftest import point_at
 
-# Django's own checks ask the database what it can do, from 6.1 on without being told to.
+# From Django 6.1 on, Django's own checks ask the database without --database.
 pytestmark = pytest.mark.django_db
 
 ISSUER = "https://login.example.com/realms/harbour"
@@ -22,7 +22,7 @@ GOOD = {
 
 
 class NeitherDialect(Dialect):
-    """Can refresh, and nobody can sign in with it."""
+    """Can refresh, but has no way to sign in."""
 
     refreshes_early = replay_is_safe = False
 
@@ -166,7 +166,7 @@ class TestDeployed:
 
 
 class TestThePasswordGrant:
-    """Nobody is sent anywhere, so what only that needs is not asked for."""
+    """No browser is redirected, so the settings for that are not required."""
 
     @pytest.fixture(autouse=True)
     def passwords(self, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What `manage.py check` says about settings that are insecure or contradict each other."""
+"""`manage.py check`: invalid settings."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ from pytest_django import Settings
 
 from accounts.dialects.token_pair import TokenPairDialect
 
-# Django's own checks ask the database what it can do, from 6.1 on without being told to.
+# From Django 6.1 on, Django's own checks ask the database without --database.
 pytestmark = pytest.mark.django_db
 
 
 class NoDialect:
-    """Can be loaded, and knows nothing of any API."""
+    """Can be loaded, but is not a dialect."""
 
 
 class UnfinishedDialect(TokenPairDialect):
@@ -24,17 +24,17 @@ class UnfinishedDialect(TokenPairDialect):
 
 
 def no_class() -> None:
-    """A function where a class is wanted."""
+    """A function instead of a class."""
 
 
 @pytest.fixture(autouse=True)
 def _developers_machine(settings: Settings) -> None:
-    """Whose settings these are. What production needs besides is in test_deployment_checks.py."""
+    """Production's settings are tested in test_deployment.py."""
     settings.DEBUG = True
 
 
 def messages(*, deploy: bool = False) -> list[CheckMessage]:
-    """Ours, as `manage.py check` finds them."""
+    """The messages of this project's checks."""
     return [
         message
         for message in run_checks(include_deployment_checks=deploy)
@@ -243,7 +243,7 @@ class TestBaseUrl:
         assert messages(deploy=True) == []
 
 
-# Django warns of DATABASES that are overridden, since its connections stay as they are: here nothing connects.
+# Django warns about overridden DATABASES, because the connections stay the same. Here nothing connects.
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES:UserWarning")
 class TestAtomicRequests:
     def test_they_are_an_error_that_names_the_database(self, settings: Settings) -> None:

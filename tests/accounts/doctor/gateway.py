@@ -1,4 +1,4 @@
-"""A proxy in front of the site: one that does what it should, or one that does what proxies do to people."""
+"""A proxy in front of the site, with or without the faults of real proxies."""
 
 import http.client
 import socket
@@ -23,38 +23,38 @@ _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length"
 _PIECE_BYTES = 64 * 1024
 
 
-def as_they_come(set_cookies: list[str]) -> list[str]:
+def unchanged(set_cookies: list[str]) -> list[str]:
     return set_cookies
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manners:
-    """What a gateway does; as it comes, what it should."""
+class Behaviour:
+    """What a gateway does. The defaults are correct."""
 
-    #: What it tells the site in X-Forwarded-Proto; None: it says nothing of its own.
-    says_proto: str | None = "https"
-    #: Whether it adds the visitor's address to X-Forwarded-For.
+    #: The value that it sets in X-Forwarded-Proto; None leaves the header alone.
+    sets_proto: str | None = "https"
+    #: Whether it adds the browser's address to X-Forwarded-For.
     adds_address: bool = True
-    #: The Host that it asks the site for; None passes the visitor's on.
+    #: The Host header that it sets; None passes the browser's on.
     host: str | None = None
-    #: What it makes of an answer's Set-Cookie headers.
-    set_cookies: Callable[[list[str]], list[str]] = as_they_come
-    #: The largest header line of a request, and the largest head of an answer, in bytes.
+    #: How it changes the Set-Cookie headers of a response.
+    set_cookies: Callable[[list[str]], list[str]] = unchanged
+    #: The largest header line of a request, and the largest head of a response, in bytes.
     largest_request_line: int = 1_000_000
-    largest_answer_head: int = 1_000_000
-    #: Whether it reads an answer to its end before it sends the first byte.
+    largest_response_head: int = 1_000_000
+    #: Whether it reads a whole response before it sends the first byte.
     buffers: bool = False
-    #: A status with which it answers by itself; 0 asks the site.
-    answers: int = 0
-    #: Headers of answers that it replaces or, with None, removes.
+    #: The status of its own response; 0 asks the site.
+    responds: int = 0
+    #: Headers of responses that it replaces or, with None, removes.
     replaces: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class Gateway:
     """Listens on a free port in front of the site at `upstream`, as a context manager; over TLS with a certificate."""
 
-    def __init__(self, upstream: str, manners: Manners | None = None, *, certificate: Path | None = None) -> None:
-        self._server = _Server(urlsplit(upstream).netloc, manners or Manners(), certificate)
+    def __init__(self, upstream: str, behaviour: Behaviour | None = None, *, certificate: Path | None = None) -> None:
+        self._server = _Server(urlsplit(upstream).netloc, behaviour or Behaviour(), certificate)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         scheme = "https" if certificate else "http"
         self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
@@ -72,22 +72,22 @@ class Gateway:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
 
-    def __init__(self, upstream: str, manners: Manners, certificate: Path | None) -> None:
+    def __init__(self, upstream: str, behaviour: Behaviour, certificate: Path | None) -> None:
         self.upstream = upstream
-        self.manners = manners
+        self.behaviour = behaviour
         super().__init__(("127.0.0.1", 0), _Handler)
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
-            # The handshake is the thread's of the connection: here it would keep all others waiting.
+            # Each connection's thread makes its handshake. Here it would block all other connections.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def server_bind(self) -> None:
-        """Without asking the name service who we are."""
+        """Without a DNS query for the own name."""
         TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A visitor that hangs up is no news."""
+        """Silent: browsers may close their connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,11 +95,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        manners = self.server.manners
-        if manners.answers:
-            self._refuse(manners.answers)
+        behaviour = self.server.behaviour
+        if behaviour.responds:
+            self._refuse(behaviour.responds)
             return
-        if any(len(f"{name}: {value}") > manners.largest_request_line for name, value in self.headers.items()):
+        if any(len(f"{name}: {value}") > behaviour.largest_request_line for name, value in self.headers.items()):
             self._refuse(400)
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -116,32 +116,32 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def _request_headers(self) -> list[tuple[str, str]]:
-        manners = self.server.manners
+        behaviour = self.server.behaviour
         own = {"host"}
-        headers = [("Host", manners.host or self.headers["Host"])]
-        if manners.says_proto:
+        headers = [("Host", behaviour.host or self.headers["Host"])]
+        if behaviour.sets_proto:
             own.add("x-forwarded-proto")
-            headers.append(("X-Forwarded-Proto", manners.says_proto))
-        if manners.adds_address:
+            headers.append(("X-Forwarded-Proto", behaviour.sets_proto))
+        if behaviour.adds_address:
             own.add("x-forwarded-for")
             seen = [*self.headers.get_all("X-Forwarded-For", []), self.client_address[0]]
             headers.append(("X-Forwarded-For", ", ".join(seen)))
         return headers + [(name, value) for name, value in self.headers.items() if name.lower() not in own]
 
     def _pass_on(self, answer: http.client.HTTPResponse) -> None:
-        manners = self.server.manners
-        replaced = {name.lower() for name in manners.replaces}
+        behaviour = self.server.behaviour
+        replaced = {name.lower() for name in behaviour.replaces}
         headers = [
             (name, value)
             for name, value in answer.getheaders()
             if name.lower() not in (*_HOP_BY_HOP, "set-cookie", *replaced)
         ]
-        headers += [("Set-Cookie", line) for line in manners.set_cookies(answer.headers.get_all("Set-Cookie", []))]
-        headers += [(name, value) for name, value in manners.replaces.items() if value is not None]
-        if sum(len(f"{name}: {value}\r\n") for name, value in headers) > manners.largest_answer_head:
+        headers += [("Set-Cookie", line) for line in behaviour.set_cookies(answer.headers.get_all("Set-Cookie", []))]
+        headers += [(name, value) for name, value in behaviour.replaces.items() if value is not None]
+        if sum(len(f"{name}: {value}\r\n") for name, value in headers) > behaviour.largest_response_head:
             self._refuse(502)
             return
-        pieces = [answer.read()] if manners.buffers else iter(lambda: answer.read1(_PIECE_BYTES), b"")
+        pieces = [answer.read()] if behaviour.buffers else iter(lambda: answer.read1(_PIECE_BYTES), b"")
         self.send_response_only(answer.status)
         for name, value in headers:
             self.send_header(name, value)
@@ -150,11 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
 
     def _refuse(self, status: int) -> None:
-        """With a page of its own."""
+        """Respond with an error page."""
         self.send_response_only(status)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
-        self.wfile.write(b"<h1>The gateway's own words</h1>")
+        self.wfile.write(b"<h1>The gateway's own page</h1>")
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
 
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def make_certificate(path: Path, *, days: float = 90) -> Path:
-    """A certificate for 127.0.0.1 that vouches for itself, with its key, in one file."""
+    """A self-signed certificate for 127.0.0.1 and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -33,7 +33,7 @@ class ElsewhereDialect(TokenPairDialect):
 
 
 class RedirectDialect(Dialect):
-    """Its users sign in at a provider's page; all else is as at the demo API."""
+    """Its users sign in on a provider's page. The rest is like the demo API."""
 
     refreshes_early = replay_is_safe = False
 
@@ -48,7 +48,7 @@ class RedirectDialect(Dialect):
 
 
 class LookingUpDialect(TokenPairDialect):
-    """Has to look something up first, and cannot."""
+    """Must fetch a document first, and cannot."""
 
     def sign_in(self, username: str, password: str) -> NoReturn:
         raise ApiUnavailable("the provider's document is not there")

@@ -1,4 +1,4 @@
-"""The doctor's part on the site: nothing is there, unless somebody comes with a ticket."""
+"""The doctor's endpoint on the site: 404 without a ticket."""
 
 import json
 import time
@@ -17,7 +17,7 @@ PLACE = "/accounts/doctor/"
 
 
 def ticket(sealed_at: float | None = None, order: str = Order.LOOK, size: object = 0) -> str:
-    """A ticket, also of a kind that the command would not make."""
+    """A ticket, also one that the command would not make."""
     return seal(Purpose.DOCTOR, json.dumps([time.time() if sealed_at is None else sealed_at, order, size]).encode())
 
 
@@ -58,7 +58,7 @@ def bring(text: str, browser: Browser | None = None, headers: dict[str, str] | N
         "of no number",
         "another shape",
         "no JSON",
-        "a hand-off",
+        "a session update",
         "a cookie",
         "cut",
     ],

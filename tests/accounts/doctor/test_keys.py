@@ -1,4 +1,4 @@
-"""What the doctor can tell of the keys: they carry no date, but what they have sealed does."""
+"""What the doctor says of the keys: a key has no date, but the sessions that it sealed have one."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -18,7 +18,7 @@ from accounts.doctor.site import (
     examine_stream,
 )
 from tests.accounts.doctor.conftest import NOBODY_PORT, visit
-from tests.accounts.doctor.gateway import Gateway, Manners
+from tests.accounts.doctor.gateway import Behaviour, Gateway
 from tests.accounts.doctor.reports import by_name, statuses
 from tests.load.site import Site
 
@@ -91,7 +91,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("status", [200, 401, 403, 503])
     def test_something_else_that_answers(self, direct: Site, status: int) -> None:
-        with Gateway(direct.url, Manners(answers=status)) as gateway:
+        with Gateway(direct.url, Behaviour(responds=status)) as gateway:
             findings = by_name(examine_site(gateway.url))
 
         assert statuses(findings) == {"connection": Status.OK, "answer": Status.PROBLEM}
@@ -115,7 +115,7 @@ class TestAnswer:
         assert "cookie name, trusted proxies" in findings["settings"].found
 
     def test_a_gateway_that_asks_for_another_host(self, direct: Site) -> None:
-        with Gateway(direct.url, Manners(host="127.0.0.1:1234", says_proto=None)) as gateway:
+        with Gateway(direct.url, Behaviour(host="127.0.0.1:1234", sets_proto=None)) as gateway:
             findings = by_name(examine_site(gateway.url))
 
         assert findings["answer"].status is Status.WARNING
@@ -130,7 +130,7 @@ class TestAnswer:
                 raise ConnectionError
             return lines
 
-        with Gateway(direct.url, Manners(says_proto=None, set_cookies=go_away)) as gateway:
+        with Gateway(direct.url, Behaviour(sets_proto=None, set_cookies=go_away)) as gateway:
             findings = statuses(by_name(examine_site(gateway.url)))
 
         assert findings.pop("connection") is findings.pop("answer") is Status.OK
@@ -146,7 +146,7 @@ class TestAnswer:
 
 class TestScheme:
     def test_nobody_says_https_and_the_site_redirects_without_end(self, deployed: Site, trusted: Path) -> None:
-        with Gateway(deployed.url, Manners(says_proto=None), certificate=trusted) as gateway:
+        with Gateway(deployed.url, Behaviour(sets_proto=None), certificate=trusted) as gateway:
             findings = by_name(examine_site(gateway.url))
 
         assert findings["answer"].status is Status.PROBLEM
@@ -154,14 +154,14 @@ class TestScheme:
         assert "X-Forwarded-Proto" in findings["answer"].advice
 
     def test_nobody_says_https_and_the_site_does_not_redirect(self, direct: Site, trusted: Path) -> None:
-        with Gateway(direct.url, Manners(says_proto=None), certificate=trusted) as gateway:
+        with Gateway(direct.url, Behaviour(sets_proto=None), certificate=trusted) as gateway:
             finding = examine_scheme(visit(gateway.url))
 
         assert finding.status is Status.PROBLEM
         assert "not set" in finding.found
 
     def test_plain_http_that_passes_for_https(self, deployed: Site) -> None:
-        with Gateway(deployed.url, Manners(says_proto="https")) as gateway:
+        with Gateway(deployed.url, Behaviour(sets_proto="https")) as gateway:
             finding = examine_scheme(visit(gateway.url))
 
         assert finding.status is Status.PROBLEM
@@ -183,14 +183,14 @@ class TestScheme:
 
 class TestAddress:
     def test_more_proxies_than_are_trusted(self, direct: Site) -> None:
-        with Gateway(direct.url, Manners(says_proto=None)) as gateway:
+        with Gateway(direct.url, Behaviour(sets_proto=None)) as gateway:
             finding = examine_address(visit(gateway.url))
 
         assert finding.status is Status.PROBLEM
         assert "TRUSTED_PROXY_COUNT=1" in finding.advice
 
     def test_fewer_proxies_than_are_trusted_so_that_a_visitor_can_choose(self, deployed: Site, trusted: Path) -> None:
-        with Gateway(deployed.url, Manners(adds_address=False), certificate=trusted) as gateway:
+        with Gateway(deployed.url, Behaviour(adds_address=False), certificate=trusted) as gateway:
             finding = examine_address(visit(gateway.url))
 
         assert finding.status is Status.PROBLEM
@@ -213,7 +213,7 @@ class TestAddress:
 class TestStreams:
     @pytest.mark.parametrize("order", [Order.STREAM_PAGE, Order.STREAM_EVENTS])
     def test_a_gateway_that_holds_them_back(self, direct: Site, order: Order) -> None:
-        with Gateway(direct.url, Manners(buffers=True)) as gateway:
+        with Gateway(direct.url, Behaviour(buffers=True)) as gateway:
             finding = examine_stream(visit(gateway.url), "site.stream", order)
 
         assert (finding.name, finding.status) == ("site.stream", Status.PROBLEM)
@@ -236,7 +236,7 @@ class TestCaching:
     def test_a_gateway_that_keeps_what_is_said_of_a_session(
         self, direct: Site, replaces: dict[str, str | None], status: Status
     ) -> None:
-        with Gateway(direct.url, Manners(replaces=replaces)) as gateway:
+        with Gateway(direct.url, Behaviour(replaces=replaces)) as gateway:
             finding = examine_caching(visit(gateway.url))
 
         assert finding.status is status

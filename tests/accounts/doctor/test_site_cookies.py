@@ -11,7 +11,7 @@ from accounts.doctor.endpoint import trial_cookies
 from accounts.doctor.findings import Finding, Status
 from accounts.doctor.site_cookies import examine_cookie_size, examine_set_cookie
 from tests.accounts.doctor.conftest import a_site, visit
-from tests.accounts.doctor.gateway import Gateway, Manners
+from tests.accounts.doctor.gateway import Behaviour, Gateway
 from tests.accounts.doctor.reports import by_name
 from tests.load.site import Site
 
@@ -54,7 +54,7 @@ def test_gunicorns_own_limit_is_found_out(tmp_path: Path) -> None:
     ids=["keeps one", "loses one", "folds them", "cuts them", "eats all"],
 )
 def test_a_gateway_that_loses_set_cookie(direct: Site, set_cookies: object, what: str) -> None:
-    with Gateway(direct.url, Manners(set_cookies=set_cookies)) as gateway:  # type: ignore[arg-type]
+    with Gateway(direct.url, Behaviour(set_cookies=set_cookies)) as gateway:  # type: ignore[arg-type]
         findings = both(gateway.url)
 
     assert findings["set-cookie"].status is Status.PROBLEM
@@ -65,7 +65,7 @@ def test_a_gateway_that_changes_attributes(deployed: Site, trusted: Path) -> Non
     def rewrite(lines: list[str]) -> list[str]:
         return [line.replace("; Secure", "").replace("Path=/", "Path=/app") for line in lines]
 
-    with Gateway(deployed.url, Manners(set_cookies=rewrite), certificate=trusted) as gateway:
+    with Gateway(deployed.url, Behaviour(set_cookies=rewrite), certificate=trusted) as gateway:
         finding = examine_set_cookie(visit(gateway.url))
 
     assert finding.status is Status.PROBLEM
@@ -76,7 +76,7 @@ def test_a_cookie_of_the_gateways_own_is_none_of_our_business(direct: Site) -> N
     def add(lines: list[str]) -> list[str]:
         return ["affinity=worker-7; Path=/", *lines]
 
-    with Gateway(direct.url, Manners(set_cookies=add)) as gateway:
+    with Gateway(direct.url, Behaviour(set_cookies=add)) as gateway:
         finding = examine_set_cookie(visit(gateway.url))
 
     assert finding.status is Status.OK
@@ -86,7 +86,7 @@ def test_a_gateway_that_lets_nobody_sign_out(direct: Site) -> None:
     def keep(lines: list[str]) -> list[str]:
         return [line for line in lines if "Max-Age=0" not in line]
 
-    with Gateway(direct.url, Manners(set_cookies=keep)) as gateway:
+    with Gateway(direct.url, Behaviour(set_cookies=keep)) as gateway:
         finding = examine_set_cookie(visit(gateway.url))
 
     assert finding.status is Status.PROBLEM
@@ -95,7 +95,7 @@ def test_a_gateway_that_lets_nobody_sign_out(direct: Site) -> None:
 
 @pytest.mark.parametrize(("limit", "status"), [(MAX_COOKIE_BYTES // 2, Status.PROBLEM), (6 * 1024, Status.WARNING)])
 def test_a_gateway_that_refuses_large_requests(direct: Site, limit: int, status: Status) -> None:
-    with Gateway(direct.url, Manners(largest_request_line=limit)) as gateway:
+    with Gateway(direct.url, Behaviour(largest_request_line=limit)) as gateway:
         findings = both(gateway.url)
 
     assert findings["set-cookie"].status is Status.OK
@@ -108,7 +108,7 @@ def test_a_gateway_that_refuses_large_requests(direct: Site, limit: int, status:
 
 @pytest.mark.parametrize(("limit", "status"), [(MAX_COOKIE_BYTES, Status.PROBLEM), (8 * 1024, Status.WARNING)])
 def test_a_gateway_that_refuses_large_answers(direct: Site, limit: int, status: Status) -> None:
-    with Gateway(direct.url, Manners(largest_answer_head=limit)) as gateway:
+    with Gateway(direct.url, Behaviour(largest_response_head=limit)) as gateway:
         findings = both(gateway.url)
 
     assert findings["set-cookie"].status is Status.OK
@@ -125,14 +125,14 @@ def test_a_gateway_that_lets_no_cookie_out(direct: Site) -> None:
             raise ConnectionError
         return lines
 
-    with Gateway(direct.url, Manners(set_cookies=break_off)) as gateway:
+    with Gateway(direct.url, Behaviour(set_cookies=break_off)) as gateway:
         findings = both(gateway.url)
 
     assert {finding.status for finding in findings.values()} == {Status.PROBLEM}
 
 
 def test_on_a_developers_machine_it_is_a_note(developers: Site) -> None:
-    with Gateway(developers.url, Manners(set_cookies=lambda lines: [])) as gateway:
+    with Gateway(developers.url, Behaviour(set_cookies=lambda lines: [])) as gateway:
         findings = both(gateway.url)
 
     assert {finding.status for finding in findings.values()} == {Status.OK}
