@@ -4,6 +4,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from accounts.browser.cookies import MAX_SESSION_BYTES, WARN_FROM_BYTES, split_cookie
 from accounts.conf import conf
@@ -45,7 +46,7 @@ class Credentials:
 
 def examine_api(path: str, credentials: Credentials | None = None) -> Findings:
     """`path` is one that a signed-in user may GET, relative to API_BASE_URL. Only credentials change anything there."""
-    for examine in (lambda: examine_server("api", conf.base_url), _response, _refusals):
+    for examine in (partial(examine_server, "api", conf.base_url), _response, _refusals):
         findings = list(examine())
         yield from findings
         if worst(findings) is Status.PROBLEM:
