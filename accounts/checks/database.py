@@ -69,7 +69,8 @@ def check_connection(connection: BaseDatabaseWrapper) -> CheckMessage | None:
     """Connect to the database."""
     if _is_missing_file(connection):
         # A connection would create an empty file.
-        return _unavailable(f"The database file {_place(connection)} does not exist.", "Run: python manage.py migrate")
+        hint = "Check the path in DATABASE_URL. For a new database, run: python manage.py migrate"
+        return _unavailable(f"The database file {_place(connection)} does not exist.", hint)
     try:
         connection.ensure_connection()
     except (AnyDatabaseError, ImproperlyConfigured) as error:
