@@ -1,6 +1,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from django.test import RequestFactory
@@ -12,6 +13,7 @@ from accounts.session.api_session import ApiSession
 from accounts.session.tokens import TokenPair, User
 from accounts.upstream.calls import ApiAnswer
 from accounts.upstream.transport import call_once
+from tests.accounts.doctor.gateway import make_certificate
 from tests.accounts.upstream.scripted_api import CALL, PATIENCE_SECONDS, SOON_SECONDS
 
 
@@ -67,3 +69,21 @@ def full_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{address[1]}"
         for connection in waiting:
             connection.close()
+
+
+@pytest.fixture(scope="session")
+def certificate_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("tls") / "certificate.pem")
+
+
+@pytest.fixture
+def trusted_certificate(certificate_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A server's certificate, in the place of the authorities that `requests` trusts."""
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(certificate_file))
+    return certificate_file
+
+
+@pytest.fixture(params=["http", "https"])
+def certificate(request: pytest.FixtureRequest) -> Path | None:
+    """The certificate of an `Api`: None over plain HTTP, so that a test runs without TLS and with it."""
+    return request.getfixturevalue("trusted_certificate") if request.param == "https" else None

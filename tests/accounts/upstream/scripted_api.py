@@ -2,10 +2,12 @@
 
 import itertools
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from accounts.upstream.calls import ApiCall
@@ -15,6 +17,9 @@ SOON_SECONDS = 0.3
 PATIENCE_SECONDS = 10.0
 #: Between two bytes of an API that dribbles: far below every timeout, so that only the deadline can end it.
 DRIBBLE_SECONDS = 0.02
+
+#: Of the threads that serve a connection.
+THREAD_NAME = "scripted API"
 
 Script = Callable[[socket.socket, threading.Event], object]
 
@@ -68,12 +73,18 @@ def whole(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 
 class Api:
-    """Listens on a free port and does to each request what its script says. `greet` does so before any request."""
+    """Listens on a free port and runs the script for each request; with `greet` also before the first one.
 
-    def __init__(self, script: Script, *, greet: bool = False) -> None:
+    With the file of a `certificate` and its key, it speaks TLS.
+    """
+
+    def __init__(self, script: Script, *, greet: bool = False, certificate: Path | None = None) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
         self._script, self._greet = script, greet
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self._tls and certificate:
+            self._tls.load_cert_chain(certificate)
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
@@ -82,7 +93,7 @@ class Api:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._acceptor.start()
@@ -96,7 +107,7 @@ class Api:
         with self._changed:
             for connection in self._open:
                 with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
         assert self.is_left_alone()
 
     def is_left_alone(self) -> bool:
@@ -110,13 +121,17 @@ class Api:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             with self._changed:
                 self._open.add(connection)
                 self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True, name=THREAD_NAME).start()
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
             if self._greet:
                 self._script(connection, self._closing)
             while request := self._read(connection):
@@ -137,5 +152,8 @@ class Api:
         head, _, body = request.partition(b"\r\n\r\n")
         lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         while lengths and len(body) < int(lengths[0].partition(b":")[2]):
-            body += connection.recv(65_536)
+            piece = connection.recv(65_536)
+            if not piece:
+                return b""
+            body += piece
         return head + b"\r\n\r\n" + body
