@@ -73,7 +73,8 @@ def test_what_is_drawn_is_what_crossed_the_wire_on_postgresql_too(postgres: Post
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("tests/accounts/telemetry/test_trace.py", "tests/protected/test_trace.py"),
+            *("tests/accounts/telemetry/test_trace.py", "tests/accounts/telemetry/test_trace_limits.py"),
+            "tests/protected/test_trace.py",
         ],
         cwd=PROJECT,
         env={**os.environ, "DATABASE_URL": postgres.url(), "COVERAGE_FILE": os.devnull},

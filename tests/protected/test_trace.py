@@ -16,7 +16,7 @@ from accounts.models import EndReason, TracedRequest
 from accounts.rotation.ending import end_session
 from protected import trace
 from tests.accounts.history.test_events import post_session_update
-from tests.accounts.telemetry.test_trace import known, stream, trace_writer
+from tests.accounts.telemetry.traces import known, stream, trace_writer
 from tests.browsers import GRACE, PATIENCE_SECONDS, Browser, cookies_set
 from tests.demo_api.server import DemoApi
 

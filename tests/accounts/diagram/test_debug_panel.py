@@ -9,7 +9,7 @@ from django.urls import clear_url_caches
 from pytest_django import Settings
 
 from config.urls import urlpatterns as pages
-from tests.accounts.telemetry.test_trace import known, trace_writer
+from tests.accounts.telemetry.traces import known, trace_writer
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi
 

@@ -1,102 +1,37 @@
-"""What is recorded of a request is what crossed the wire, and no more: never a token, a cookie, or a part of one."""
+"""A request trace holds exactly the steps that were taken, and the calls that reached the API."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
-from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.history import traced_requests as traces
-from accounts.history.traced_requests import KEPT_REQUESTS, TracedRequestWriter
-from accounts.models import SessionRecord, TracedRequest
-from accounts.session.api_session import ApiSession
-from accounts.telemetry.trace import Step, StepKind, add_step, begin_trace, end_trace, redact_path
+from accounts.history.traced_requests import TracedRequestWriter
+from accounts.models import TracedRequest
 from accounts.upstream.response import MAX_ANSWER_BYTES
 from tests.accounts.history.test_events import post_session_update
-from tests.accounts.rotation.helpers import Execute, failing_store
+from tests.accounts.rotation.helpers import failing_store
 from tests.accounts.rotation.hosts import several_hosts
-from tests.browsers import GRACE, PATIENCE_SECONDS, Answer, Browser, wait_until
+from tests.accounts.telemetry.traces import (
+    ROUTE,
+    STREAM,
+    LeaseClaims,
+    calls,
+    kinds,
+    known,
+    of_kind,
+    steps,
+    stream,
+    trace_writer,
+    traced,
+    wire,
+)
+from tests.browsers import GRACE, Answer, Browser, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
 
-ROUTE = "/protected-route"
-STREAM = "/protected/stream/?rows=2&delay=0"
-CALLS = (StepKind.CALL, StepKind.SIGN_IN, StepKind.REFRESH, StepKind.REVOCATION)
-
-
-@pytest.fixture
-def trace_writer(
-    settings: Settings, transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TracedRequestWriter]:
-    """Requests are recorded. When the test is over the trace_writer has let go of the database."""
-    settings.API_TRACE = True
-    trace_writer = TracedRequestWriter()
-    monkeypatch.setattr(traces, "trace_writer", trace_writer)
-    yield trace_writer
-    assert trace_writer.finish(PATIENCE_SECONDS)
-
-
-@pytest.fixture
-def known(trace_writer: TracedRequestWriter, signed_in: Browser, api: DemoApi) -> Browser:
-    """Ada's browser, with nothing of the past in the trace_writer or on the API's list."""
-    assert trace_writer.finish(PATIENCE_SECONDS)
-    TracedRequest.objects.all().delete()
-    api.forget_calls()
-    return signed_in
-
-
-class Claims:
-    """Counts the statements that claim a lease."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
-        result = execute(sql, params, many, context)
-        self.count += sql.startswith("UPDATE") and '"lease_owner" = ' in sql and '"retry_at" = ' in sql
-        return result
-
-
-def traced(trace_writer: TracedRequestWriter, session_id: UUID) -> list[list[Step]]:
-    """The steps of the session's requests, in the order in which they arrived."""
-    assert trace_writer.finish(PATIENCE_SECONDS)
-    rows = TracedRequest.objects.of(session_id, KEPT_REQUESTS)
-    return [[Step.from_json(step) for step in row.steps] for row in reversed(rows)]
-
-
-def steps(trace_writer: TracedRequestWriter, browser: Browser) -> list[Step]:
-    """The steps of the one request that was recorded."""
-    [only] = traced(trace_writer, browser.session().id)
-    return only
-
-
-def kinds(steps: list[Step]) -> list[str]:
-    return [step.kind for step in steps]
-
-
-def of_kind(steps: list[Step], kind: str) -> Step:
-    [only] = [step for step in steps if step.kind == kind]
-    return only
-
-
-def calls(steps: list[Step]) -> list[tuple[str, str, int | None]]:
-    return [(step.method, step.path, step.status) for step in steps if step.kind in CALLS for _ in range(step.times)]
-
-
-def wire(api: DemoApi) -> list[tuple[str, str, int | None]]:
-    return [(call.method, call.path, call.status or None) for call in api.calls]
-
-
-def stream(browser: Browser, path: str = STREAM) -> str:
-    return b"".join(browser.get(path)).decode()
+__all__ = ["known", "trace_writer"]
 
 
 class TestWhatIsRecorded:
@@ -172,7 +107,7 @@ class TestWhatIsRecorded:
         self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi, hosts: int
     ) -> None:
         api.expire_access_tokens()
-        claims = Claims()
+        claims = LeaseClaims()
         with several_hosts(hosts) as split, ThreadPoolExecutor(2) as threads, Gate() as gate:
             api.fail("POST", "/auth/refresh", Fault.hold_before(gate))
 
@@ -214,7 +149,7 @@ class TestWhatIsRecorded:
         assert calls(recorded) == wire(api) == [("GET", ROUTE, 401), ("GET", ROUTE, 200)]
         assert [step.generation for step in recorded if step.generation is not None] == [0, 1, 1]
 
-    def test_an_api_that_is_away(self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi) -> None:
+    def test_an_unavailable_api(self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi) -> None:
         api.stop_serving()
         known.open_page()
 
@@ -281,7 +216,7 @@ class TestWhatIsRecorded:
         assert "unstored" in kinds(recorded)
         assert of_kind(recorded, "cookie-set").generation == 1
 
-    def test_a_stream_with_its_hand_off_and_the_post_of_it(
+    def test_a_stream_with_its_session_update_and_the_post_of_it(
         self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi
     ) -> None:
         api.expire_access_tokens()
@@ -323,7 +258,7 @@ class TestWhatIsRecorded:
 
         assert kinds(steps(trace_writer, known))[-1] == "body-left"
 
-    def test_a_hand_off_that_is_refused(self, trace_writer: TracedRequestWriter, known: Browser) -> None:
+    def test_a_session_update_that_is_refused(self, trace_writer: TracedRequestWriter, known: Browser) -> None:
         known.post("/accounts/session/update/", json.dumps({"session": "no"}), content_type="application/json")
 
         recorded = steps(trace_writer, known)
@@ -370,157 +305,3 @@ class TestWhatIsRecorded:
         known.open_page()
 
         assert calls(steps(trace_writer, known))[0][1] == f"{base}{ROUTE}" == api.calls[0].path
-
-
-class TestWhatIsNotRecorded:
-    @pytest.mark.parametrize("path", ["/", "/accounts/login/?next=x", "/static/accounts/site.css", "/health/live"])
-    def test_what_has_no_session(
-        self, trace_writer: TracedRequestWriter, browser: Browser, path: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        browser.get(path).close()
-
-        assert trace_writer.finish(PATIENCE_SECONDS)
-        assert not TracedRequest.objects.exists()
-        assert "the database refused" not in caplog.text
-
-    def test_a_page_that_does_not_look_at_the_session(self, trace_writer: TracedRequestWriter, known: Browser) -> None:
-        known.get("/")
-
-        assert traced(trace_writer, known.session().id) == []
-
-    def test_a_sign_in_that_fails(self, trace_writer: TracedRequestWriter, browser: Browser) -> None:
-        browser.sign_in(password="low-tide")
-
-        assert trace_writer.finish(PATIENCE_SECONDS)
-        assert not TracedRequest.objects.exists()
-
-    def test_anything_unless_it_is_asked_for(
-        self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi, settings: Settings
-    ) -> None:
-        settings.API_TRACE = False
-        api.expire_access_tokens()
-        known.open_page()
-        stream(known)
-
-        assert traced(trace_writer, known.session().id) == []
-
-    def test_what_happens_outside_of_a_request(self) -> None:
-        trace = begin_trace("GET", "/")
-        end_trace()
-
-        add_step("rotated", generation=1)
-
-        assert kinds(trace.steps) == ["request"]
-
-    def test_a_token_or_a_cookie_or_a_part_of_one(
-        self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi, secrets: Callable[[], set[str]]
-    ) -> None:
-        hidden = {"hidden", *secrets()}
-        access, cookie = known.session().tokens.access, known.take()["session"]
-        known.get(f"/protected/?token={access}")
-        known.get("/protected/api/protected-route?pin=hidden").close()
-        known.get(f"/protected/api/protected-route?key={cookie}").close()
-        known.get(f"/protected/api/protected-route/{access}/{cookie}").close()
-        known.get("/protected/", headers={"X-Request-ID": access, "Referer": f"/{access}"})
-        api.expire_access_tokens()
-        post_session_update(known, stream(known))
-        hidden |= secrets()
-        known.sign_in()
-        hidden |= secrets()
-        known.sign_out()
-
-        assert trace_writer.finish(PATIENCE_SECONDS)
-        rows = TracedRequest.objects.all()
-        text = "\n".join(f"{row.steps} {row.request_id}" for row in rows)
-        assert rows.count() > 6
-        assert not [part for part in hidden if part in text]
-
-    @pytest.fixture
-    def secrets(self, known: Browser) -> Callable[[], set[str]]:
-        """What the browser holds that nobody may see, in pieces of twelve characters."""
-
-        def pieces() -> set[str]:
-            session: ApiSession = known.session()
-            record = SessionRecord.objects.get(pk=session.id)
-            whole = (
-                *(session.tokens.access, session.tokens.refresh, session.secret.hex(), record.sealed),
-                *known.take().values(),
-            )
-            return {text[start : start + 12] for text in whole for start in range(len(text) - 11)}
-
-        return pieces
-
-    @pytest.mark.parametrize(
-        ("path", "shown"),
-        [
-            ("/orders/7/?token=secret", "/orders/7/"),
-            ("/orders#secret", "/orders"),
-            (f"/orders/{'x' * 37}/lines", "/orders/…/lines"),
-            ("/orders/123e4567-e89b-12d3-a456-426614174000", "/orders/123e4567-e89b-12d3-a456-426614174000"),
-            ("/a\x00b\nc\x1b[2J", "/a b c [2J"),
-            ("/x/" * 200, ("/x/" * 200)[:200]),
-        ],
-        ids=["a query", "a fragment", "as long as a token", "an id", "control characters", "without end"],
-    )
-    def test_paths_are_made_fit_to_be_shown(self, path: str, shown: str) -> None:
-        assert redact_path(path) == shown
-
-    def test_a_stream_without_end_is_not_recorded_without_end(self) -> None:
-        trace = begin_trace("GET", "/")
-        end_trace()
-        for number in range(1000):
-            trace.add_call("GET", f"/row/{number}", status=200, since=time.monotonic())
-        trace.add("handed-off", generation=1)
-
-        assert len(trace.steps) < 200
-        assert trace.steps[-1].kind == "handed-off"
-
-
-class TestHowItIsKept:
-    def test_the_newest_of_each_session(self, trace_writer: TracedRequestWriter, known: Browser) -> None:
-        other = uuid4()
-        TracedRequest.objects.create(session_id=other, trace_id=uuid4(), at=timezone.now())
-        for _ in range(2 * KEPT_REQUESTS + 5):
-            known.get("/accounts/session/")
-
-        assert len(traced(trace_writer, known.session().id)) == KEPT_REQUESTS
-        assert TracedRequest.objects.filter(session_id=known.session().id).count() <= 2 * KEPT_REQUESTS
-        assert TracedRequest.objects.filter(session_id=other).exists()
-
-    def test_those_of_long_ago_are_tidied_away(self, transactional_db: None) -> None:
-        for days in (29, 31):
-            TracedRequest.objects.create(session_id=uuid4(), trace_id=uuid4(), at=timezone.now() - timedelta(days=days))
-
-        call_command("prune_sessions", keep_days=30)
-
-        assert TracedRequest.objects.count() == 1
-
-    def test_what_is_read_is_what_was_written_and_no_newer_words_disturb(self) -> None:
-        step = Step("call", 1.5, method="GET", path="/", status=200, took=2.0)
-
-        assert Step.from_json(json.loads(json.dumps(step.to_json()))) == step
-        assert Step.from_json({**step.to_json(), "colour": "red"}) == step
-
-    def test_a_request_does_not_depend_on_it(
-        self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi
-    ) -> None:
-        with table_away():
-            api.expire_access_tokens()
-            assert known.is_signed_in()
-            assert "That was all." in stream(known)
-        assert known.session().generation == 1
-
-        # What could not be written waits.
-        assert len(traced(trace_writer, known.session().id)) == 2
-
-
-@contextmanager
-def table_away() -> Iterator[None]:
-    table = TracedRequest._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
