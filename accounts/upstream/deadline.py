@@ -4,7 +4,6 @@ The deadline is kept by the socket's own timeout. Each connect, TLS handshake, s
 caller chose, or the time that is left where that is less.
 """
 
-import io
 import math
 import socket
 import ssl
@@ -127,13 +126,6 @@ class DeadlineConnection(HTTPConnection):
         if deadline is not None:
             deadline.look_before_sending()
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        deadline = current_deadline()
-        if deadline is not None and self.sock is not None and not deadline.connected:
-            # Kept alive from an earlier exchange.
-            deadline.look_before_sending()
-        super().request(*args, **kwargs)
-
     def send(self, data: Any) -> None:
         """Raises TimeoutError for a send that takes too long, and BrokenPipeError at the deadline.
 
@@ -145,20 +137,23 @@ class DeadlineConnection(HTTPConnection):
             return
         if self.sock is None:
             self.connect()
+        elif not deadline.connected:
+            # Kept alive from an earlier exchange.
+            deadline.look_before_sending()
         # A plain socket's `sendall` has one timeout. A TLS socket's has one for each record, so the limit is set anew.
         size = _TLS_RECORD_BYTES if isinstance(self.sock, ssl.SSLSocket) else max(len(data), 1)
         for start in range(0, len(data), size):
             try:
                 in_time = deadline.limit(self.sock, self.timeout)
                 if in_time:
-                    super().send(data[start : start + size])
+                    self.sock.sendall(data[start : start + size])
             except TimeoutError:
                 if not deadline.has_passed():
                     raise
                 in_time = False
             if not in_time:
                 _hang_up(self.sock)
-                raise BrokenPipeError("the deadline passed before the request was sent")
+                raise BrokenPipeError("the deadline passed before the whole request was sent")
 
 
 class DeadlineResponse(HTTPResponse):
@@ -168,19 +163,17 @@ class DeadlineResponse(HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         deadline = current_deadline()
         if deadline is not None:
-            self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach(), deadline))
+            # The reader that was made with the response becomes ours: another one, with a buffer, takes longer.
+            self.fp.raw.__class__ = _DeadlineReader
+            self.fp.raw.obey(deadline, sock)  # type: ignore[attr-defined]
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket as `socket.SocketIO` does, until the deadline."""
+class _DeadlineReader(socket.SocketIO):
+    """Reads from a socket until the deadline."""
 
-    def __init__(self, sock: socket.socket, reader: io.RawIOBase, deadline: Deadline) -> None:
-        self._sock, self._reader, self._deadline = sock, reader, deadline
-        # urllib3 has set the timeout for each read.
-        self._timeout = sock.gettimeout()
-
-    def readable(self) -> bool:
-        return True
+    def obey(self, deadline: Deadline, sock: socket.socket) -> None:
+        """urllib3 has set the timeout for each read on the socket."""
+        self._deadline, self._socket, self._timeout = deadline, sock, sock.gettimeout()
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Raises TimeoutError for a read that takes too long. At the deadline, the connection ends.
@@ -189,17 +182,13 @@ class _DeadlineReader(io.RawIOBase):
         response when it resumes, and that response may hold the only valid token pair.
         """
         try:
-            if self._deadline.limit(self._sock, self._timeout):
-                return self._sock.recv_into(buffer)
+            if self._deadline.limit(self._socket, self._timeout):
+                return self._socket.recv_into(buffer)
         except TimeoutError:
             if not self._deadline.has_passed():
                 raise
-        _hang_up(self._sock)
-        return self._sock.recv_into(buffer)
-
-    def close(self) -> None:
-        self._reader.close()
-        super().close()
+        _hang_up(self._socket)
+        return self._socket.recv_into(buffer)
 
 
 def _hang_up(sock: socket.socket) -> None:
