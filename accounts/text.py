@@ -1,10 +1,10 @@
-"""Text from outside: made fit to be stored, sent and shown, or read as an address."""
+"""Makes text from outside safe to store, to send and to show, and parses addresses."""
 
 from urllib.parse import SplitResult, urlsplit
 
 
 def clean_text(value: object, longest: int) -> str:
-    """`value` without control characters and lone surrogates, at most `longest` characters; empty if it is no text."""
+    """`value` without control characters and lone surrogates, at most `longest` characters; empty if it is not a str."""
     if not isinstance(value, str):
         return ""
     printable = "".join(character if character.isprintable() else " " for character in value[: longest * 4])

@@ -1,6 +1,6 @@
-"""What is counted and timed for Prometheus. Nothing is, unless METRICS_TOKEN or METRICS_ALLOW says who may read it.
+"""Prometheus metrics. They are off unless METRICS_TOKEN or METRICS_ALLOW says who may read them.
 
-No label tells of a user, a session or a path: all values come from the short lists below, a key id from the key ring.
+No label identifies a user, a session or a path. Its values come from the short lists below; key ids from the key ring.
 """
 
 from typing import Any
@@ -15,44 +15,45 @@ _BYTES = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
 
 ROTATIONS = Counter(
     "api_session_rotations",
-    "Ways in which a session got a newer token pair, or did not.",
+    "Attempts to get a newer token pair for a session, by outcome.",
     ["outcome", "trigger"],
 )
 REFRESH_SECONDS = Histogram(
-    "api_session_refresh_seconds", "What a refresh took at the API.", ["outcome"], buckets=_SECONDS
+    "api_session_refresh_seconds", "Duration of refreshes at the API.", ["outcome"], buckets=_SECONDS
 )
 FOLLOWER_SECONDS = Histogram(
     "api_session_follower_wait_seconds",
-    "How long requests waited for another one that was rotating their session, in this process or in another.",
+    "Time that requests waited for another request to rotate their session, in this process or in another.",
     ["where"],
     buckets=_SECONDS,
 )
 SESSION_UPDATES = Counter(
-    "api_session_updates", "Sessions that went to the browser in the body of a stream.", ["outcome"]
+    "api_session_updates", "Session updates: sealed sessions sent to the browser in a streamed body.", ["outcome"]
 )
 STARTED = Counter("api_session_started", "Sign-ins.")
 ENDED = Counter("api_session_ended", "Sessions that ended.", ["reason"])
 SIGN_INS_NOT_TRIED = Counter(
-    "api_session_sign_ins_not_tried", "Sign-ins that were refused unasked, as too many had failed; staff's too."
+    "api_session_sign_ins_not_tried", "Sign-ins refused unasked after too many failures; staff sign-ins too."
 )
 COOKIE_BYTES = Histogram(
-    "api_session_cookie_bytes", "The size of the sealed session in the cookies written.", buckets=_BYTES
+    "api_session_cookie_bytes", "Size of the sealed session in the cookies that were set.", buckets=_BYTES
 )
-COOKIES_OPENED = Counter(
-    "api_session_cookies_opened", "Session cookies opened, by the id of the key that sealed them.", ["key_id"]
-)
+COOKIES_OPENED = Counter("api_session_cookies_opened", "Session cookies decrypted, by the id of their key.", ["key_id"])
 CALLS = Histogram(
-    "api_call_seconds", "Calls to the API, until their headers or their end.", ["status"], buckets=_SECONDS
+    "api_call_seconds",
+    "Duration of calls to the API; of a streamed one until the headers.",
+    ["status"],
+    buckets=_SECONDS,
 )
 
-# An event's kind, and what it is here. Whatever else an event's kind is, it is the reason for a session's end.
+# Maps an event's kind to the label's value. An event of any other kind ends a session, and its kind is the reason.
 _ROTATION_OUTCOMES = {"rotated": "rotated", "unstored": "unstored", "adopted": "adopted", "api-away": "api-away"}
 _UPDATE_OUTCOMES = {"handed-off": "sent", "handed-over": "taken"}
 _UNCOUNTED = {"confirmed"}
 
 
 def count_event(sender: Any, event: Any, **_: Any) -> None:
-    """A session event (a receiver of `session_event`)."""
+    """Count a session event. A receiver of the signal `session_event`."""
     if not conf.metrics:
         return
     kind = str(event.kind)
@@ -69,36 +70,36 @@ def count_event(sender: Any, event: Any, **_: Any) -> None:
 
 
 def count_sign_in_not_tried() -> None:
-    """Too many had failed before it."""
+    """Count a sign-in that was refused because too many before it had failed."""
     if conf.metrics:
         SIGN_INS_NOT_TRIED.inc()
 
 
 def count_refused_update() -> None:
-    """The deferred-update endpoint did not take one."""
+    """Count a session update that its endpoint did not accept."""
     if conf.metrics:
         SESSION_UPDATES.labels("refused").inc()
 
 
 def time_follower(seconds: float, *, where: str) -> None:
-    """A request waited for another one's rotation: `where` is "process" or "elsewhere"."""
+    """Record how long a request waited for another one's rotation: `where` is "process" or "elsewhere"."""
     if conf.metrics:
         FOLLOWER_SECONDS.labels(where).observe(seconds)
 
 
 def time_call(status: int | None, seconds: float) -> None:
-    """A call to the API ended; `status` is None where no answer came."""
+    """Record the duration of a call to the API; `status` is None if there was no response."""
     if conf.metrics:
         CALLS.labels("none" if status is None else f"{status // 100}xx").observe(seconds)
 
 
 def measure_cookie(size: int) -> None:
-    """A session was written into cookies, of `size` bytes altogether."""
+    """Record the size of a session in its cookies: `size` bytes altogether."""
     if conf.metrics:
         COOKIE_BYTES.observe(size)
 
 
 def count_opened_cookie(text: str) -> None:
-    """A cookie with this sealed `text` was opened."""
+    """Count a decrypted cookie, whose sealed text was `text`."""
     if conf.metrics:
         COOKIES_OPENED.labels(sealing_key_id(text)).inc()

@@ -1,7 +1,6 @@
-"""One request of a browser, with all that follows from it: the id that is in the log, in the answer and at the API.
+"""The id of a browser's request. The log, the response and all calls to the API that follow from it carry the same id.
 
-Whoever has the id from one of the three finds the other two. `X-Request-ID` carries it, and `traceparent` the place in
-a distributed trace (W3C Trace Context, section 3.2).
+`X-Request-ID` carries the id, `traceparent` the place in a distributed trace (W3C Trace Context, section 3.2).
 """
 
 import os
@@ -9,7 +8,7 @@ import re
 from contextvars import ContextVar
 from typing import NamedTuple
 
-#: No dot, so no token gets into the log as the id of a request.
+#: Without a dot, so that a token is not accepted as a request id and does not reach the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
@@ -20,13 +19,13 @@ _SAMPLED = 1
 
 
 class RequestIds(NamedTuple):
-    """What one request is called; both are empty where there is none, as in a management command."""
+    """The ids of one request; both are empty outside of a request, as in a management command."""
 
     request_id: str = ""
     traceparent: str = ""
 
     def headers(self) -> dict[str, str]:
-        """What a call to the API says of the request that it is made for."""
+        """The headers that tell the API which request a call belongs to."""
         return {"X-Request-ID": self.request_id, "traceparent": self.traceparent} if self.request_id else {}
 
 
@@ -34,35 +33,34 @@ _current: ContextVar[RequestIds] = ContextVar("request_ids", default=RequestIds(
 
 
 def start_request_ids(request_id: str, traceparent: str) -> RequestIds:
-    """From now on this thread answers the request that came with these headers; "" for one that it had not.
+    """Set the ids of the request that this thread works on, from the request's headers; "" for a missing one.
 
-    A sane id is taken over, and a trace is continued with a parent id of our own. For what is missing or no use,
-    something new is drawn. Nothing ends the exchange but the next one: a streamed body is made after the answer was
-    returned.
+    A valid id is kept, and a valid trace is continued with a new parent id. Missing and invalid ones are replaced by
+    random ones. The ids stay in force until the next request: a streamed body is made after the view has returned.
     """
-    drawn = os.urandom(24).hex()
-    trace, parent = drawn[:_TRACE_ID_DIGITS], drawn[_TRACE_ID_DIGITS:]
+    random_hex = os.urandom(24).hex()
+    trace, parent = random_hex[:_TRACE_ID_DIGITS], random_hex[_TRACE_ID_DIGITS:]
     request_ids = RequestIds(
         request_id if request_id and _REQUEST_ID.fullmatch(request_id) else trace,
-        (traceparent and _continued(traceparent, parent)) or f"00-{trace}-{parent}-01",
+        (traceparent and _continue_trace(traceparent, parent)) or f"00-{trace}-{parent}-01",
     )
     _current.set(request_ids)
     return request_ids
 
 
 def current_request_ids() -> RequestIds:
-    """The exchange that this thread works on."""
+    """The ids of the request that this thread works on."""
     return _current.get()
 
 
-def _continued(traceparent: str, parent: str) -> str:
-    """The trace that a request belongs to, in our version of the format; "" for one that is not valid.
+def _continue_trace(traceparent: str, parent: str) -> str:
+    """The request's trace with a new parent, as version 00 of the format; "" for an invalid traceparent.
 
-    Of the flags only `sampled` is defined. Whoever begins a trace sets it: an API that asks its caller whether to
-    record anything (OpenTelemetry's do by default) would record nothing more behind this site.
+    The flag `sampled` is kept; no other flag is defined. New traces set it, because an API that records only what its
+    caller samples (OpenTelemetry's default) would otherwise record nothing.
     """
     known = _TRACEPARENT.fullmatch(traceparent)
-    # A newer version may say more behind the four fields that we know. Ours may not.
+    # A newer version may have more than the four known fields. Version 00 may not.
     if known is None or (known["version"] == "00" and known["more"] is not None):
         return ""
     return f"00-{known['trace']}-{parent}-{int(known['flags'], 16) & _SAMPLED:02x}"

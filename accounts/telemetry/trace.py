@@ -1,7 +1,7 @@
-"""What really happens while a request is answered, step by step, to be drawn (`accounts.diagram.svg`).
+"""Request traces: the steps of a request, as they really happened. `accounts.diagram.svg` draws them.
 
-Only where API_TRACE is on; else a step costs a look-up. Steps hold methods, paths, statuses, generations and times.
-Never a query, a header, a body or a cookie.
+They are recorded only if API_TRACE is on. A step holds a method, a path, a status, a generation and times, but never a
+query, a header, a body or a cookie.
 """
 
 import re
@@ -21,38 +21,38 @@ from accounts.text import clean_text
 
 _MAX_PATH = 200
 _MAX_METHOD = 16
-#: Streams go on for long. What is no call is always noted: it is rare, and it is what one wants to see.
+#: Streams can make many calls. Other steps are rare, and are always recorded.
 _MAX_CALLS = 100
-#: Longer than an id is, as tokens are. All of it goes: the beginning of a token is a part of it.
+#: Longer than an id (a UUID has 36 characters), so it may be a token. The whole segment is removed.
 _TOO_LONG_SEGMENT = re.compile(r"[^/]{37,}")
 
 
 class StepKind(StrEnum):
-    """What a step is. What happens to the session itself has the names of `accounts.models.EventKind` besides."""
+    """The kind of a step. Session events are steps too, with the values of `accounts.models.EventKind`."""
 
-    REQUEST = "request"  # of the browser
-    OPENED = "opened"  # its cookie; `generation` is what it presented
-    CALL = "call"  # of the API, in the user's name
-    SIGN_IN = "sign-in"  # these three are calls of the API's own sign-in machinery
+    REQUEST = "request"  # from the browser
+    OPENED = "opened"  # its cookie was decrypted; `generation` is the cookie's
+    CALL = "call"  # to the API, with the user's token
+    SIGN_IN = "sign-in"  # this and the next two are calls to the API's token endpoints
     REFRESH = "refresh"
     REVOCATION = "revocation"
-    STILL_VALID = "still-valid"  # the API's answer to a refresh
+    STILL_VALID = "still-valid"  # the API's response to a refresh
     WAITED = "waited"  # for another request that was rotating
-    PAUSE = "pause"  # after somebody's refresh without a usable answer: nobody asks again for a moment
-    ADOPTED = "adopted"  # what another request had got
+    PAUSE = "pause"  # after a refresh without a usable response, no request refreshes for a moment
+    ADOPTED = "adopted"  # the tokens that another request had got
     UPDATE_REFUSED = "update-refused"
     COOKIE_SET = "cookie-set"
     COOKIE_DELETED = "cookie-deleted"
-    ANSWER = "answer"  # its headers; and all of it, unless it is streamed
-    BODY_SENT = "body-sent"  # of a streamed answer, to its end
-    BODY_LEFT = "body-left"  # the browser did not wait for the end
+    ANSWER = "answer"  # the response's headers, and its body unless it is streamed
+    BODY_SENT = "body-sent"  # of a streamed response, to its end
+    BODY_LEFT = "body-left"  # the browser closed the connection before the end
 
 
 class Step(NamedTuple):
-    """One thing that happened. `at` is milliseconds since the request arrived, `took` how many it took.
+    """One step. `at` is in milliseconds since the request arrived, `took` is its duration in milliseconds.
 
-    A call that got no answer has no status. `times` says how often it was repeated with the same answer, without
-    anything in between; `took` is then the time of all.
+    A call without a response has no status. `times` counts equal calls with the same status and no other step in
+    between; `took` is then their total.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class Step(NamedTuple):
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Step":
-        """What a newer release knows besides is left out."""
+        """Ignores fields that only a newer release knows."""
         return cls(**{name: value for name, value in data.items() if name in cls._fields})
 
 
@@ -81,11 +81,11 @@ class Trace:
         self.id: UUID = uuid4()
         self.request_id = current_request_ids().request_id
         self.at: datetime = timezone.now()
-        #: The session that the request came with, or that it began; None while nobody has looked.
+        #: The session that the request came with, or that it began; None until the session is read.
         self.session_id: UUID | None = None
-        #: Whether nobody wants to see it: a request of those who look at the drawings.
+        #: Whether it is not stored: a request to the pages that show the traces.
         self.left_out = False
-        #: What calls of the API are for at present.
+        #: The kind that calls to the API have at present.
         self.label_api_calls = StepKind.CALL
         self._arrived = time.monotonic()
         self._calls = 0
@@ -100,13 +100,13 @@ class Trace:
         generation: int | None = None,
         trigger: str = "",
     ) -> None:
-        """Note what happened just now, or from `since` (time.monotonic()) until now."""
+        """Add a step that happened just now, or lasted from `since` (time.monotonic()) until now."""
         at, took = self._times(since)
-        # Not the enumerations themselves: a template would call them.
+        # Plain strings: a template would call the enumerations.
         self.steps.append(Step(str(kind), at, status=status, took=took, generation=generation, trigger=str(trigger)))
 
     def add_call(self, method: str, path: str, *, status: int | None, since: float) -> None:
-        """Note a call of the API, from `since` (time.monotonic()) until now."""
+        """Add a call to the API that lasted from `since` (time.monotonic()) until now."""
         at, took = self._times(since)
         call = Step(
             self.label_api_calls.value,
@@ -125,7 +125,7 @@ class Trace:
             self.steps.append(call)
 
     def in_order(self) -> list[Step]:
-        """The steps by the time at which they began: a wait is noted when it is over."""
+        """The steps by the time at which they began. A wait is added when it is over."""
         return sorted(self.steps, key=lambda step: step.at)
 
     def _times(self, since: float | None) -> tuple[float, float | None]:
@@ -139,14 +139,14 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin_trace(method: str, path: str) -> Trace:
-    """From now on the steps of this thread are those of this request."""
+    """Record the steps of this thread as those of a new request."""
     trace = Trace(method, path)
     _current.set(trace)
     return trace
 
 
 def end_trace() -> None:
-    """What this thread does from now on is not drawn."""
+    """Stop recording the steps of this thread."""
     _current.set(None)
 
 
@@ -158,21 +158,21 @@ def add_step(
     generation: int | None = None,
     trigger: str = "",
 ) -> None:
-    """See `Trace.add`. Does nothing where nothing is traced."""
+    """See `Trace.add`. Does nothing if no trace is being recorded."""
     trace = _current.get()
     if trace is not None:
         trace.add(kind, status=status, since=since, generation=generation, trigger=trigger)
 
 
 def add_call(method: str | None, path: str, *, status: int | None, since: float) -> None:
-    """A call of the API that began at `since` (time.monotonic()); `status` None where no whole answer came."""
+    """See `Trace.add_call`. `status` is None if there was no complete response."""
     trace = _current.get()
     if trace is not None:
         trace.add_call(method or "", path, status=status, since=since)
 
 
 def trace_session(session_id: UUID) -> None:
-    """This request is one of that session's."""
+    """Record that the request belongs to this session."""
     trace = _current.get()
     if trace is not None:
         trace.session_id = session_id
@@ -180,7 +180,7 @@ def trace_session(session_id: UUID) -> None:
 
 @contextmanager
 def label_api_calls(kind: StepKind) -> Iterator[None]:
-    """What is called in here is for that. Also a decorator."""
+    """Calls to the API inside the block are of this kind. Also a decorator."""
     trace = _current.get()
     if trace is None:
         yield
@@ -193,7 +193,7 @@ def label_api_calls(kind: StepKind) -> Iterator[None]:
 
 
 def redact_path(path: str) -> str:
-    """A path to be shown: without its query, in which anything may be, and without what could be a token."""
+    """A path that is safe to show: without its query, and without a segment that may be a token."""
     path = _TOO_LONG_SEGMENT.sub("…", path.partition("?")[0].partition("#")[0])
     return clean_text(path, _MAX_PATH)
 

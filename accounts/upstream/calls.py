@@ -1,4 +1,4 @@
-"""One call to the API's token endpoints and its answer, as values. `accounts.upstream.transport` sends the call."""
+"""A call to the API's token endpoints and its response, as values. `accounts.upstream.transport` sends the call."""
 
 import json
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ _MAX_MESSAGE = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiCall:
-    """What to send. `path` is relative to API_BASE_URL, or a whole URL where the provider lives elsewhere.
+    """A request. `path` is relative to API_BASE_URL, or an absolute URL if the provider is another host.
 
-    `json` becomes a JSON body, `form` one of application/x-www-form-urlencoded.
+    `json` is sent as a JSON body, `form` as application/x-www-form-urlencoded.
     """
 
     method: str
@@ -26,14 +26,14 @@ class ApiCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiAnswer:
-    """What came back, read to its end. Header names in lower case."""
+    """A complete response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
     def json_object(self) -> dict[str, Any]:
-        """The JSON object in the body; {} where the body is anything else, such as a gateway's HTML page."""
+        """The JSON object in the body; {} for any other body, such as a gateway's HTML page."""
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -41,5 +41,5 @@ class ApiAnswer:
         return value if isinstance(value, dict) else {}
 
     def message(self, name: str = "message") -> str:
-        """The API's own words under `name` in its JSON, for a person to read; empty where it has none."""
+        """The API's message to the user, from the field `name` of its JSON; empty if there is none."""
         return clean_text(self.json_object().get(name), _MAX_MESSAGE)

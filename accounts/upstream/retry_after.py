@@ -7,7 +7,7 @@ _MAX_SECONDS = 60.0
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Seconds to wait, between 0 and 60, whether the header gives a number or a date; None where it gives neither."""
+    """Seconds to wait, between 0 and 60, from a number or a date; None if the header is neither."""
     if value is None:
         return None
     if value.strip().isascii() and value.strip().isdigit():

@@ -27,9 +27,9 @@ from accounts.upstream.deadline import Deadline, DeadlineConnection, DeadlineRes
 from accounts.upstream.http_message import StrictResponse
 from accounts.upstream.response import ApiResponse, read_body
 
-#: More than any worker has threads: a call beyond them would have a connection of its own, and a line in the log.
+#: More than any worker has threads. Each call beyond them opens a connection that is not kept, and logs a warning.
 _POOL_CONNECTIONS = 1000
-_MAX_AUTH_ANSWER_BYTES = 1024 * 1024
+_MAX_RESPONSE_BYTES = 1024 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "django-bff"}
 
 
@@ -38,11 +38,11 @@ class NotSent(Exception):
 
 
 class AnswerLost(Exception):
-    """The request went out and no whole answer came back in time. The API may have acted on it."""
+    """The request was sent, and no complete response arrived in time. The API may have acted on it."""
 
 
 def pooled_adapter() -> HTTPAdapter:
-    """The process's pool of connections to the API. Inside a `Deadline`, they obey it."""
+    """This process's pool of connections to the API. Calls inside a `Deadline` block obey it."""
     return _pool()
 
 
@@ -65,31 +65,31 @@ def prepare(
     data: Any = None,
     json: Any = None,
 ) -> requests.PreparedRequest:
-    """A request to `path` under API_BASE_URL. `address` is the browser's, told to the API in X-Forwarded-For.
+    """A request to `path` under API_BASE_URL. X-Forwarded-For tells the API the browser's `address`.
 
-    It carries the id and the trace of the browser's request that this thread works on.
+    The request carries the request id and the traceparent of the browser's request that this thread works on.
 
-    Raises ValueError for what cannot be sent, and for a path that could lead elsewhere: to another host, or up and out
-    of API_BASE_URL.
+    Raises ValueError for a request that cannot be sent, and for a path that could lead to another host or out of
+    API_BASE_URL.
     """
-    # Most calls go to the same few paths. Queries differ from call to call, and say more than is to be kept.
-    spell = _spell_known if params is None and "?" not in path else _spell
-    return _prepare(method, spell(conf.base_url, path, params), headers=headers, address=address, data=data, json=json)
+    # Most calls use the same few paths. Queries differ from call to call, and may hold data that must not be kept.
+    build = _build_known_url if params is None and "?" not in path else _build_url
+    return _prepare(method, build(conf.base_url, path, params), headers=headers, address=address, data=data, json=json)
 
 
-def _spell(base_url: str, path: str, params: Any) -> str:
-    """The URL of a call of the API, with all that needs it escaped. Raises ValueError; see `prepare`."""
-    # What follows a semicolon in a segment is no part of its name to some servers: to them "..;" is "..".
+def _build_url(base_url: str, path: str, params: Any) -> str:
+    """The escaped URL of an API call. Raises ValueError; see `prepare`."""
+    # Some servers ignore what follows a semicolon in a segment: they read "..;" as "..".
     segments = {segment.partition(";")[0] for segment in unquote(path.split("?")[0]).split("/")}
     if not path.startswith("/") or {".", ".."} & segments:
-        raise ValueError(f"the path of an API call starts with a slash, and has no dot segments: {path!r}")
-    return _escape(base_url + path, params)
+        raise ValueError(f"the path of an API call starts with a slash and has no dot segments: {path!r}")
+    return _escape_url(base_url + path, params)
 
 
-_spell_known = functools.lru_cache(maxsize=256)(_spell)
+_build_known_url = functools.lru_cache(maxsize=256)(_build_url)
 
 
-def _escape(url: str, params: Any = None) -> str:
+def _escape_url(url: str, params: Any = None) -> str:
     request = requests.PreparedRequest()
     try:
         request.prepare_url(url, params)
@@ -101,8 +101,9 @@ def _escape(url: str, params: Any = None) -> str:
 def _prepare(
     method: str, url: str, *, headers: Mapping[str, str], address: str, data: Any = None, json: Any = None
 ) -> requests.PreparedRequest:
-    """What `requests` prepares, but for cookies, hooks and passwords from the URL: looking for those takes the longest,
-    and there are none. Of the headers, only the caller's can hold what no header may.
+    """Prepare as `requests` does, without its slow search for cookies, hooks and passwords in the URL: there are none.
+
+    Only the caller's headers are checked for forbidden characters. The others cannot hold any.
     """
     request = requests.PreparedRequest()
     request.url = url
@@ -116,35 +117,36 @@ def _prepare(
         request.headers.update(headers)
         request.prepare_body(data, None, json)
     except requests.RequestException as error:
-        # The caller's mistake, not the API's. Its text could quote a header, so it goes no further.
+        # The caller's mistake, not the API's. The message of the original error may quote a header.
         raise ValueError(f"the call cannot be sent: {type(error).__name__}") from None
     return request
 
 
 def check_url(url: str) -> None:
-    """Raises ValueError for a whole URL that no request can be sent to. One is spelled in ASCII (RFC 3986)."""
+    """Raises ValueError for an absolute URL that cannot be requested. URLs are ASCII (RFC 3986)."""
     url.encode("ascii")
-    _escape(url)
+    _escape_url(url)
 
 
 def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
-    """Send a call on a connection of its own and read the answer, all of it before `ends_at` (time.monotonic()).
+    """Send a call on a connection of its own and read the whole response, before `ends_at` (time.monotonic()).
 
     Raises NotSent or AnswerLost.
     """
     url = call.path if "://" in call.path else conf.base_url + call.path
-    request = _prepare(call.method, _escape(url), headers=call.headers, address=address, data=call.form, json=call.json)
+    request = _prepare(
+        call.method, _escape_url(url), headers=call.headers, address=address, data=call.form, json=call.json
+    )
     adapter = _Adapter(pool_connections=1, pool_maxsize=1)
     started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
         try:
             response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
-            body = read_body(response, _MAX_AUTH_ANSWER_BYTES)
+            body = read_body(response, _MAX_RESPONSE_BYTES)
             response.close()
             status = response.status_code
-        except (
-            Exception
-        ) as error:  # urllib3, requests, ssl and socket each have a tree of their own; the verdict is one
+        # urllib3, requests, ssl and socket have no exception class in common.
+        except Exception as error:
             if deadline.connecting and not deadline.connected:
                 raise NotSent(type(error).__name__) from error
             raise AnswerLost(type(error).__name__) from error
@@ -156,8 +158,8 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
         headers={name.lower(): value for name, value in response.headers.items()},
         body=body,
     )
-    # An answer that is whole counts, however late: a process that was stopped reads it when it goes on, and it may hold
-    # the only living pair. One that the deadline cut short can look like an empty one.
+    # A complete response counts, even after the deadline: a process that was suspended reads it when it resumes, and it
+    # may hold the only valid token pair. A response that the deadline cut short can look like an empty one.
     if deadline.has_passed() and not answer.json_object():
         raise AnswerLost("deadline")
     return answer
@@ -183,7 +185,7 @@ class _HttpPool(HTTPConnectionPool):
     ConnectionCls = _HttpConnection
 
     def urlopen(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
-        """The headers as a dictionary: urllib3 copies them, and goes through them several times."""
+        """Passes the headers as a dict, since urllib3 copies and iterates them several times."""
         options["headers"] = dict(options["headers"].items())
         return super().urlopen(method, url, **options)
 
@@ -193,12 +195,12 @@ class _HttpsPool(_HttpPool, HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter whose connections obey deadlines. It knows no proxies, and leaves out what every call would repeat."""
+    """An adapter whose connections obey deadlines. It uses no proxies, and skips work that each call would repeat."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # The last one alone: a pool that is let go closes its connections, and there is but one API.
-        self._last: tuple[str, HTTPConnectionPool] | None = None
+        # Only the last pool is kept, because there is one API. A dropped pool closes its connections.
+        self._last_pool: tuple[str, HTTPConnectionPool] | None = None
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -207,18 +209,18 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> HTTPConnectionPool:
-        """The pool for the request's scheme, host and port. (A pool that was closed has no `pool` any more.)"""
+        """The pool for the request's scheme, host and port. The `pool` of a closed one is None."""
         origin = "/".join(str(request.url).split("/", 3)[:3])
-        last = self._last
+        last = self._last_pool
         if last is None or last[0] != origin or last[1].pool is None:
-            self._last = last = (origin, super().get_connection_with_tls_context(request, *args, **kwargs))
+            self._last_pool = last = (origin, super().get_connection_with_tls_context(request, *args, **kwargs))
         return last[1]
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
         return request.path_url
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """An ApiResponse, which has the same attributes. Cookies are sought only where some are set."""
+        """Returns an ApiResponse, which has the same attributes. Cookies are parsed only if the response sets some."""
         original = resp._original_response
         if "Set-Cookie" not in resp.headers:
             resp._original_response = None

@@ -1,4 +1,4 @@
-"""Text from outside: whatever comes, what is kept can be stored, sent and shown."""
+"""Any text from outside is made safe to store, to send and to show."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Secrets: no token, no password and no cookie is ever in a log, on a page or in a mail, whatever happens."""
+"""No token, password or cookie is ever in a log, on a page or in an e-mail."""
 
 import base64
 import html
@@ -38,19 +38,19 @@ LONG_WORD = re.compile(r"[\w-]{200,}", re.ASCII)
 
 
 def crash(request: ApiRequest) -> HttpResponse:
-    """A view that holds all that a view can hold, and crashes."""
+    """A view that crashes while its variables hold every secret that a view can have."""
     session = request.api_session.require()
     held = [request, request.api, request.api_session, session, session.tokens, session.user, request.api.get(SECRET)]
     raise RuntimeError(f"{held}")
 
 
 def send_no_json(request: ApiRequest) -> HttpResponse:
-    """A crash deep inside the call: what is to be sent is no JSON."""
+    """A view that crashes inside the call: the body cannot be written as JSON."""
     return HttpResponse(request.api.post(SECRET, json={"pier": object()}).content)
 
 
 def send_a_broken_body(request: ApiRequest) -> HttpResponse:
-    """A crash deeper inside: half the request has been sent."""
+    """A view that crashes after half the request was sent."""
 
     def pieces() -> Iterator[bytes]:
         yield b"high "
@@ -68,7 +68,7 @@ def crash_in_a_stream(request: ApiRequest) -> HttpResponse:
 
 
 def leak(request: ApiRequest) -> HttpResponse:
-    """What none of our code does: here it shows that a leak would be noticed."""
+    """Leaks a secret, which shows that the test would notice one."""
     tokens = request.api_session.require().tokens
     as_bytes = tokens.access.encode()
     raise RuntimeError(f"{len(as_bytes)} bytes of {tokens}")
@@ -86,7 +86,7 @@ pytestmark = [pytest.mark.urls(__name__), pytest.mark.usefixtures("admins")]
 
 
 class CrashingDialect(TokenPairDialect):
-    """Somebody's own dialect, which is not quite ready."""
+    """A custom dialect with defects."""
 
     crashes_in = ""
 
@@ -122,7 +122,7 @@ class CrashesReadingARefresh(CrashingDialect):
 
 
 class Everything(logging.Handler):
-    """Hears all loggers, with the traceback and with what only other handlers would show."""
+    """Receives the records of all loggers, with tracebacks and with fields that only other handlers would show."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class Everything(logging.Handler):
 
 @dataclass(repr=False)
 class Witness:
-    """Collects what the site tells anybody, and all that nobody may be told."""
+    """Collects all output of the site, and all secrets."""
 
     api: DemoApi
     everything: Everything
@@ -142,7 +142,7 @@ class Witness:
     cookies: set[str] = field(default_factory=set)
 
     def see(self, browser: Browser, answer: Answer) -> Answer:
-        """The answer as it is shown, and the cookie that went out with it."""
+        """Add a response as it is shown, and the secrets in the cookie that it set."""
         shown = [f"{name}: {value}" for name, value in answer.headers.items()]
         self.pages.append("\n".join([*shown, answer.content.decode()]))
         self.cookies |= {value for name, value in browser.take().items() if name.startswith("session")}
@@ -167,7 +167,7 @@ class Witness:
         return found - {""}
 
     def leaks(self) -> set[str]:
-        """Where secrets were told. Long ones are looked for by both ends: reports cut long values off."""
+        """The places that show a secret. Long ones are found by both ends, because reports cut off long values."""
         told = self.told()
         secrets = self.secrets() | {word for text in told for word in LONG_WORD.findall(text) if is_session(word)}
         ends = {end for secret in secrets for end in (secret[:40], secret[-40:])}
@@ -184,13 +184,13 @@ def html_of(message: Any) -> list[str]:
 
 
 def as_text(told: str) -> str:
-    """As a reader would put it together: entities decoded, and the lines of a long bytes literal joined."""
+    """The text as a reader sees it: entities decoded, and the lines of a long bytes literal joined."""
     return re.sub(r"'\s+b?'", "", html.unescape(told))
 
 
 @pytest.fixture
 def admins(settings: Settings) -> Iterator[None]:
-    """Errors are mailed, and with everything that a report can hold."""
+    """Errors are sent by e-mail, with everything that a report can hold."""
     address = "harbour-master@example.com"
     settings.ADMINS = [address] if django.VERSION >= (6, 0) else [("Harbour master", address)]
     # Asked for from Django 6.1 on, unknown to those before.
@@ -215,7 +215,7 @@ def witness(api: DemoApi, caplog: pytest.LogCaptureFixture) -> Iterator[Witness]
 
 
 def journey(browser: Browser, api: DemoApi, witness: Witness) -> None:
-    """Everything that happens to a browser in its life, and much that should not."""
+    """The whole life of a browser's session, with many errors."""
 
     def see(answer: Answer) -> int:
         return witness.see(browser, answer).status_code

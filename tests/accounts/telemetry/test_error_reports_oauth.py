@@ -1,4 +1,4 @@
-"""Secrets of a sign-in at the provider: none is ever in a log, on a page or in a mail, whatever happens."""
+"""No secret of a sign-in at the provider is ever in a log, on a page or in an e-mail."""
 
 import logging
 from collections import defaultdict
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.urls("tests.accounts.telemetry.test_error_reports"), p
 
 @dataclass(repr=False)
 class Witness:
-    """Collects, by its kind, what nobody may be told, and by its place, what somebody was."""
+    """Collects the secrets by kind, and the output by place."""
 
     provider: OAuthProvider
     browser: Browser

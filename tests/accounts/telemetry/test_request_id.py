@@ -1,4 +1,4 @@
-"""The id of a request: taken or given, in the answer, at the API, and the same on both sides of a refresh."""
+"""The request id, kept or new: in the response, at the API, and the same before and after a refresh."""
 
 import re
 
@@ -14,7 +14,7 @@ WELL_FORMED = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
 
 
 def told(api: DemoApi) -> list[tuple[str, str]]:
-    """The id and the trace that the API was told with each call."""
+    """The request id and the traceparent of each call to the API."""
     return [(call.headers["x-request-id"], call.headers["traceparent"]) for call in api.calls]
 
 

@@ -19,7 +19,7 @@ from tests.accounts.upstream.scripted_api import CALL, PATIENCE_SECONDS, SOON_SE
 
 @pytest.fixture
 def ask(settings: Settings) -> Callable[..., ApiAnswer]:
-    """Sends CALL to an API, all of it within so many seconds."""
+    """Sends CALL to an API, with a deadline in so many seconds."""
 
     def ask(url: str, seconds: float = PATIENCE_SECONDS, *, address: str = "") -> ApiAnswer:
         settings.API_BASE_URL = url
@@ -30,7 +30,7 @@ def ask(settings: Settings) -> Callable[..., ApiAnswer]:
 
 @pytest.fixture
 def client(settings: Settings) -> Callable[[str], ApiClient]:
-    """`request.api` of a browser that is signed in at the API of this address."""
+    """`request.api` of a browser that is signed in at the API with this URL."""
 
     def client(url: str, token: str = "a0") -> ApiClient:
         settings.API_BASE_URL = url
@@ -45,7 +45,7 @@ def client(settings: Settings) -> Callable[[str], ApiClient]:
 
 @pytest.fixture
 def refused_url() -> Iterator[str]:
-    """An address at which nobody listens, and that nobody else gets meanwhile."""
+    """The URL of a port without a listener. It is reserved, so that no other program gets it."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
@@ -53,7 +53,7 @@ def refused_url() -> Iterator[str]:
 
 @pytest.fixture
 def full_url() -> Iterator[str]:
-    """An address whose queue is full: connecting gets no answer at all."""
+    """The URL of a port with a full queue: a connection attempt gets no reply."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

@@ -25,7 +25,7 @@ Script = Callable[[socket.socket, threading.Event], object]
 
 
 def say(answer: bytes) -> Script:
-    """Send `answer`, and wait for the next request."""
+    """Send `answer` and wait for the next request."""
     return lambda connection, closing: connection.sendall(answer)
 
 
@@ -38,7 +38,7 @@ def say_and_hang_up(answer: bytes) -> Script:
 
 
 def dribble(beginning: bytes, forever: bytes) -> Script:
-    """Send `beginning`, and then `forever`, byte by byte, until the other side has enough."""
+    """Send `beginning`, then `forever` again and again, byte by byte, until the other side closes the connection."""
 
     def script(connection: socket.socket, closing: threading.Event) -> None:
         connection.sendall(beginning)
@@ -51,7 +51,7 @@ def dribble(beginning: bytes, forever: bytes) -> Script:
 
 
 def keep_silent(connection: socket.socket, closing: threading.Event) -> None:
-    """Read on, so that the other side's end is noticed, and say nothing."""
+    """Send nothing, but read, to notice that the other side closes the connection."""
     while connection.recv(65_536):
         pass
 
@@ -62,7 +62,7 @@ def hear_and_reset(connection: socket.socket, closing: threading.Event) -> None:
 
 
 def reset(connection: socket.socket, closing: threading.Event) -> None:
-    """With a linger time of zero, closing sends RST instead of FIN."""
+    """Closes with RST instead of FIN, which a linger time of zero does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -111,7 +111,7 @@ class Api:
         assert self.is_left_alone()
 
     def is_left_alone(self) -> bool:
-        """Whether all connections end before patience does."""
+        """Whether all connections end within PATIENCE_SECONDS."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._open, PATIENCE_SECONDS)
 

@@ -136,7 +136,7 @@ class TestNotSent:
     def test_an_api_whose_certificate_nobody_vouches_for(
         self, ask: Callable[..., ApiAnswer], signed_in: Browser, api: DemoApi, settings: Settings, tmp_path: Path
     ) -> None:
-        """Whoever is in between on the network has one like that."""
+        """An attacker on the network between the site and the API has such a certificate."""
         api.expire_access_tokens()
         api.forget_calls()
 
@@ -205,7 +205,7 @@ class TestAnswerLost:
             with pytest.raises(AnswerLost):
                 ask(api.url)
 
-            # Sent once: whether it may be sent again is not the transport's to decide.
+            # Sent once: the caller decides whether it may be sent again.
             assert len(api.requests) == 1
             assert api.is_left_alone()
 

@@ -89,7 +89,7 @@ class TestDeadline:
             assert api.is_left_alone()
 
     def test_a_whole_answer_counts_however_late(self, ask: Callable[..., ApiAnswer]) -> None:
-        """It may hold the only living pair of tokens: the API has spent the old one."""
+        """It may hold the only valid token pair: the API has consumed the old one."""
         with Api(dribble(b'HTTP/1.1 200 OK\r\n\r\n{"refreshToken": "r1"}', b" ")) as api:
             assert ask(api.url, SOON_SECONDS).json_object() == {"refreshToken": "r1"}
 

@@ -1,4 +1,4 @@
-"""Retry-After, as APIs and their proxies write it."""
+"""The forms of Retry-After that APIs and their proxies send."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime

@@ -24,7 +24,7 @@ from tests.demo_api.server import DemoApi
 
 
 def _printed_by(program: str) -> str:
-    """What a program in a process of its own prints: one that may fork, since it has no threads."""
+    """The output of a program in its own process. It may fork, because it has no threads."""
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=django_settings.BASE_DIR,
@@ -36,11 +36,11 @@ def _printed_by(program: str) -> str:
 
 
 class TestWhatIsLeftOut:
-    """What `requests` does by itself, and what would carry one user's secrets elsewhere."""
+    """Features of `requests` that would send a user's secrets to another host or user."""
 
     @pytest.fixture
     def trap(self) -> Iterator[Api]:
-        """Somewhere that no request should go."""
+        """A server that must receive no request."""
         with Api(say(whole(b"{}"))) as trap:
             yield trap
 
@@ -77,7 +77,7 @@ class TestWhatIsLeftOut:
 
     @pytest.fixture
     def environment(self, trap: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """All that `requests` would take from the environment."""
+        """All settings that `requests` would read from the environment."""
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, trap.url)
         for name in ("NO_PROXY", "no_proxy"):
@@ -111,7 +111,7 @@ class TestPool:
             assert (len(api.requests), api.connections) == (5, 1)
 
     def test_an_interim_answer_does_not_leave_one_users_data_to_another(self, client: Callable[..., ApiClient]) -> None:
-        """Hints are sent while the answer is still being made. Taken for it, they free the connection too early."""
+        """Early hints come before the response. Read as the response, they would free the connection too early."""
 
         def script(connection: socket.socket, closing: threading.Event) -> None:
             (whose,) = re.findall(rb"Bearer (\S+)", api.requests[-1])
@@ -210,7 +210,7 @@ class TestPrepare:
 
 
 class TestInterception:
-    """Other people's tests answer for the API with `responses`, whichever way it is called."""
+    """Tests of an application can replace the API by the library `responses`, for both ways of calling it."""
 
     @responses.activate
     def test_a_call_of_its_own(self, ask: Callable[..., ApiAnswer]) -> None:
