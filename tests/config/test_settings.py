@@ -369,8 +369,8 @@ class TestDocuments:
 
         assert not problems, ".env.example: " + "; ".join(problems)
 
-    def test_the_readme_has_every_variable_with_its_default(self, defaults: dict[str, str]) -> None:
-        rows, problems = table_rows(document("README.md")), []
+    def test_config_readme_has_every_variable_with_its_default(self, defaults: dict[str, str]) -> None:
+        rows, problems = table_rows(document("config/README.md")), []
         for name, default in defaults.items():
             cells = [row[1] for row in rows if len(row) > 1 and f"`{name}`" in row[0]]
             if not cells:
@@ -378,7 +378,7 @@ class TestDocuments:
             elif not any(mentions(cell, default) for cell in cells):
                 problems.append(f"{name} is {' or '.join(cells)!r}; config/settings.py makes it {default!r}")
 
-        assert not problems, "README.md: " + "; ".join(problems)
+        assert not problems, "config/README.md: " + "; ".join(problems)
 
 
 def table_rows(markdown: str) -> list[list[str]]:

@@ -1,0 +1,118 @@
+"""The Python examples of the documents run. `tests/accounts/dialects/test_own_dialect.py` runs the dialect."""
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.urls import include, path
+from pytest_django import Settings
+
+import config.urls
+from tests.browsers import Browser
+from tests.demo_api.server import DemoApi
+from tests.test_docs import DOCUMENTS, code_blocks
+
+EXAMPLES = [(name, code) for name in DOCUMENTS for code in code_blocks(name, "python")]
+#: Modules that an example creates, and that other examples import.
+CREATED = ("shop",)
+
+
+def example(document: str, text: str) -> dict[str, Any]:
+    """The names that an example defines, after it has run."""
+    [code] = [code for name, code in EXAMPLES if name == document and text in code]
+    namespace: dict[str, Any] = {"__name__": "example"}
+    exec(code, namespace)  # noqa: S102  # our own document
+    return namespace
+
+
+@pytest.fixture
+def serve(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Serve the view of an example with its template, as a reader of the document would."""
+
+    def add(address: str, view: Any, **templates: str) -> None:
+        folder = tmp_path / "protected"
+        folder.mkdir(exist_ok=True)
+        for name, text in templates.items():
+            (folder / f"{name}.html").write_text(text)
+        urls = ModuleType("example_urls")
+        urls.urlpatterns = [path(address.lstrip("/"), view), path("", include(config.urls))]  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "example_urls", urls)
+        settings.ROOT_URLCONF = "example_urls"
+        pages = [
+            {**engine, "DIRS": [*engine.get("DIRS", []), tmp_path]} if engine["NAME"] == "pages" else engine
+            for engine in settings.TEMPLATES
+        ]
+        settings.TEMPLATES = pages
+
+    return add
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), EXAMPLES, ids=[f"{name}-{number}" for number, (name, _) in enumerate(EXAMPLES)]
+)
+def test_it_compiles_and_its_imports_exist(name: str, code: str) -> None:
+    compile(code, name, "exec")
+    imports = [
+        line for line in re.findall(r"^(?:from|import) .+$", code, re.MULTILINE) if line.split()[1] not in CREATED
+    ]
+
+    exec("\n".join(imports), {})  # noqa: S102  # our own document
+
+
+class TestTheFirstView:
+    @pytest.fixture(autouse=True)
+    def serve_it(self, serve: Any) -> None:
+        [template] = code_blocks("README.md", "html")
+        serve("/protected/readings/", example("README.md", "def readings(")["readings"], readings=template)
+
+    def test_it_shows_the_apis_data_and_the_user(self, signed_in: Browser) -> None:
+        text = signed_in.get("/protected/readings/").text
+
+        assert "Readings for ada@example.com" in text
+        assert "<li>North Pier: " in text
+        assert "csrfmiddlewaretoken" in text
+
+    def test_a_wrong_form_is_shown_again(self, signed_in: Browser, api: DemoApi) -> None:
+        response = signed_in.post("/protected/readings/", {"station": "North Pier", "level_m": "high"})
+
+        assert response.status_code == 200
+        assert "Enter a number." in response.text
+        assert api.count("POST", "/protected-route") == 0
+
+    def test_the_first_test_passes(self, signed_in: Browser, api: DemoApi) -> None:
+        name = "test_a_form_is_sent_although_the_access_token_has_expired"
+
+        example("README.md", name)[name](signed_in, api)
+
+    def test_a_visitor_signs_in_first(self, browser: Browser) -> None:
+        assert browser.get("/protected/readings/")["Location"] == "/accounts/login/?next=%2Fprotected%2Freadings%2F"
+
+
+def test_the_streamed_example_arrives_whole(serve: Any, signed_in: Browser, api: DemoApi) -> None:
+    row = "<li>{{ row.station }}{% load session_update %}{% session_update %}</li>"
+    serve("/protected/report/", example("protected/README.md", "def report(")["report"], report_row=row)
+    api.expire_access_tokens()
+
+    text = signed_in.get("/protected/report/").getvalue().decode()  # type: ignore[attr-defined]
+
+    assert text.endswith("</ul>")
+    assert text.count("<li>North Pier") == 10
+    assert text.count("<session-update ") == 1
+
+
+def test_the_page_of_the_vite_front_end_loads_its_script(serve: Any, signed_in: Browser) -> None:
+    [template] = [html for html in code_blocks("protected/README.md", "html") if "frontend/main.js" in html]
+    serve("/protected/app/", example("protected/README.md", "def app(")["app"], app=template)
+    response = signed_in.get("/protected/app/")
+
+    assert '<script type="module" src="/static/frontend/main.js"></script>' in response.text
+    assert "csrftoken" in signed_in.take()
+
+
+def test_the_test_of_a_view_passes(signed_in: Browser, api: DemoApi) -> None:
+    name = "test_the_session_ends_when_the_api_refuses_the_refresh_token"
+
+    example("protected/README.md", name)[name](signed_in, api)
