@@ -96,7 +96,7 @@ def test_the_streamed_example_arrives_whole(serve: Any, signed_in: Browser, api:
     serve("/protected/report/", example("protected/README.md", "def report(")["report"], report_row=row)
     api.expire_access_tokens()
 
-    text = signed_in.get("/protected/report/").getvalue().decode()  # type: ignore[attr-defined]
+    text = signed_in.get("/protected/report/").getvalue().decode()
 
     assert text.endswith("</ul>")
     assert text.count("<li>North Pier") == 10
