@@ -1,9 +1,9 @@
-"""The API for browser scripts: same origin, with nothing but the cookie. What an interceptor does in a single-page app,
-the bearer token and the refresh, is done here.
+"""The proxy to the API for browser scripts: same origin, with only the cookie. It does the work of an interceptor in a
+single-page app: it adds the bearer token and refreshes it.
 
-Only what API_PROXY_ALLOW lists gets through, and only to the one API. Of the headers an allow-list passes each way: our
-cookies never reach the API, its cookies never reach the browser, and hop-by-hop headers end here (RFC 9110 section
-7.6.1). The body passes as it comes, encoded as it is, so an ETag stays true.
+API_PROXY_ALLOW lists the calls that it passes on, to one API only. Allow-lists choose the headers of requests and
+responses: our cookies never reach the API, its cookies never reach the browser, and hop-by-hop headers end here (RFC
+9110 section 7.6.1). The body passes in its encoding, so its ETag stays valid.
 """
 
 import functools
@@ -54,22 +54,31 @@ PASSED_TO_THE_BROWSER = (
     "Retry-After",
     "Vary",
 )
-#: What an answer may not be fetched for (Sec-Fetch-Dest). A page's policy lets it run scripts of this site, and the API
-#: may hold what somebody has uploaded.
-NOT_FOR = ("script", "style", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet", "xslt")
-#: A larger body is streamed, so it cannot be repeated after a 401.
-REPEATED_UP_TO_BYTES = 1024 * 1024
+#: Values of Sec-Fetch-Dest that are refused. A page's policy allows scripts of this site, and the API may return a file
+#: that an attacker uploaded.
+REFUSED_DESTINATIONS = (
+    "script",
+    "style",
+    "worker",
+    "sharedworker",
+    "serviceworker",
+    "audioworklet",
+    "paintworklet",
+    "xslt",
+)
+#: A larger body is streamed, so it cannot be sent again after a 401.
+MAX_REPEATED_BODY_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
-_AS_IT_IS = "%/:=&?~+!$,;'@()*[]"
+_UNQUOTED = "%/:=&?~+!$,;'@()*[]"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 _RULE = re.compile(r"([A-Z]+) (/\S*)")
-#: No header may hold these (RFC 9110 section 5.5), and servers refuse to send them.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: Not allowed in a header (RFC 9110 section 5.5): servers refuse to send them.
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What API_PROXY_ALLOW allows: a method, and a path with all that is below it."""
+    """One entry of API_PROXY_ALLOW: a method, and a path with every path below it."""
 
     method: str
     prefix: str
@@ -79,10 +88,10 @@ class Rule:
 
 
 class Upload:
-    """A request's body on its way through: read once, and sent with its length.
+    """A request's body that is read once and sent with its length.
 
-    A browser that stops in the middle must not leave the API waiting for the rest: the next request on that connection
-    would be taken for it. So reading raises OSError, and the connection is dropped.
+    Reading raises OSError if the browser stops in the middle, which closes the connection to the API. Otherwise the API
+    would take the next request on that connection for the rest of the body.
     """
 
     def __init__(self, request: ApiRequest, length: int) -> None:
@@ -100,13 +109,13 @@ class Upload:
         chunk = self._request.read(size)
         self._missing -= len(chunk)
         if self._missing > 0 and not chunk:
-            raise OSError("the browser sent less than it announced")
+            raise OSError("the body is shorter than its Content-Length")
         return chunk
 
 
 @functools.lru_cache(maxsize=8)
 def parse_rules(text: str) -> tuple[Rule, ...]:
-    """API_PROXY_ALLOW: "GET /orders, POST /orders". Raises ValueError for anything else."""
+    """The entries of API_PROXY_ALLOW, such as "GET /orders, POST /orders". Raises ValueError for anything else."""
     rules = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         rule = _RULE.fullmatch(part)
@@ -117,8 +126,8 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
 
 
 def is_evasive(path: str) -> bool:
-    """Whether a path could mean another one to the API than it does here."""
-    # Some servers drop what follows a semicolon before they look at the segments: to them "..;" is "..".
+    """Whether the API could read a path as another one than this site does."""
+    # Some servers remove the text after a semicolon before they read the segments: for them "..;" is "..".
     segments = [segment.partition(";")[0] for segment in path.split("/")[1:]]
     return (
         bool({".", ".."} & set(segments))
@@ -129,14 +138,43 @@ def is_evasive(path: str) -> bool:
     )
 
 
-@csrf_exempt  # checked below: Django's own check would read a form's body, which has to pass through
+@csrf_exempt  # checked below: Django's own check would read a form's body, which has to pass unread
 def api(request: ApiRequest, path: str) -> HttpResponseBase:
-    """`/protected/api/<path>`: the API's answer to the same call, made as the signed-in user."""
+    """`/protected/api/<path>`: the API's response to the same call, made as the signed-in user."""
     path = f"/{path}"
+    if (refusal := _refuse_unlisted(request, path)) is not None:
+        return refusal
+    headers = _select_headers(request.headers, PASSED_TO_THE_API)
+    if invalid := [name for name, value in headers.items() if _CONTROL_CHARACTERS.search(value)]:
+        return _refuse(400, f"The header {invalid[0]} contains control characters.")
+    try:
+        body = _request_body(request)
+    except ValueError as error:
+        return _refuse(400, str(error))
+    if request.method not in _SAFE_METHODS and not _has_valid_csrf_token(request):
+        return _refuse(403, "The CSRF token is missing or wrong: send the csrftoken cookie's value as X-CSRFToken.")
+    try:
+        api_response = request.api.request(
+            str(request.method),
+            quote(path) + _query_string(request),
+            data=body,
+            # `requests` refuses a value that begins with a space of Latin 1, which `str.strip` removes.
+            headers={"Accept-Encoding": "identity"} | {name: value.strip() for name, value in headers.items()},
+            stream=True,
+            any_status=True,
+        )
+    except BodyConsumed:
+        detail = "The access token had expired and was refreshed. Send the same request again."
+        return _refuse(401, detail, **{"Retry-After": "1"})
+    return _stream_response(api_response)
+
+
+def _refuse_unlisted(request: ApiRequest, path: str) -> JsonResponse | None:
+    """A refusal, or None for a call that API_PROXY_ALLOW lists and this proxy can pass on."""
     if "%2f" in _raw_path(request).lower() or is_evasive(path):
         return _refuse(404, "There is no such address.")
-    if request.headers.get("Sec-Fetch-Dest") in NOT_FOR:
-        return _refuse(403, "What the API answers is data, and no part of a page's code.")
+    if request.headers.get("Sec-Fetch-Dest") in REFUSED_DESTINATIONS:
+        return _refuse(403, "A page cannot use a response of the API as code, because it is data.")
     if request.headers.get("Upgrade"):
         return _refuse(501, "WebSockets and other upgrades are not passed on to the API.")
     method = str(request.method)
@@ -149,72 +187,50 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
         return _refuse(405, f"{method} is not allowed here.", Allow=", ".join(dict.fromkeys(allowed)))
     if "Transfer-Encoding" in request.headers:
         return _refuse(411, "Send the body with its Content-Length.")
-    headers = _picked(request.headers, PASSED_TO_THE_API)
-    if unfit := [name for name, value in headers.items() if _CONTROL.search(value)]:
-        return _refuse(400, f"The header {unfit[0]} has control characters in it.")
-    try:
-        body = _body(request)
-    except ValueError as error:
-        return _refuse(400, str(error))
-    if method not in _SAFE_METHODS and not _has_csrf_token(request):
-        return _refuse(403, "The CSRF token is missing or wrong: send the csrftoken cookie's value as X-CSRFToken.")
-    try:
-        answer = request.api.request(
-            method,
-            quote(path) + _query(request),
-            data=body,
-            # What `str.strip` takes for spaces in Latin 1, `requests` refuses at the beginning of a value.
-            headers={"Accept-Encoding": "identity"} | {name: value.strip() for name, value in headers.items()},
-            stream=True,
-            any_status=True,
-        )
-    except BodyConsumed:
-        detail = "The access token had expired and was renewed. Send the same request again."
-        return _refuse(401, detail, **{"Retry-After": "1"})
-    return _pass_on(answer)
+    return None
 
 
-def _pass_on(answer: requests.Response) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(PassThroughBody(answer, decoded=False), status=answer.status_code)
+def _stream_response(api_response: requests.Response) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(PassThroughBody(api_response, decoded=False), status=api_response.status_code)
     del response["Content-Type"]
-    for name, value in _picked(answer.headers, PASSED_TO_THE_BROWSER).items():
-        # Such as the line end of a folded value, in whose place a proxy puts spaces (RFC 9112 section 5.2).
-        response[name] = _CONTROL.sub(" ", value)
-    if not _tells_length(answer):
+    for name, value in _select_headers(api_response.headers, PASSED_TO_THE_BROWSER).items():
+        # Such as the line end of a folded value, which a proxy replaces with spaces (RFC 9112 section 5.2).
+        response[name] = _CONTROL_CHARACTERS.sub(" ", value)
+    if not _has_valid_length(api_response):
         del response["Content-Length"]
-    # An API that says nothing of caching leaves it to the ETag.
+    # Without a Cache-Control of the API, the ETag decides.
     response.setdefault("Cache-Control", "private, no-cache")
-    # Whatever the API holds, it is data: opened as a page, it runs nothing and has no origin, least of all the admin's.
+    # The response is data. If a user opens it as a page, it runs no script and does not share the admin's origin.
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-def _tells_length(answer: requests.Response) -> bool:
-    """Whether the Content-Length of an answer is one that a browser may believe. Who believed another would wait, or
-    take the next answer for the rest of this one.
+def _has_valid_length(api_response: requests.Response) -> bool:
+    """Whether the Content-Length is safe to pass on. With a wrong one, the browser would wait for more bytes, or take
+    the next response for the rest of this one.
     """
     return (
-        # Chunks overrule a length (RFC 9112 section 6.3), and leave with another one.
-        "Transfer-Encoding" not in answer.headers
-        # Not one that came twice: "5, 5" is no number.
-        and answer.headers.get("Content-Length", "").isdigit()
-        # A 204 has no body, and no length (RFC 9110 section 8.6).
-        and answer.status_code != 204
+        # Chunks override a Content-Length (RFC 9112 section 6.3), and this site frames the body anew.
+        "Transfer-Encoding" not in api_response.headers
+        # A header that came twice, "5, 5", is not a number.
+        and api_response.headers.get("Content-Length", "").isdigit()
+        # A 204 has no body and no Content-Length (RFC 9110 section 8.6).
+        and api_response.status_code != 204
     )
 
 
-def _picked(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+def _select_headers(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
     return {name: headers[name] for name in names if name in headers}
 
 
-def _body(request: ApiRequest) -> bytes | Upload | None:
-    """The request's body, to be passed on. Raises ValueError where its length is wrong."""
-    announced = str(request.META.get("CONTENT_LENGTH") or "0")
-    if not (announced.isascii() and announced.isdigit()):
-        raise ValueError("Content-Length is no number.")
-    length = int(announced)
-    if length > REPEATED_UP_TO_BYTES:
+def _request_body(request: ApiRequest) -> bytes | Upload | None:
+    """The request's body. Raises ValueError if its length is wrong."""
+    content_length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not (content_length.isascii() and content_length.isdigit()):
+        raise ValueError("The Content-Length is not a number.")
+    length = int(content_length)
+    if length > MAX_REPEATED_BODY_BYTES:
         return Upload(request, length)
     body = request.body
     if len(body) != length:
@@ -222,24 +238,24 @@ def _body(request: ApiRequest) -> bytes | Upload | None:
     return body or None
 
 
-def _has_csrf_token(request: ApiRequest) -> bool:
-    """By the header alone. Django looks for its token in a form too, and would read and parse it."""
+def _has_valid_csrf_token(request: ApiRequest) -> bool:
+    """Whether the X-CSRFToken header is valid. The form stays unread: Django would look for a token in it, too."""
     request.POST = QueryDict()
 
-    def let_pass(_: HttpRequest) -> JsonResponse:
+    def empty_view(_: HttpRequest) -> JsonResponse:
         return JsonResponse({})
 
-    return CsrfViewMiddleware(let_pass).process_view(request, let_pass, (), {}) is None
+    return CsrfViewMiddleware(empty_view).process_view(request, empty_view, (), {}) is None
 
 
-def _query(request: ApiRequest) -> str:
-    """The query as it was sent: WSGI spells its bytes in Latin 1 (PEP 3333), and it may hold any."""
+def _query_string(request: ApiRequest) -> str:
+    """The query as it was sent. WSGI decodes its bytes as Latin 1 (PEP 3333); any byte may occur."""
     query = request.META.get("QUERY_STRING", "")
-    return f"?{quote(query.encode('latin-1'), safe=_AS_IT_IS)}" if query else ""
+    return f"?{quote(query.encode('latin-1'), safe=_UNQUOTED)}" if query else ""
 
 
 def _raw_path(request: ApiRequest) -> str:
-    """The path as it was sent, where the server tells (gunicorn's RAW_URI, uWSGI's REQUEST_URI): "" elsewhere."""
+    """The path as it was sent, from gunicorn's RAW_URI or uWSGI's REQUEST_URI; "" for other servers."""
     return str(request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or "").split("?")[0]
 
 

@@ -1,4 +1,4 @@
-"""Pages that are sent while they are made: HTML row by row, server-sent events, and a large answer passed through."""
+"""Streamed responses: HTML row by row, server-sent events, and a large download from the API."""
 
 import time
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ MAX_ROWS = 1000
 MAX_DELAY_SECONDS = 60.0
 MAX_SECONDS = 600.0
 MAX_BYTES = 1024**3
-# Where the rows themselves should fit under one access token, so should what comes before and after them.
+# The access token should last for the start and the end of the page, too.
 _SPARE_SECONDS = 10.0
 
 
 @require_GET
 def stream(request: ApiRequest) -> HttpResponseBase:
-    """`?rows=N&delay=S`: a page with a call to the API for each row, and S seconds between them."""
+    """`?rows=N&delay=S`: a page that calls the API for each row, with S seconds between rows."""
     try:
         rows, delay = _rows_and_delay(request)
     except ValueError as error:
@@ -34,10 +34,9 @@ def stream(request: ApiRequest) -> HttpResponseBase:
 
 @require_GET
 def events(request: ApiRequest) -> HttpResponseBase:
-    """The same as server-sent events. A browser that was cut off resumes behind the Last-Event-ID that it sends.
+    """The same rows as server-sent events. A browser that reconnects gets the rows after its Last-Event-ID.
 
-    After the last row comes an event named `end`. A browser that reconnects all the same gets a 204, which it does not
-    try again after.
+    The last event is named `end`. A browser that reconnects after it gets a 204, which makes it stop.
     """
     try:
         rows, delay = _rows_and_delay(request)
@@ -52,19 +51,21 @@ def events(request: ApiRequest) -> HttpResponseBase:
 
 @require_GET
 def download(request: ApiRequest) -> HttpResponseBase:
-    """`?bytes=N`: a large answer of the API, passed through without being held in memory.
+    """`?bytes=N`: a large response of the API, passed on without keeping it in memory.
 
-    A file cannot carry a rotated session. It has none after its first byte, and one before that goes with the headers.
+    A file cannot carry a session update. The session can rotate only before the first byte, when the headers carry it.
     """
     try:
         size = _number(request.GET.get("bytes", "65536"), "bytes", 1, MAX_BYTES, int)
     except ValueError as error:
         return bad_request_response(request, str(error))
-    answer = request.api.get("/protected-route/export.csv", params={"bytes": int(size)}, stream=True)
-    if answer.status_code != 200:
-        answer.close()
-        raise ApiMisbehaved(f"the export answered {answer.status_code}")
-    response = StreamingHttpResponse(PassThroughBody(answer, decoded=True), content_type="text/csv; charset=utf-8")
+    api_response = request.api.get("/protected-route/export.csv", params={"bytes": int(size)}, stream=True)
+    if api_response.status_code != 200:
+        api_response.close()
+        raise ApiMisbehaved(f"the export responded with {api_response.status_code}")
+    response = StreamingHttpResponse(
+        PassThroughBody(api_response, decoded=True), content_type="text/csv; charset=utf-8"
+    )
     response["Content-Disposition"] = 'attachment; filename="export.csv"'
     response["X-Accel-Buffering"] = "no"
     return response
@@ -93,7 +94,7 @@ def _row_events(request: ApiRequest, first: int, rows: int, delay: float) -> Ite
 
 
 def _heartbeats(request: ApiRequest, seconds: float) -> Iterator[str]:
-    """Wait, and say now and then that the connection is alive, as long as the session is."""
+    """Wait, and send heartbeats while the session lives."""
     while seconds > 0:
         time.sleep(min(seconds, HEARTBEAT_SECONDS))
         seconds -= HEARTBEAT_SECONDS
@@ -103,11 +104,11 @@ def _heartbeats(request: ApiRequest, seconds: float) -> Iterator[str]:
 
 
 def _row(request: ApiRequest, number: int) -> list[tuple[str, str]]:
-    """One row of the API's data, fresh. Whoever was signed out elsewhere meanwhile sees no more."""
+    """One fresh row of the API's data. Raises SessionEnded after a sign-out elsewhere."""
     request.api_session.require_verified()
-    answer = request.api.get("/protected-route")
-    answer.raise_for_status()
-    table: Table = as_table(answer.json())
+    api_response = request.api.get("/protected-route")
+    api_response.raise_for_status()
+    table: Table = as_table(api_response.json())
     if not table.rows:
         return [("data", table.text)]
     return list(zip(table.columns, table.rows[(number - 1) % len(table.rows)], strict=True))
@@ -117,18 +118,18 @@ def _rows_and_delay(request: ApiRequest) -> tuple[int, float]:
     rows = int(_number(request.GET.get("rows", "10"), "rows", 1, MAX_ROWS, int))
     delay = _number(request.GET.get("delay", "0.5"), "delay", 0, MAX_DELAY_SECONDS, float)
     if rows * delay > MAX_SECONDS:
-        # Each stream holds a thread of the server.
+        # Each stream occupies a thread of the server.
         raise ValueError(f"rows times delay must be at most {MAX_SECONDS:g} seconds.")
     return rows, delay
 
 
 def _number(text: str, name: str, lowest: float, highest: float, kind: type[int] | type[float]) -> float:
-    """Raises ValueError with words for the user."""
-    what = "a whole number" if kind is int else "a number"
+    """Raises ValueError with a message for the user."""
+    noun = "a whole number" if kind is int else "a number"
     try:
         number = kind(text)
     except ValueError:
         number = lowest - 1
     if not lowest <= number <= highest:
-        raise ValueError(f"{name} must be {what} between {lowest:g} and {highest:g}.")
+        raise ValueError(f"{name} must be {noun} between {lowest:g} and {highest:g}.")
     return number

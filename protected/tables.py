@@ -1,19 +1,19 @@
-"""The API's data, made ready to be shown, whatever its shape."""
+"""The API's JSON of any shape, as a table or as text."""
 
 import json
 from dataclasses import dataclass
 
 from accounts.exceptions import ApiMisbehaved
 
-#: A table of more cells is shown as text: rows that have no column in common make a square of them.
+#: A larger table is shown as text: the cells of rows without common columns grow with the square of the rows.
 MAX_CELLS = 100_000
-#: Longer text is not indented: what is nested deep would become hundreds of times as long.
+#: Longer text is not indented: indenting deeply nested data makes it hundreds of times as long.
 MAX_INDENTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under columns where the data has that shape; else `text`."""
+    """Columns and rows if the data has that shape; otherwise `text`."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -21,9 +21,9 @@ class Table:
 
 
 def as_table(body: object) -> Table:
-    """The `data` of an answer's JSON (or all of it): a list of objects is a table, anything else is text.
+    """The `data` of a response's JSON, or the whole JSON. A list of objects becomes a table, anything else text.
 
-    Raises ApiMisbehaved for what is nested too deep to be shown.
+    Raises ApiMisbehaved if the data is nested too deep.
     """
     data = body.get("data", body) if isinstance(body, dict) else body
     try:
@@ -51,5 +51,5 @@ def _cell(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """`text` without lone surrogates: JSON can spell them, and no page can carry them."""
+    """`text` without lone surrogates, which JSON can contain and UTF-8 cannot."""
     return text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Pages that need the API. A view says what it shows, and nothing of tokens."""
+"""Pages that need the API. The views do not handle tokens."""
 
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -11,19 +11,19 @@ from protected.tables import as_table
 
 @require_safe
 def script(request: ApiRequest) -> HttpResponse:
-    """A page whose script calls the API through this site, several times at once, with nothing but the cookie."""
+    """A page whose script calls the API through this site, several times at once, with only the cookie."""
     session = request.api_session.require()
     return render(request, "protected/script.html", {"user": session.user}, using="pages")
 
 
 @require_safe
 def dashboard(request: ApiRequest) -> HttpResponse:
-    """One call to the API, rendered."""
-    answer = request.api.get("/protected-route")
-    answer.raise_for_status()
+    """A page that shows one response of the API."""
+    api_response = request.api.get("/protected-route")
+    api_response.raise_for_status()
     session = request.api_session.require()
     context = {
-        "table": as_table(answer.json()),
+        "table": as_table(api_response.json()),
         "user": session.user,
         "generation": session.generation,
         "access_seconds_left": session.tokens.access_seconds_left(),

@@ -1,4 +1,4 @@
-"""The drawing of rotations by the hour: SVG made on the server, which a strict Content-Security-Policy lets through.
+"""The chart of rotations per hour: SVG made on the server, which a strict Content-Security-Policy allows.
 
 Colours come from classes (`accounts/admin.css`), so that they follow the admin's theme.
 """
@@ -14,13 +14,13 @@ from accounts.admin.statistics import Hour
 from accounts.models import EventKind
 
 _LEFT, _TOP, _HEIGHT, _SLOT, _BAR, _BELOW = 56, 14, 120, 27, 20, 24
-#: One among a thousand is to be seen.
-_LOWEST_BAR = 2.0
-_HOURS_A_LABEL = 3
+#: A single event among thousands stays visible.
+_MIN_BAR = 2.0
+_HOURS_PER_LABEL = 3
 
 
 class Outcome(NamedTuple):
-    """What can come of a rotation; `name` is its class in the style sheet."""
+    """An outcome of a rotation; `name` is its class in the style sheet."""
 
     name: str
     label: str
@@ -29,49 +29,30 @@ class Outcome(NamedTuple):
 
 OUTCOMES = (
     Outcome("rotated", "rotated", (EventKind.ROTATED, EventKind.UNSTORED)),
-    Outcome("adopted", "adopted after a lost answer", (EventKind.ADOPTED,)),
-    Outcome("api-away", "the API was away", (EventKind.API_UNAVAILABLE,)),
+    Outcome("picked-up", "picked up from the record", (EventKind.ADOPTED,)),
+    Outcome("unavailable", "API unavailable", (EventKind.API_UNAVAILABLE,)),
     Outcome("refused", "refused by the API", (EventKind.REFUSED,)),
 )
 
 
 def count_outcomes(hour: Hour) -> list[int]:
-    """How often each of OUTCOMES came of a rotation in that hour."""
+    """How many rotations of that hour had each of OUTCOMES."""
     return [sum(hour.counts.get(kind, 0) for kind in outcome.kinds) for outcome in OUTCOMES]
 
 
-def draw_rotations(hours: Sequence[Hour]) -> SafeString:
-    """A bar for each hour, in which the outcomes are stacked. Its text says the sums; a table has to say the rest."""
+def render_chart(hours: Sequence[Hour]) -> SafeString:
+    """One bar per hour, with the outcomes stacked. The description has the sums; the page adds a table of the hours."""
     counts = [count_outcomes(hour) for hour in hours]
     highest = max(map(sum, counts), default=0)
     base = _TOP + _HEIGHT
-    bars = format_html_join(
-        "",
-        '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>',
-        (
-            (outcome.name, _LEFT + slot * _SLOT, f"{y:.1f}", _BAR, f"{height:.1f}")
-            for slot, numbers in enumerate(counts)
-            for outcome, y, height in _stack(numbers, highest, base)
-        ),
-    )
-    labels = format_html_join(
-        "",
-        '<text x="{}" y="{}" text-anchor="middle">{}</text>',
-        (
-            (_LEFT + slot * _SLOT + _BAR // 2, base + _BELOW - 8, f"{timezone.localtime(hour.at):%H:%M}")
-            for slot, hour in enumerate(hours)
-            if slot % _HOURS_A_LABEL == 0
-        ),
-    )
-    width = _LEFT + len(hours) * _SLOT
     return format_html(
         '<svg class="rotations" role="img" aria-labelledby="rotations-title rotations-text"'
         ' viewBox="0 0 {width} {height}">'
-        '<title id="rotations-title">Rotations an hour, by outcome</title><desc id="rotations-text">{text}</desc>'
+        '<title id="rotations-title">Rotations per hour, by outcome</title><desc id="rotations-text">{text}</desc>'
         '<path class="axis" d="M{left} {top}H{width}M{left} {base}H{width}"/>'
         '<text x="{beside}" y="{upper}" text-anchor="end">{highest}</text>'
         '<text x="{beside}" y="{lower}" text-anchor="end">0</text>{bars}{labels}</svg>',
-        width=width,
+        width=_LEFT + len(hours) * _SLOT,
         height=base + _BELOW,
         text=_describe(hours, counts),
         left=_LEFT,
@@ -81,17 +62,41 @@ def draw_rotations(hours: Sequence[Hour]) -> SafeString:
         base=base,
         lower=base + 4,
         highest=f"{highest:,}",
-        bars=bars,
-        labels=labels,
+        bars=_bars(counts, highest, base),
+        labels=_hour_labels(hours, base + _BELOW - 8),
+    )
+
+
+def _bars(counts: list[list[int]], highest: int, base: float) -> SafeString:
+    return format_html_join(
+        "",
+        '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>',
+        (
+            (outcome.name, _LEFT + slot * _SLOT, f"{y:.1f}", _BAR, f"{height:.1f}")
+            for slot, numbers in enumerate(counts)
+            for outcome, y, height in _stack(numbers, highest, base)
+        ),
+    )
+
+
+def _hour_labels(hours: Sequence[Hour], y: float) -> SafeString:
+    return format_html_join(
+        "",
+        '<text x="{}" y="{}" text-anchor="middle">{}</text>',
+        (
+            (_LEFT + slot * _SLOT + _BAR // 2, y, f"{timezone.localtime(hour.at):%H:%M}")
+            for slot, hour in enumerate(hours)
+            if slot % _HOURS_PER_LABEL == 0
+        ),
     )
 
 
 def _stack(numbers: list[int], highest: int, base: float) -> list[tuple[Outcome, float, float]]:
-    """Where the pieces of one bar lie, from the bottom: each outcome that there was, with its top and its height."""
+    """The pieces of one bar from the bottom: each outcome that occurred, with its top and its height."""
     pieces = []
     for outcome, number in zip(OUTCOMES, numbers, strict=True):
         if number:
-            height = max(_LOWEST_BAR, _HEIGHT * number / highest)
+            height = max(_MIN_BAR, _HEIGHT * number / highest)
             base -= height
             pieces.append((outcome, base, height))
     return pieces
@@ -101,5 +106,5 @@ def _describe(hours: Sequence[Hour], counts: list[list[int]]) -> str:
     sums = [sum(column) for column in zip(*counts, strict=True)]
     if not any(sums):
         return "No session was rotated in these hours."
-    said = ", ".join(f"{number:,} {outcome.label}" for outcome, number in zip(OUTCOMES, sums, strict=True))
-    return f"Since {timezone.localtime(hours[0].at):%H:%M %Z}, {len(hours)} hours: {said}."
+    totals = ", ".join(f"{number:,} {outcome.label}" for outcome, number in zip(OUTCOMES, sums, strict=True))
+    return f"Since {timezone.localtime(hours[0].at):%H:%M %Z}, {len(hours)} hours: {totals}."

@@ -1,10 +1,10 @@
-"""Which browser it is, in two words, by what it says of itself."""
+"""The name of a browser, by its User-Agent header."""
 
 import re
 
 from accounts.text import clean_text
 
-# In this order: each says that it is some of those below it, too.
+# In this order: the header of each also names some of those below it.
 _BROWSERS = {
     "Edge": re.compile(r"\bEdg(?:e|A|iOS)?/(\d+)"),
     "Opera": re.compile(r"\bOPR/(\d+)"),
@@ -25,7 +25,7 @@ _MAX_LENGTH = 30
 
 
 def describe_browser(user_agent: str) -> str:
-    """Such as "Firefox 140, Linux"; the beginning of what it says where that is no browser known here."""
+    """Such as "Firefox 140, Linux"; for an unknown browser, the beginning of the header."""
     found = ((name, pattern.search(user_agent)) for name, pattern in _BROWSERS.items())
     browser = next((f"{name} {version[1]}" for name, version in found if version), "")
     if not browser:

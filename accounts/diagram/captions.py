@@ -1,175 +1,172 @@
-"""What the steps of a request mean, in words: for those who look at a drawing, and for those who cannot."""
+"""The steps of a request in words: the text of the request trace, which screen readers read instead of the diagram."""
 
 from collections.abc import Sequence
 
+from accounts.models import EventKind, Trigger
 from accounts.telemetry.trace import Step, StepKind
 
-ENDS = {
-    "refused": "the API refused the refresh token",
-    "expired": "the refresh token has expired",
-    "signed-out": "the user signed out",
-    "replaced": "the user signed in again",
-    "revoked": "staff ended it",
-    "reused": "an old cookie was used again, so somebody has copied one",
+END_REASONS = {
+    EventKind.REFUSED: "the API refused the refresh token",
+    EventKind.EXPIRED: "the refresh token expired",
+    EventKind.SIGNED_OUT: "the user signed out",
+    EventKind.REPLACED: "the user signed in again",
+    EventKind.REVOKED: "staff ended it",
+    EventKind.REUSED: "an old cookie was used after its grace period, so there may be a copy of it",
 }
-#: What happens in Django alone: what stands beside it in the drawing, in one line or two, and the caption.
-INSIDE = {
-    "signed-in": ("session begins", "{generation}", "A session begins. Its cookie holds both tokens, sealed."),
-    "rotated": ("stored", "{generation}", "It was stored before it was used: from here on, nothing can lose it."),
-    "unstored": (
+#: Steps inside Django: the label, the detail and the caption.
+INTERNAL_STEPS: dict[str, tuple[str, str, str]] = {
+    EventKind.SIGNED_IN: (
+        "session starts",
+        "{generation}",
+        "The session starts. Its cookie holds both tokens, sealed.",
+    ),
+    EventKind.ROTATED: (
+        "stored",
+        "{generation}",
+        "Django stored the new token pair before using it. A crash or a lost response no longer loses it.",
+    ),
+    EventKind.UNSTORED: (
         "not stored",
         "{generation}",
-        "The database could not store the new pair. The cookie alone carries it on.",
+        "The database could not store the new token pair. Only the cookie holds it.",
     ),
-    StepKind.STILL_VALID: ("still valid", "", "Django goes on with the present access token."),
+    StepKind.STILL_VALID: ("still valid", "", "Django continues with the present access token."),
     StepKind.WAITED: (
         "waited",
         "{took}",
-        "Another request was renewing already. This one waited {took} for its result.",
+        "Another request was already refreshing the tokens. This request waited {took} for the result.",
     ),
     StepKind.ADOPTED: (
-        "adopted",
+        "picked up",
         "{generation}",
         (
-            "The record of the session held a newer one than the cookie: {generation}. Another request got it a moment "
-            "ago, or the answer that carried it was lost. Django went on with it, and asked the API for none."
+            "The session's record was newer than the cookie: {generation}. Another request stored it a moment ago, or "
+            "the response that carried it was lost. Django picked it up and asked the API for no refresh."
         ),
     ),
     StepKind.PAUSE: (
         "no refresh now",
         "",
         (
-            "A refresh got no usable answer a moment ago. Nobody asks again so soon: while the API is away, nobody "
-            "waits for it in vain."
+            "A refresh got no usable response a moment ago. Django does not try again so soon, so requests do not wait "
+            "for an unavailable API."
         ),
     ),
-    "confirmed": (
+    EventKind.CONFIRMED: (
         "confirmed",
         "{generation}",
-        "The browser came back with {generation}, so it has it. Older ones are retired from now on.",
+        "The browser presented {generation}, so it has that cookie. Older generations now have only the grace period.",
     ),
-    "handed-over": (
-        "hand-off accepted",
+    EventKind.UPDATE_ACCEPTED: (
+        "update accepted",
         "{generation}",
-        "This is the new session out of the body of a stream: {generation}. It is for this very browser.",
+        "The browser posted the session update from a streamed body: {generation}. It belongs to this session.",
     ),
     StepKind.UPDATE_REFUSED: (
-        "hand-off refused",
+        "update refused",
         "",
-        "This is no hand-off for the session of this browser, or it is too old. The cookie is left alone.",
+        "This is not a session update for the session of this browser, or it is too old. The cookie does not change.",
     ),
-} | {kind: ("session over", "", f"The session is over: {why}.") for kind, why in ENDS.items()}
-ADOPTED_AFTER_A_WAIT = (
-    "adopted",
+} | {kind: ("session ended", "", f"The session has ended: {reason}.") for kind, reason in END_REASONS.items()}
+PICKED_UP_AFTER_A_WAIT = (
+    "picked up",
     "{generation}",
-    "Django went on with that result: {generation}. The API was asked only once.",
+    "Django continued with that result: {generation}. One call to the API served both requests.",
 )
-CALLS = (StepKind.CALL, StepKind.SIGN_IN, StepKind.REFRESH, StepKind.REVOCATION)
-RENEWALS = ("rotated", "unstored", StepKind.ADOPTED)
+API_CALLS = (StepKind.CALL, StepKind.SIGN_IN, StepKind.REFRESH, StepKind.REVOCATION)
+ROTATIONS = (EventKind.ROTATED, EventKind.UNSTORED)
+_BEFORE_THE_REFRESH = {
+    Trigger.EXPIRED: "The access token had expired by Django's clock, so Django did not try it first. ",
+    Trigger.EARLY: "The access token was about to expire. ",
+    Trigger.STREAM: "A stream was about to begin, and the access token would have expired before its end. ",
+}
 
 
-def of_request(step: Step, after: Sequence[Step]) -> str:
+def caption_for_request(step: Step, after: Sequence[Step]) -> str:
     """What the browser sent."""
-    asked = f"The browser sent {step.method} {step.path}"
-    opened = last(after, StepKind.OPENED)
+    opened = last_step(after, StepKind.OPENED)
     if opened is None:
-        return f"{asked}. It came without a session."
-    return f"{asked}, and with it the sealed cookie: generation {opened.generation} of the session."
+        return f"The browser sent {step.method} {step.path}. The request has no session."
+    return f"The browser sent {step.method} {step.path} with the sealed cookie, generation {opened.generation}."
 
 
-def of_call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
-    """What Django asked the API for, and what came of it."""
+def caption_for_api_call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
+    """What Django sent to the API, and the outcome."""
     if step.kind == StepKind.SIGN_IN:
-        return _of_sign_in(step)
+        return f"Django asked the API to sign the user in{_api_response(step)}"
     if step.kind == StepKind.REFRESH:
-        return _of_refresh(step, after)
+        return _caption_for_refresh(step, after)
     if step.kind == StepKind.REVOCATION:
-        return _of_revocation(step)
-    return _of_data(step, before, after)
+        return f"Django asked the API to revoke the tokens{_api_response(step)}"
+    return _caption_for_data_call(step, before, after)
 
 
-def of_answer(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
-    """What the browser got, and what became of its cookie."""
-    streamed = any(later.kind in (StepKind.BODY_SENT, StepKind.BODY_LEFT) for later in after)
-    sent = "The headers left ahead of the body" if streamed else "Django answered"
-    words = [f"{sent}: {step.status}.", _of_cookie(before)]
-    if step.status in (502, 503) and last(before, StepKind.OPENED) is not None:
-        words.append("The user is still signed in.")
-    if streamed:
-        words.append("From here on, none can be set.")
-    return " ".join(words)
+def caption_for_response(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
+    """What the browser got, and what happened to its cookie."""
+    is_streamed = any(later.kind in (StepKind.BODY_SENT, StepKind.BODY_LEFT) for later in after)
+    sent = (
+        f"Django sent the headers with status {step.status}" if is_streamed else f"Django responded with {step.status}"
+    )
+    sentences = [f"{sent}.", _cookie_sentence(before)]
+    if step.status in (502, 503) and last_step(before, StepKind.OPENED) is not None:
+        sentences.append("The user is still signed in.")
+    if is_streamed:
+        sentences.append("The body follows, and can set no cookie.")
+    return " ".join(sentences)
 
 
-def last(steps: Sequence[Step], kind: str) -> Step | None:
+def last_step(steps: Sequence[Step], kind: str) -> Step | None:
     """The last step of this kind."""
     return next((step for step in reversed(steps) if step.kind == kind), None)
 
 
-def _of_cookie(before: Sequence[Step]) -> str:
-    opened, written = last(before, StepKind.OPENED), last(before, StepKind.COOKIE_SET)
+def _cookie_sentence(before: Sequence[Step]) -> str:
+    opened, written = last_step(before, StepKind.OPENED), last_step(before, StepKind.COOKIE_SET)
     if written is None:
-        deleted = last(before, StepKind.COOKIE_DELETED) is not None
-        return "The answer deletes the cookie." if deleted else "The cookie stays as it is."
+        is_deleted = last_step(before, StepKind.COOKIE_DELETED) is not None
+        return "The response deletes the cookie." if is_deleted else "The cookie does not change."
     if opened is None or opened.generation != written.generation:
-        return f"The answer carries the new session as a cookie, generation {written.generation}."
-    confirmed = ", now marked as confirmed" if last(before, "confirmed") else ""
-    return f"The answer writes the cookie once more, generation {written.generation}{confirmed}."
+        return f"The response sets the new session as a cookie, generation {written.generation}."
+    confirmed = ", now marked as confirmed" if last_step(before, EventKind.CONFIRMED) else ""
+    return f"The response sets the cookie again, generation {written.generation}{confirmed}."
 
 
-def _of_data(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
-    renewed = any(earlier.kind in RENEWALS for earlier in before)
-    previous = last(before, StepKind.CALL)
-    repeated = previous is not None and (previous.method, previous.path, previous.status) == (
-        step.method,
-        step.path,
-        401,
-    )
-    token = "the new access token" if renewed else "the access token from the cookie"
-    calls = f"{step.times} calls" if step.times > 1 else "a call"
+def _caption_for_data_call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
+    has_new_token = any(earlier.kind in (*ROTATIONS, StepKind.ADOPTED) for earlier in before)
+    token = "the new access token" if has_new_token else "the access token from the cookie"
     if step.status is None:
-        again = after and (after[0].kind, after[0].path) == (step.kind, step.path)
-        end = "It tried once more." if again else "That costs this page, and not the session."
-        return f"Django called the API with {token}{' twice' if step.times > 1 else ''}, and got no answer. {end}"
+        tried_again = after and (after[0].kind, after[0].path) == (step.kind, step.path)
+        ending = "Django tried again." if tried_again else "This page fails, and the session stays."
+        return f"Django called the API with {token}{' twice' if step.times > 1 else ''} and got no response. {ending}"
     if step.status == 401:
-        return f"Django called the API with {token}. The token had expired, so the API said no."
+        return f"Django called the API with {token}. The API did not accept the token: 401."
     if step.status >= 500:
-        return f"Django called the API with {token}, and the API failed: {step.status}. The session stays."
-    if repeated:
-        return f"Django repeated the call with {token}, and the API answered {step.status}."
+        return f"Django called the API with {token}. The API failed with {step.status}. The session stays."
+    previous = last_step(before, StepKind.CALL)
+    if previous and (previous.method, previous.path, previous.status) == (step.method, step.path, 401):
+        return f"Django repeated the call with {token}{_api_response(step)}"
+    calls = f"{step.times} calls" if step.times > 1 else "a call"
     if any(earlier.kind == StepKind.ANSWER for earlier in before):
-        return f"While the body was on its way, Django made {calls} with {token}. The API answered {step.status}."
-    return f"Django made {calls} to the API in the user's name, with {token}. The API answered {step.status}."
+        return f"While it sent the body, Django made {calls} to the API with {token}{_api_response(step)}"
+    return f"Django made {calls} to the API in the user's name, with {token}{_api_response(step)}"
 
 
-def _of_sign_in(step: Step) -> str:
+def _caption_for_refresh(step: Step, after: Sequence[Step]) -> str:
+    outcome = next((later for later in after if later.kind not in API_CALLS), None)
+    attempt = "Django tried to refresh the tokens"
     if step.status is None:
-        return "Django asked the API to sign the user in, and got no answer."
-    if step.status < 300:
-        return f"Django asked the API to sign the user in, and the API answered {step.status}."
-    return f"Django asked the API to sign the user in, and the API refused: {step.status}."
-
-
-def _of_refresh(step: Step, after: Sequence[Step]) -> str:
-    outcome = next((later for later in after if later.kind not in CALLS), None)
-    asked = "Django wanted to trade the refresh token for a new pair"
-    if step.status is None:
-        return f"{asked}, and got no answer. That is no refusal: the session stays."
-    if outcome is not None and outcome.kind in ("rotated", "unstored"):
-        why = {
-            "expired": "By its own clock Django knew that the access token had expired, and saved itself the 401. It",
-            "early": "The access token was about to expire. Django",
-            "stream": "A stream was to begin, and the access token would not have lasted. Django",
-        }.get(outcome.trigger, "Django")
-        return f"{why} traded the refresh token for a new pair: generation {outcome.generation}."
+        return f"{attempt} and got no response. This is not a refusal: the session stays."
+    if outcome is not None and outcome.kind in ROTATIONS:
+        reason = next((text for trigger, text in _BEFORE_THE_REFRESH.items() if trigger == outcome.trigger), "")
+        return f"{reason}Django traded the refresh token for a new pair: generation {outcome.generation}."
     if outcome is not None and outcome.kind == StepKind.STILL_VALID:
-        return f"{asked}. The API says that the access token is still good, and spent nothing."
-    if outcome is not None and outcome.kind in ENDS:
-        return f"{asked}. The API refused, in its own words: {step.status}."
+        return f"{attempt}. The API says that the access token is still valid, and did not spend the refresh token."
+    if outcome is not None and outcome.kind in END_REASONS:
+        return f"{attempt}. The API refused the refresh token: {step.status}."
     if step.status < 300:
-        return f"{asked}, and the API answered {step.status}."
-    return f"{asked}. The API answered {step.status}, which is no refusal: the session stays."
+        return f"{attempt}{_api_response(step)}"
+    return f"{attempt}. The API responded with {step.status}. This is not a refusal: the session stays."
 
 
-def _of_revocation(step: Step) -> str:
-    asked = "Django asked the API to forget the tokens"
-    return f"{asked}, and got no answer." if step.status is None else f"{asked}. The API answered {step.status}."
+def _api_response(step: Step) -> str:
+    return " and got no response." if step.status is None else f". The API responded with {step.status}."

@@ -1,48 +1,59 @@
-"""The rows of a drawing: what the steps of a request look like."""
+"""The rows of a request trace: how the steps of a request look in the diagram."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from accounts.diagram.captions import ADOPTED_AFTER_A_WAIT, CALLS, ENDS, INSIDE, last, of_answer, of_call, of_request
+from accounts.diagram.captions import (
+    API_CALLS,
+    END_REASONS,
+    INTERNAL_STEPS,
+    PICKED_UP_AFTER_A_WAIT,
+    ROTATIONS,
+    caption_for_api_call,
+    caption_for_request,
+    caption_for_response,
+    last_step,
+)
+from accounts.models import EventKind
 from accounts.telemetry.trace import Step, StepKind
 
 
 class Direction(StrEnum):
-    """Between whom something happened."""
+    """From where to where an arrow leads."""
 
-    REQUEST = "asked"  # from the browser to Django
-    API_CALL = "called"  # from Django to the API, and its answer back
-    RESPONSE = "answered"  # from Django to the browser
-    INSIDE = "inside"  # in Django alone
+    REQUEST = "request"  # from the browser to Django
+    API_CALL = "api-call"  # from Django to the API, and the response
+    RESPONSE = "response"  # from Django to the browser
+    INTERNAL = "internal"  # inside Django
 
 
-class Tone(StrEnum):
-    """What to look at."""
+class RowStyle(StrEnum):
+    """The CSS class of a row."""
 
-    PLAIN = "plain"
-    RENEWAL = "renewal"
-    TROUBLE = "trouble"
+    NORMAL = "normal"
+    ROTATION = "rotation"
+    PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagramRow:
-    """One numbered thing in a drawing. `label` and `detail` are short, `caption` is a sentence or two.
+    """One numbered row. `label` stands above the arrow, `details` below it, `caption` beside the diagram.
 
-    `reply` is what came back of a call; empty where nothing did.
+    `response` is the label of the API's response; it is empty where there was none.
     """
 
     direction: Direction
     at: float
     label: str
     caption: str
-    detail: str = ""
-    reply: str = ""
-    tone: Tone = Tone.PLAIN
+    details: tuple[str, ...] = ()
+    response: str = ""
+    style: RowStyle = RowStyle.NORMAL
 
 
 def diagram_rows(steps: Sequence[Step]) -> list[DiagramRow]:
-    """The rows of one request, in the order of its steps. What only belongs to another step has none of its own."""
+    """The rows of one request, in the order of its steps. A step that is a part of another one has no row."""
     return [
         row
         for number, step in enumerate(steps)
@@ -51,130 +62,141 @@ def diagram_rows(steps: Sequence[Step]) -> list[DiagramRow]:
 
 
 def response_status(steps: Sequence[Step]) -> str:
-    """What the browser got."""
-    answer = last(steps, StepKind.ANSWER)
-    return "no answer yet" if answer is None else f"{answer.status}"
+    """The status that the browser got."""
+    response = last_step(steps, StepKind.ANSWER)
+    return "no response yet" if response is None else f"{response.status}"
 
 
 def summarize(steps: Sequence[Step]) -> str:
-    """A request in a line."""
-    return ", ".join([response_status(steps), *(words for words, _ in highlights(steps))])
+    """A request in one line."""
+    return ", ".join([response_status(steps), *(text for text, _ in session_changes(steps))])
 
 
 def milliseconds(number: float | None) -> str:
-    """To be read: a tenth counts only where there is little else."""
+    """For people: with one decimal below 10 ms."""
     return "" if number is None else f"{number:.1f} ms" if 0 < number < 10 else f"{number:,.0f} ms"
 
 
-def highlights(steps: Sequence[Step]) -> list[tuple[str, Tone]]:
-    """What is special about a request."""
-    found = []
-    for step in steps:
-        if step.kind in ("rotated", "unstored"):
-            found.append((f"renewed to generation {step.generation}", Tone.RENEWAL))
-        elif step.kind == StepKind.ADOPTED:
-            found.append((f"went on with generation {step.generation}", Tone.RENEWAL))
-        elif step.kind == "handed-over":
-            found.append((f"took generation {step.generation} over into the cookie", Tone.RENEWAL))
-        elif step.kind == "signed-in":
-            found.append(("a session begins", Tone.RENEWAL))
-        elif step.kind in ENDS:
-            found.append(("the session ends", Tone.TROUBLE))
-        elif step.kind in CALLS and step.status is None:
-            found.append(("the API gave no answer", Tone.TROUBLE))
-    return list(dict.fromkeys(found))
+def session_changes(steps: Sequence[Step]) -> list[tuple[str, RowStyle]]:
+    """What happened to the session, and calls that the API did not respond to; each once, with its style."""
+    changes = [change for step in steps if (change := _session_change(step)) is not None]
+    return list(dict.fromkeys(changes))
+
+
+def _session_change(step: Step) -> tuple[str, RowStyle] | None:
+    if step.kind in API_CALLS:
+        return ("the API did not respond", RowStyle.PROBLEM) if step.status is None else None
+    if step.kind in END_REASONS:
+        return "session ended", RowStyle.PROBLEM
+    if step.kind in ROTATIONS:
+        return f"rotated to generation {step.generation}", RowStyle.ROTATION
+    if step.kind == StepKind.ADOPTED:
+        return f"picked up generation {step.generation}", RowStyle.ROTATION
+    if step.kind == EventKind.UPDATE_ACCEPTED:
+        return f"session update to generation {step.generation}", RowStyle.ROTATION
+    if step.kind == EventKind.SIGNED_IN:
+        return "session started", RowStyle.ROTATION
+    return None
 
 
 def _row(step: Step, *, before: Sequence[Step], after: Sequence[Step]) -> DiagramRow | None:
     if step.kind == StepKind.REQUEST:
-        return _request(step, after)
-    if step.kind in CALLS:
-        return _call(step, before, after)
+        return _request_row(step, after)
+    if step.kind in API_CALLS:
+        return _api_call_row(step, before, after)
     if step.kind == StepKind.ANSWER:
-        return _answer(step, before, after)
-    if step.kind in (StepKind.BODY_SENT, StepKind.BODY_LEFT, "handed-off"):
-        return _body(step)
-    return _inside(step, before)
+        return _response_row(step, before, after)
+    if step.kind == EventKind.UPDATE_SENT:
+        return _session_update_row(step)
+    if step.kind in (StepKind.BODY_SENT, StepKind.BODY_LEFT):
+        return _end_of_body_row(step)
+    return _internal_row(step, before)
 
 
-def _request(step: Step, after: Sequence[Step]) -> DiagramRow:
-    opened = last(after, StepKind.OPENED)
+def _request_row(step: Step, after: Sequence[Step]) -> DiagramRow:
+    opened = last_step(after, StepKind.OPENED)
     return DiagramRow(
         direction=Direction.REQUEST,
         at=step.at,
         label=f"{step.method} {step.path}",
-        detail="" if opened is None else f"cookie, generation {opened.generation}",
-        caption=of_request(step, after),
+        details=() if opened is None else ("Cookie", f"generation {opened.generation}"),
+        caption=caption_for_request(step, after),
     )
 
 
-def _call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> DiagramRow:
+def _api_call_row(step: Step, before: Sequence[Step], after: Sequence[Step]) -> DiagramRow:
     took = milliseconds(step.took)
-    trouble = step.status is None or step.status == 401 or step.status >= 500
+    failed = step.status is None or step.status == 401 or step.status >= 500
+    style = RowStyle.ROTATION if step.kind == StepKind.REFRESH else RowStyle.NORMAL
     return DiagramRow(
         direction=Direction.API_CALL,
         at=step.at,
         label=f"{step.method} {step.path}" + (f", {step.times} times" if step.times > 1 else ""),
-        reply="" if step.status is None else f"{step.status} · {took}",
-        detail=f"no answer · {took}" if step.status is None else "",
-        caption=of_call(step, before, after),
-        tone=Tone.TROUBLE if trouble else Tone.RENEWAL if step.kind == StepKind.REFRESH else Tone.PLAIN,
+        response="" if step.status is None else f"{step.status} · {took}",
+        details=("no response", took) if step.status is None else (),
+        caption=caption_for_api_call(step, before, after),
+        style=RowStyle.PROBLEM if failed else style,
     )
 
 
-def _answer(step: Step, before: Sequence[Step], after: Sequence[Step]) -> DiagramRow:
-    written = last(before, StepKind.COOKIE_SET)
-    if written is not None:
-        detail = f"Set-Cookie, generation {written.generation}"
-    else:
-        detail = "Set-Cookie, deleted" if last(before, StepKind.COOKIE_DELETED) else ""
-    trouble = step.status is not None and step.status >= 400
+def _response_row(step: Step, before: Sequence[Step], after: Sequence[Step]) -> DiagramRow:
+    written = last_step(before, StepKind.COOKIE_SET)
+    details: tuple[str, ...] = ()
+    if written:
+        details = ("Set-Cookie", f"generation {written.generation}")
+    elif last_step(before, StepKind.COOKIE_DELETED):
+        details = ("Set-Cookie", "deleted")
+    failed = step.status is not None and step.status >= 400
     return DiagramRow(
         direction=Direction.RESPONSE,
         at=step.at,
         label=f"{step.status} · {milliseconds(step.at)}",
-        detail=detail,
-        caption=of_answer(step, before, after),
-        tone=Tone.TROUBLE if trouble else Tone.PLAIN if written is None else Tone.RENEWAL,
+        details=details,
+        caption=caption_for_response(step, before, after),
+        style=RowStyle.PROBLEM if failed else RowStyle.ROTATION if written else RowStyle.NORMAL,
     )
 
 
-def _body(step: Step) -> DiagramRow:
-    if step.kind == "handed-off":
-        return DiagramRow(
-            direction=Direction.RESPONSE,
-            at=step.at,
-            label="hand-off, in the body",
-            detail=f"generation {step.generation}",
-            caption="The headers had left, and a cookie with them it was too late for. So the body carries the new "
-            f"session, sealed for this purpose alone: generation {step.generation}.",
-            tone=Tone.RENEWAL,
-        )
-    sent = step.kind == StepKind.BODY_SENT
+def _session_update_row(step: Step) -> DiagramRow:
     return DiagramRow(
         direction=Direction.RESPONSE,
         at=step.at,
-        label=f"{'end of the body' if sent else 'broken off'} · {milliseconds(step.at)}",
-        caption="The last of the body was sent." if sent else "The browser did not wait for the end of the body.",
-        tone=Tone.PLAIN if sent else Tone.TROUBLE,
+        label="session update",
+        details=("in the body", f"generation {step.generation}"),
+        caption="The headers were sent before the rotation, so they could not carry the new cookie. The body carries "
+        f"a session update instead: the new session, sealed for this purpose, generation {step.generation}.",
+        style=RowStyle.ROTATION,
     )
 
 
-def _inside(step: Step, before: Sequence[Step]) -> DiagramRow | None:
-    if step.kind == StepKind.ADOPTED and any(earlier.kind == StepKind.WAITED for earlier in before):
-        words = ADOPTED_AFTER_A_WAIT
-    elif step.kind in INSIDE:
-        words = INSIDE[step.kind]
+def _end_of_body_row(step: Step) -> DiagramRow:
+    is_whole = step.kind == StepKind.BODY_SENT
+    return DiagramRow(
+        direction=Direction.RESPONSE,
+        at=step.at,
+        label=f"{'end of the body' if is_whole else 'broken off'} · {milliseconds(step.at)}",
+        caption="Django sent the end of the body."
+        if is_whole
+        else "The browser closed the connection before the end of the body.",
+        style=RowStyle.NORMAL if is_whole else RowStyle.PROBLEM,
+    )
+
+
+def _internal_row(step: Step, before: Sequence[Step]) -> DiagramRow | None:
+    if step.kind == StepKind.ADOPTED and last_step(before, StepKind.WAITED):
+        texts = PICKED_UP_AFTER_A_WAIT
+    elif step.kind in INTERNAL_STEPS:
+        texts = INTERNAL_STEPS[step.kind]
     else:
         return None
     numbers = {"generation": f"generation {step.generation}", "took": milliseconds(step.took)}
-    label, detail, caption = (text.format(**numbers) for text in words)
-    trouble = step.kind in ENDS or step.kind in ("unstored", StepKind.UPDATE_REFUSED)
+    label, detail, caption = (text.format(**numbers) for text in texts)
+    failed = step.kind in END_REASONS or step.kind in (EventKind.UNSTORED, StepKind.UPDATE_REFUSED)
     return DiagramRow(
-        direction=Direction.INSIDE,
+        direction=Direction.INTERNAL,
         at=step.at,
         label=label,
-        detail=detail,
+        details=(detail,) if detail else (),
         caption=caption,
-        tone=Tone.TROUBLE if trouble else Tone.RENEWAL,
+        style=RowStyle.PROBLEM if failed else RowStyle.ROTATION,
     )

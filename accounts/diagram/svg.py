@@ -1,8 +1,8 @@
-"""A request as a sequence diagram: Browser, Django and API, with arrows between them, in SVG, and a caption for each.
+"""A request as a sequence diagram in SVG: arrows between Browser, Django and API, and a caption for each.
 
-Lengths are in em, and places across in percent, so a drawing is as wide as there is room, and its text keeps its size.
-Colours come from `accounts/diagram.css`. The captions say all that the drawing shows, so to a screen reader they are
-it.
+Vertical positions are in em and horizontal ones in percent, so the diagram fills the width and its text keeps its size.
+Colours come from `accounts/diagram.css`. The captions say everything that the diagram shows, so screen readers get the
+captions alone.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from accounts.diagram.steps import (
     DiagramRow,
     Direction,
     diagram_rows,
-    highlights,
     milliseconds,
     response_status,
+    session_changes,
     summarize,
 )
 from accounts.models import TracedRequest
@@ -27,14 +27,15 @@ from accounts.telemetry.trace import Step
 _BROWSER, _DJANGO, _API = 8, 50, 92
 #: What fits above an arrow on a phone.
 _MAX_LABEL = 30
-#: Where the first arrow's room begins, below the names of the lanes.
+#: The first row begins below the names of the lanes.
 _TOP = 2.6
-#: Words keep clear of the circles, which may be above or below them.
+#: Baselines and arrows within a row. They keep clear of the circles of this row and of its neighbours.
 _LABEL, _ARROW, _DETAIL = 0.9, 1.8, 3.45
-_ROOM = {"arrow": 3.2, "detail": 4.7, "reply": 2.4, "inside": 3.0, "inside_detail": 3.7}
+_ARROW_HEIGHT, _FIRST_DETAIL_HEIGHT, _DETAIL_HEIGHT, _RESPONSE_HEIGHT = 3.2, 1.5, 1.2, 2.4
+_INTERNAL_HEIGHT, _INTERNAL_DETAIL_HEIGHT = 3.0, 0.7
 
 
-class Text(NamedTuple):
+class Label(NamedTuple):
     """`x` in percent, `y` in em."""
 
     text: str
@@ -44,56 +45,56 @@ class Text(NamedTuple):
     is_detail: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """What a numbered row looks like."""
-
-    number: int
-    x: str
-    y: str
-    tone: str
-    arrows: "list[Arrow]"
-    texts: list[Text]
-
-
 class Arrow(NamedTuple):
-    """From one lane to another; what comes back is dashed, and what never arrives is crossed out."""
+    """From one lane to another. A response is dashed; a lost call is crossed out before it arrives."""
 
     tail: str
     head: str
     y: str
     points: str
-    dashed: bool
-    lost: bool
+    is_dashed: bool
+    is_lost: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedRow:
+    """A row with its position: a numbered circle at `x` and `y`, its arrows and its labels."""
+
+    number: int
+    x: str
+    y: str
+    style: str
+    arrows: list[Arrow]
+    labels: list[Label]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagram:
-    """What the template needs."""
+    """The context of the template. `captions` are pairs of a time and a text."""
 
-    marks: list[Mark]
+    rows: list[PlacedRow]
     captions: list[tuple[str, str]]
     height: str
 
 
-def draw_diagram(steps: Sequence[Step]) -> SafeString:
-    """The drawing of one request and its captions, as HTML. Its page links to `accounts/diagram.css`."""
-    return render_to_string("accounts/diagram.html", {"drawing": layout_rows(diagram_rows(steps))}, using="pages")
+def render_diagram(steps: Sequence[Step]) -> SafeString:
+    """One request as a diagram with captions, in HTML. The page links to `accounts/diagram.css`."""
+    return render_to_string("accounts/diagram.html", {"diagram": place_rows(diagram_rows(steps))}, using="pages")
 
 
-def draw_request(traced: TracedRequest, *, is_open: bool = False, heading: str = "h2") -> SafeString:
-    """A request as an item of a list: what it was, in a line, and when that is opened its drawing."""
+def render_traced_request(traced: TracedRequest, *, is_open: bool = False, heading: str = "h2") -> SafeString:
+    """A request as an item of a list: a line that opens to show the diagram."""
     steps = [Step.from_json(step) for step in traced.steps]
-    asked = steps[0]
+    request = steps[0]
     context = {
         "id": traced.trace_id.hex,
-        "asked": f"{asked.method} {asked.path}",
+        "request_line": f"{request.method} {request.path}",
         "status": response_status(steps),
-        "highlights": highlights(steps),
+        "session_changes": session_changes(steps),
         "took": milliseconds(steps[-1].at),
         "at": traced.at,
         "request_id": traced.request_id,
-        "drawing": layout_rows(diagram_rows(steps)),
+        "diagram": place_rows(diagram_rows(steps)),
         "is_open": is_open,
         "heading": heading,
     }
@@ -101,71 +102,74 @@ def draw_request(traced: TracedRequest, *, is_open: bool = False, heading: str =
 
 
 def summarize_request(traced: TracedRequest) -> str:
-    """A request in a line, to be spoken."""
+    """A request in one line, for screen readers."""
     steps = [Step.from_json(step) for step in traced.steps]
     return f"{steps[0].method} {steps[0].path}: {summarize(steps)}"
 
 
-def layout_rows(rows: Sequence[DiagramRow]) -> Diagram:
-    """Put the rows below each other."""
-    marks, y = [], _TOP
+def place_rows(rows: Sequence[DiagramRow]) -> Diagram:
+    """Place the rows below each other."""
+    placed_rows, y = [], _TOP
     for number, row in enumerate(rows, 1):
-        mark, room = _place(number, row, y)
-        marks.append(mark)
-        y += room
+        place = _place_internal_row if row.direction is Direction.INTERNAL else _place_arrow_row
+        placed, height = place(number, row, y)
+        placed_rows.append(placed)
+        y += height
     captions = [(f"+{milliseconds(row.at)}", row.caption) for row in rows]
-    return Diagram(marks=marks, captions=captions, height=_em(y + 0.4))
+    return Diagram(rows=placed_rows, captions=captions, height=_em(y + 0.4))
 
 
-def _place(number: int, row: DiagramRow, y: float) -> tuple[Mark, float]:
-    if row.direction is Direction.INSIDE:
-        return _place_inside(number, row, y)
+def _place_arrow_row(number: int, row: DiagramRow, y: float) -> tuple[PlacedRow, float]:
+    """The row at `y`, and its height."""
     tail, head = {
         Direction.REQUEST: (_BROWSER, _DJANGO),
         Direction.API_CALL: (_DJANGO, _API),
         Direction.RESPONSE: (_DJANGO, _BROWSER),
     }[row.direction]
-    calls = row.direction is Direction.API_CALL
-    # Words begin at the outer lane, and where there is little room they run on across Django's.
-    x, anchor = (f"{_API - 2}%", "end") if calls else (f"{_BROWSER + 2}%", "start")
-    lost = calls and not row.reply
-    arrows = [_arrow(tail, head, y + _ARROW, dashed=row.direction is Direction.RESPONSE, lost=lost)]
-    texts = [Text(shorten(row.label), x, _em(y + _LABEL), anchor)]
-    room = _ROOM["arrow"]
-    if row.detail:
-        texts.append(Text(row.detail, x, _em(y + _DETAIL), anchor, is_detail=True))
-        room = _ROOM["detail"]
-    if row.reply:
-        arrows.append(_arrow(head, tail, y + _ARROW + _ROOM["reply"], dashed=True))
-        texts.append(Text(row.reply, x, _em(y + _LABEL + _ROOM["reply"]), anchor))
-        room += _ROOM["reply"]
-    return _mark(number, row, tail, y + _ARROW, arrows, texts), room
+    is_api_call = row.direction is Direction.API_CALL
+    # Labels begin at the outer lane. Where the page is narrow, a long one crosses Django's lane.
+    x, anchor = (f"{_API - 2}%", "end") if is_api_call else (f"{_BROWSER + 2}%", "start")
+    is_lost = is_api_call and not row.response
+    arrows = [_arrow(tail, head, y + _ARROW, is_dashed=row.direction is Direction.RESPONSE, is_lost=is_lost)]
+    labels = [Label(shorten(row.label), x, _em(y + _LABEL), anchor)]
+    height = _ARROW_HEIGHT
+    for line, text in enumerate(row.details):
+        labels.append(Label(text, x, _em(y + _DETAIL + line * _DETAIL_HEIGHT), anchor, is_detail=True))
+        height += _DETAIL_HEIGHT if line else _FIRST_DETAIL_HEIGHT
+    if row.response:
+        arrows.append(_arrow(head, tail, y + _ARROW + _RESPONSE_HEIGHT, is_dashed=True))
+        labels.append(Label(row.response, x, _em(y + _LABEL + _RESPONSE_HEIGHT), anchor))
+        height += _RESPONSE_HEIGHT
+    return _placed_row(number, row, tail, y + _ARROW, arrows, labels), height
 
 
-def _place_inside(number: int, row: DiagramRow, y: float) -> tuple[Mark, float]:
+def _place_internal_row(number: int, row: DiagramRow, y: float) -> tuple[PlacedRow, float]:
     x = f"{_DJANGO + 6}%"
-    texts = [Text(row.label, x, _em(y + 1.65 - (0.6 if row.detail else 0)), "start")]
-    if row.detail:
-        texts.append(Text(row.detail, x, _em(y + 2.25), "start", is_detail=True))
-    room = _ROOM["inside_detail" if row.detail else "inside"]
-    return _mark(number, row, _DJANGO, y + 1.3, [], texts), room
+    labels = [Label(row.label, x, _em(y + 1.65 - (0.6 if row.details else 0)), "start")]
+    labels += [Label(text, x, _em(y + 2.25), "start", is_detail=True) for text in row.details]
+    height = _INTERNAL_HEIGHT + (_INTERNAL_DETAIL_HEIGHT if row.details else 0)
+    return _placed_row(number, row, _DJANGO, y + 1.3, [], labels), height
 
 
-def _mark(number: int, row: DiagramRow, lane: int, y: float, arrows: list[Arrow], texts: list[Text]) -> Mark:
-    return Mark(number=number, x=f"{lane}%", y=_em(y), tone=row.tone.value, arrows=arrows, texts=texts)
+def _placed_row(
+    number: int, row: DiagramRow, lane: int, y: float, arrows: list[Arrow], labels: list[Label]
+) -> PlacedRow:
+    return PlacedRow(number=number, x=f"{lane}%", y=_em(y), style=row.style.value, arrows=arrows, labels=labels)
 
 
-def _arrow(tail: int, head: int, at: float, *, dashed: bool, lost: bool = False) -> Arrow:
-    right = head > tail
-    end = head - 6 if lost else head
-    # In pixels from the lane, whose own line is in between; Django's is the widest.
+def _arrow(tail: int, head: int, y: float, *, is_dashed: bool, is_lost: bool = False) -> Arrow:
+    points_right = head > tail
+    end = head - 6 if is_lost else head
+    # In pixels from the middle of the lane, so that the tip ends beside the lane's line. Django's is the widest.
     tip = 3 if head == _DJANGO else 1
-    points = " ".join(f"{-x if right else x},{y}" for x, y in ((tip, 0), (tip + 9, -4.5), (tip + 9, 4.5)))
-    return Arrow(f"{tail}%", f"{end}%", _em(at), points, dashed, lost)
+    points = " ".join(
+        f"{-x if points_right else x},{offset}" for x, offset in ((tip, 0), (tip + 9, -4.5), (tip + 9, 4.5))
+    )
+    return Arrow(f"{tail}%", f"{end}%", _em(y), points, is_dashed, is_lost)
 
 
 def shorten(label: str) -> str:
-    """A label with what fits; the caption has all of it."""
+    """The part of a label that fits; the caption has all of it."""
     if len(label) <= _MAX_LABEL:
         return label
     half = (_MAX_LABEL - 1) // 2

@@ -98,7 +98,7 @@ def fill(sessions: int) -> float:
     stand_in_for_the_api()
     pattern = a_session(0)
     SessionRecord.objects.begin(pattern, address=ADDRESS, user_agent=USER_AGENT)
-    hand_over(pattern)
+    post_session_update(pattern)
     event_writer.finish(10.0)
     record, event = TABLES["sessions"], TABLES["events"]
     with in_a_hurry() as sql:
@@ -175,7 +175,7 @@ def rotate_for(seconds: float, sessions: int, threads: int, share: str) -> dict[
             number = 1 + dice.choice(mine)
             # A record may be behind its cookie, so nobody has to look up the generation of last time.
             generation = generations.get(number) or time.time_ns() // 1_000_000
-            generations[number] = hand_over(a_session(number, generation)).generation
+            generations[number] = post_session_update(a_session(number, generation)).generation
             done += 1
         connections.close_all()
         return done
@@ -195,7 +195,7 @@ def rotate_for(seconds: float, sessions: int, threads: int, share: str) -> dict[
         }
 
 
-def hand_over(session: ApiSession) -> ApiSession:
+def post_session_update(session: ApiSession) -> ApiSession:
     """Rotate a session, and confirm it as the browser's next request does. Returns what the browser has by then."""
     presented = Presented(generation=session.generation, arrived=time.monotonic(), address=ADDRESS)
     minted = rotation.rotate(session, presented, trigger=Trigger.EXPIRED, patient=True).session

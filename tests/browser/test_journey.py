@@ -37,7 +37,7 @@ def test_the_whole_journey(page: Page, person: BrowserContext, api: DemoApi) -> 
     page.reload()
     expect(page).to_have_url("/protected/")
     expect_data(page)
-    expect(page.get_by_text("renewed 1 time")).to_be_visible()
+    expect(page.get_by_text("rotated 1 time")).to_be_visible()
     assert session_cookie(person) not in ("", before)
     assert [(call.path, call.status) for call in api.calls] == [
         ("/protected-route", 401),

@@ -59,7 +59,7 @@ def renewed(page: Page, api: DemoApi) -> None:
     sign_in(page)
     api.expire_access_tokens()
     page.reload()
-    page.get_by_text("renewed 1 time").wait_for()
+    page.get_by_text("rotated 1 time").wait_for()
 
 
 def signed_in_at(path: str) -> Visit:

@@ -100,7 +100,7 @@ def test_the_whole_journey(page: Page, person: BrowserContext, provider: OAuthPr
     provider.forget_calls()
     page.reload()
     expect_data(page)
-    expect(page.get_by_text("renewed 1 time")).to_be_visible()
+    expect(page.get_by_text("rotated 1 time")).to_be_visible()
     assert session_cookie(person) != before
     assert [call.status for call in provider.calls if call.path == ROUTE] == [401, 200]
     assert (provider.count_refreshes(), provider.count_refreshes(200)) == (1, 1)
@@ -138,11 +138,11 @@ def test_twenty_tabs_at_the_moment_of_expiry_share_one_refresh(
         wait_until(lambda: page.evaluate("true") and len(person.pages) == TABS + 1, "all tabs are there")
         for tab in set(person.pages) - {page}:
             expect(tab.get_by_role("heading", name="Protected page")).to_be_visible()
-            expect(tab.get_by_text("renewed 1 time")).to_be_visible()
+            expect(tab.get_by_text("rotated 1 time")).to_be_visible()
 
     assert provider.count_refreshes() == 1
     page.reload()
-    expect(page.get_by_text("renewed 1 time")).to_be_visible()
+    expect(page.get_by_text("rotated 1 time")).to_be_visible()
     assert provider.count_refreshes() == 1
     assert provider.reuses == 0
 

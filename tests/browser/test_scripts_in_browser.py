@@ -160,7 +160,7 @@ def test_five_calls_at_the_moment_of_expiry_share_one_refresh_and_show_no_token(
         # Chromium sends calls for the same address one after the other where their answers could be cached.
         assert gate.reached.wait(60)
         gate.release()
-        lines = page.locator("#wire li")
+        lines = page.locator("#responses li")
         expect(lines).to_have_count(5)
 
     assert all("→ 200," in line for line in lines.all_inner_texts()), lines.all_inner_texts()

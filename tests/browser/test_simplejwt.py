@@ -46,7 +46,7 @@ def test_the_whole_journey(chromium: Browser, deployed: Site, api: SimpleJwtApi)
         api.expire_access_tokens()
         page.reload()
         expect_data(page)
-        expect(page.get_by_text("renewed 1 time")).to_be_visible()
+        expect(page.get_by_text("rotated 1 time")).to_be_visible()
         assert api.count_refreshes() == api.count_refreshes(200) == 1
 
         page.get_by_role("button", name="Sign out").click()

@@ -43,7 +43,7 @@ def test_a_script_calls_the_api_through_this_site_with_nothing_but_the_cookie(pa
 
     page.get_by_role("button", name="Call the API five times at once").click()
 
-    lines = page.locator("#wire li")
+    lines = page.locator("#responses li")
     expect(lines).to_have_count(5)
     assert all("→ 200," in line for line in lines.all_inner_texts())
     expect(page.locator("#visible")).to_contain_text('"generation": 1')

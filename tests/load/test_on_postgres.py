@@ -17,7 +17,7 @@ FILES = {
     "rotation/test_records.py": "",
     "history/test_events.py": "",
     "history/test_background_writer.py": "not TestProcesses",
-    "admin/test_sessions.py": "",
+    "admin": "",
     "sign_in": "rate_limit",
     "test_commands.py": "TestPruneSessions",
 }

@@ -346,7 +346,7 @@ class TestUnusableResponse:
         response = signed_in.open_page()
 
         assert response.status_code == 502
-        assert "an answer that we cannot use" in response.text
+        assert "a response that we cannot use" in response.text
         assert not cookies_set(response)
         assert len(api.calls) == 1
         assert signed_in.is_signed_in()

@@ -1,7 +1,8 @@
-// <session-update session="<hand-off>" action="<address>" csrf="<token>">: a streamed page hands over its rotated
-// session. Posts it as soon as the parser meets it, and leaves the page. For an event stream:
+// <session-update session="<session update>" action="<address>" csrf="<token>"> in a streamed page: posts the rotated
+// session as soon as the parser meets the element, and then removes the element. For an event stream:
 //   customElements.get("session-update").follow(eventSource)
-// The document hears `session-updated` when the cookie is set. What fails is no loss: the next request catches up.
+// The document gets a `session-updated` event when the cookie is set. If the POST fails, the next request picks the
+// session up, so nothing is lost.
 "use strict";
 
 customElements.define("session-update", class SessionUpdate extends HTMLElement {
@@ -17,7 +18,7 @@ customElements.define("session-update", class SessionUpdate extends HTMLElement 
   async connectedCallback() {
     const session = this.getAttribute("session");
     if (!session) return;
-    this.removeAttribute("session"); // once, also when the element is moved
+    this.removeAttribute("session"); // post it only once, also when the element is moved
     const csrf = this.getAttribute("csrf") || /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] || "";
     for (const pause of [0, 500, 2000, 8000]) {
       await new Promise((resolve) => setTimeout(resolve, pause));
@@ -30,9 +31,9 @@ customElements.define("session-update", class SessionUpdate extends HTMLElement 
           keepalive: true,
         });
       } catch {
-        continue; // the network failed, not the site
+        continue; // the network failed
       }
-      if (response.status >= 500) continue; // a server that is being restarted, or a proxy that misses it
+      if (response.status >= 500) continue; // the server restarts, or a proxy cannot reach it
       if (response.ok) document.dispatchEvent(new CustomEvent("session-updated"));
       break;
     }

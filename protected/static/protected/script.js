@@ -1,28 +1,28 @@
-// The demo page /protected/script/: calls through this site, and what a script sees of them. No token among it.
+// The demo page /protected/script/: calls the API through this site, and shows what a script sees. It sees no token.
 "use strict";
 
-const wire = document.getElementById("wire");
+const responses = document.getElementById("responses");
 const visible = document.getElementById("visible");
-const OWN_COOKIES = ["csrftoken"]; // what a script needs, and may see
+const OWN_COOKIES = ["csrftoken"]; // scripts need this one
 
 function show(text) {
   const line = document.createElement("li");
   line.textContent = text;
-  wire.append(line);
+  responses.append(line);
 }
 
-async function call() {
+async function callApi() {
   const started = performance.now();
-  const response = await fetch(wire.dataset.api, { headers: { Accept: "application/json" } });
+  const response = await fetch(responses.dataset.api, { headers: { Accept: "application/json" } });
   const body = await response.text();
   const took = Math.round(performance.now() - started);
-  show(`GET ${wire.dataset.api} → ${response.status}, ${body.length} characters, ${took} ms`);
+  show(`GET ${responses.dataset.api} → ${response.status}, ${body.length} characters, ${took} ms`);
   const { login } = response.status === 401 ? JSON.parse(body) : {};
-  if (login) location.assign(login); // without it, the session is good: the same call may be made again
+  if (login) location.assign(login); // a 401 without `login` means: the session is valid, repeat the call
 }
 
-async function look() {
-  const session = await (await fetch(wire.dataset.session, { headers: { Accept: "application/json" } })).json();
+async function showVisible() {
+  const session = await (await fetch(responses.dataset.session, { headers: { Accept: "application/json" } })).json();
   const cookies = document.cookie.split("; ").map((cookie) => cookie.split("=")[0]).filter(Boolean);
   const others = cookies.filter((name) => !OWN_COOKIES.includes(name));
   visible.textContent = [
@@ -33,8 +33,8 @@ async function look() {
 
 document.getElementById("calls").addEventListener("submit", async (event) => {
   event.preventDefault();
-  wire.replaceChildren();
-  await Promise.all(Array.from({ length: 5 }, call)).catch((error) => show(`The network failed: ${error.message}`));
-  await look();
+  responses.replaceChildren();
+  await Promise.all(Array.from({ length: 5 }, callApi)).catch((error) => show(`The network failed: ${error.message}`));
+  await showVisible();
 });
-look();
+showVisible();

@@ -1,67 +1,67 @@
-// The drawn exchange: puts each new request on top, says so in a line that screen readers speak, and takes no focus.
+// The request trace: adds each new request at the top and announces it to screen readers. It never moves the focus.
 "use strict";
 
 const list = document.getElementById("requests");
-const news = document.getElementById("news");
+const liveStatus = document.getElementById("live-status");
 const button = document.getElementById("live");
 const most = Number(list.dataset.most);
 let source;
 let last = new URL(list.dataset.events, location).searchParams.get("after");
 
-function show({ html, words }) {
-  document.getElementById("nothing")?.remove();
-  const holder = document.createElement("template");
-  holder.innerHTML = html;
-  const item = holder.content.firstElementChild;
-  const known = document.getElementById(item.id);
-  if (known) {
-    // The rest of a stream: where its reader is in it, he stays.
-    item.querySelector("details").open = known.querySelector("details").open;
-    const focused = known.contains(document.activeElement);
-    known.replaceWith(item);
-    if (focused) item.querySelector("summary").focus({ preventScroll: true });
+function show({ html, summary }) {
+  document.getElementById("no-requests")?.remove();
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  const item = template.content.firstElementChild;
+  const previous = document.getElementById(item.id);
+  if (previous) {
+    // The end of a streamed request: the reader stays where they are.
+    item.querySelector("details").open = previous.querySelector("details").open;
+    const hadFocus = previous.contains(document.activeElement);
+    previous.replaceWith(item);
+    if (hadFocus) item.querySelector("summary").focus({ preventScroll: true });
   } else {
     list.prepend(item);
     while (list.children.length > most) list.lastElementChild.remove();
   }
-  news.textContent = `${known ? "Ended" : "New"}: ${words}`;
+  liveStatus.textContent = `${previous ? "Ended" : "New"}: ${summary}`;
 }
 
-function follow() {
+function startLive() {
   source = new EventSource(`${list.dataset.events.split("?")[0]}?after=${last}`);
   source.addEventListener("request", (event) => {
     last = event.lastEventId;
     show(JSON.parse(event.data));
   });
   source.addEventListener("error", (event) => {
-    if (event.data) { // of the site, and not of the network
+    if (event.data) { // an error of the site, not of the network
       const { detail, login } = JSON.parse(event.data);
-      stop(detail);
+      stopLive(detail);
       if (login) {
         const link = document.createElement("a");
         link.href = login;
         link.textContent = "Sign in again";
-        news.append(" ", link);
+        liveStatus.append(" ", link);
       }
     } else if (source.readyState === EventSource.CLOSED) {
-      stop("This page is not live any more. Reload it to see what is new.");
+      stopLive("Live updates have stopped. Reload the page to see new requests.");
     }
   });
   button.textContent = "Pause";
-  news.textContent = "Live: what is new appears below.";
+  liveStatus.textContent = "Live: new requests appear below.";
 }
 
-function stop(words) {
+function stopLive(text) {
   source.close();
-  button.textContent = "Go on";
-  news.textContent = words;
+  button.textContent = "Resume";
+  liveStatus.textContent = text;
 }
 
 button.addEventListener("click", () => {
-  if (source.readyState === EventSource.CLOSED) follow();
-  else stop("Paused.");
+  if (source.readyState === EventSource.CLOSED) startLive();
+  else stopLive("Paused.");
 });
 addEventListener("pagehide", () => source.close());
-addEventListener("pageshow", (event) => { if (event.persisted && button.textContent === "Pause") follow(); });
+addEventListener("pageshow", (event) => { if (event.persisted && button.textContent === "Pause") startLive(); });
 button.hidden = false;
-follow();
+startLive();

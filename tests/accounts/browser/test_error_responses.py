@@ -132,7 +132,7 @@ class TestApiErrors:
         response = signed_in.get("/protected/", headers=NAVIGATION)
 
         assert response.status_code == 502
-        assert "an answer that we cannot use" in response.text
+        assert "a response that we cannot use" in response.text
         assert "site.css" in response.text
         assert signed_in.is_signed_in()
 

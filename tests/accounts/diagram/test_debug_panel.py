@@ -1,4 +1,4 @@
-"""The panel of Django Debug Toolbar: the exchange behind the page that it is on."""
+"""The panel of Django Debug Toolbar: the request trace of the page."""
 
 import re
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from tests.demo_api.server import DemoApi
 
 __all__ = ["known", "trace_writer"]
 
-# Filled in by the fixture: the toolbar's own views are models of an app that is not installed otherwise.
+# The fixture fills this in, because the toolbar's own views need its app, which is not installed otherwise.
 urlpatterns: list[object] = []
 
 
 @pytest.fixture
 def toolbar(settings: Settings) -> Iterator[None]:
-    """The site as config/settings.py makes it where DEBUG_TOOLBAR is on."""
+    """The site with the settings of config/settings.py for DEBUG_TOOLBAR."""
     checks = registry.registered_checks.copy()
     settings.DEBUG = True
     settings.DEBUG_TOOLBAR_PANELS = ["accounts.diagram.debug_panel.RequestTracePanel"]
@@ -41,12 +41,12 @@ def toolbar(settings: Settings) -> Iterator[None]:
     clear_url_caches()
     yield
     urlpatterns.clear()
-    # The toolbar's own, which look for its app.
+    # Removes the toolbar's checks, which look for its app.
     registry.registered_checks = checks
 
 
 def panel(browser: Browser, path: str) -> str:
-    """What the panel shows of a page, fetched as the toolbar's script does."""
+    """The panel's content for a page, fetched in the same way as by the toolbar's script."""
     page = browser.get(path).text
     [request_id] = re.findall(r'data-request-id="(\w+)"', page)
     return str(
@@ -56,7 +56,7 @@ def panel(browser: Browser, path: str) -> str:
 
 @pytest.mark.usefixtures("toolbar")
 class TestThePanel:
-    def test_it_draws_what_happened_for_this_page(self, known: Browser, api: DemoApi) -> None:
+    def test_it_shows_the_trace_of_this_page(self, known: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
 
         shown = panel(known, "/protected/")
@@ -65,22 +65,23 @@ class TestThePanel:
         assert re.findall(r">([^<>]*(?:GET|POST) /[^<]*)</text>", shown) == [
             *("GET /protected/", "GET /protected-route", "POST /auth/refresh", "GET /protected-route"),
         ]
-        assert "Set-Cookie, generation 1" in shown
+        assert ">Set-Cookie</text>" in shown
+        assert ">generation 1</text>" in shown
         assert 'href="/static/accounts/diagram.css"' in shown
 
-    def test_it_says_the_same_in_a_line(self, known: Browser, api: DemoApi) -> None:
+    def test_its_subtitle_is_a_summary(self, known: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
 
-        assert "200, renewed to generation 1" in known.open_page().text
+        assert "200, rotated to generation 1" in known.open_page().text
 
-    def test_a_visitors_request_is_drawn_too(self, trace_writer: object, browser: Browser) -> None:
-        assert "It came without a session." in panel(browser, "/accounts/login/")
+    def test_it_shows_the_request_of_a_visitor(self, trace_writer: object, browser: Browser) -> None:
+        assert "The request has no session." in panel(browser, "/accounts/login/")
 
-    def test_where_nothing_is_recorded_it_says_so(self, known: Browser, settings: Settings) -> None:
+    def test_without_a_trace_it_says_why(self, known: Browser, settings: Settings) -> None:
         settings.API_TRACE = False
 
         assert "API_TRACE is off" in panel(known, "/protected/")
 
 
-def test_no_page_has_it_otherwise(known: Browser) -> None:
+def test_without_the_toolbar_pages_have_no_panel(known: Browser) -> None:
     assert "djDebug" not in known.open_page().text

@@ -1,4 +1,4 @@
-"""The drawing of a request: every step has its place and its words, on a phone too, and nothing in it can do harm."""
+"""The diagram of a request: every step has a place and a caption, on a phone too, and no content runs as code."""
 
 import re
 from dataclasses import fields
@@ -10,7 +10,14 @@ import pytest
 from django.utils import timezone
 
 from accounts.diagram.steps import DiagramRow, Direction, diagram_rows, milliseconds, summarize
-from accounts.diagram.svg import Diagram, draw_diagram, draw_request, layout_rows, shorten, summarize_request
+from accounts.diagram.svg import (
+    Diagram,
+    place_rows,
+    render_diagram,
+    render_traced_request,
+    shorten,
+    summarize_request,
+)
 from accounts.models import EventKind, TracedRequest
 from accounts.telemetry.trace import Step, StepKind
 
@@ -24,18 +31,18 @@ ROTATION = [
     Step("cookie-set", 30.0, generation=2),
     Step("answer", 31.0, status=200),
 ]
-#: What is part of another step's arrow, or drawn as one, and has no number of its own.
+#: Steps that are a part of another step's row.
 PARTS = {StepKind.OPENED, StepKind.COOKIE_SET, StepKind.COOKIE_DELETED, EventKind.API_UNAVAILABLE.value}
 
 
 def svg(html: str) -> ElementTree.Element:
-    """The picture, read as strictly as XML is."""
+    """The SVG, parsed as XML."""
     found = re.search(r"<svg.*</svg>", html, re.DOTALL)
     assert found
-    return ElementTree.fromstring(found[0])  # noqa: S314  # our own
+    return ElementTree.fromstring(found[0])  # noqa: S314  # made by this site
 
 
-def texts(picture: ElementTree.Element) -> list[str]:
+def labels(picture: ElementTree.Element) -> list[str]:
     return [str(text.text) for text in picture.iter("text")]
 
 
@@ -48,53 +55,53 @@ def ems(text: str) -> float:
 
 
 class TestARotation:
-    def test_the_arrows_tell_what_crossed_the_wire(self) -> None:
-        shown = texts(svg(draw_diagram(ROTATION)))
+    def test_the_arrows_show_what_crossed_the_wire(self) -> None:
+        shown = labels(svg(render_diagram(ROTATION)))
 
         assert shown == [
             *("Browser", "Django", "API"),
-            *("1", "GET /protected/", "cookie, generation 1"),
+            *("1", "GET /protected/", "Cookie", "generation 1"),
             *("2", "GET /protected-route", "401 · 5.0 ms"),
             *("3", "POST /auth/refresh", "200 · 12 ms"),
             *("4", "stored", "generation 2"),
             *("5", "GET /protected-route", "200 · 4.0 ms"),
-            *("6", "200 · 31 ms", "Set-Cookie, generation 2"),
+            *("6", "200 · 31 ms", "Set-Cookie", "generation 2"),
         ]
 
-    def test_the_captions_teach_what_it_means(self) -> None:
-        said = captions(draw_diagram(ROTATION))
+    def test_the_captions_explain_the_steps(self) -> None:
+        found = captions(render_diagram(ROTATION))
 
-        assert len(said) == 6
-        for number, words in enumerate(
+        assert len(found) == 6
+        for number, caption in enumerate(
             (
                 "GET /protected/",
-                "The token had expired, so the API said no. +1.0 ms",
+                "The API did not accept the token: 401. +1.0 ms",
                 "traded the refresh token for a new pair: generation 2.",
-                "It was stored before it was used",
-                "Django repeated the call with the new access token, and the API answered 200.",
-                "The answer carries the new session as a cookie, generation 2. +31 ms",
+                "Django stored the new token pair before using it.",
+                "Django repeated the call with the new access token. The API responded with 200.",
+                "The response sets the new session as a cookie, generation 2. +31 ms",
             )
         ):
-            assert words in said[number]
+            assert caption in found[number]
 
     def test_arrows_lead_from_lane_to_lane(self) -> None:
         lines = [
             (line.get("x1"), line.get("x2"), line.get("class"))
-            for line in svg(draw_diagram(ROTATION)).iter("line")
+            for line in svg(render_diagram(ROTATION)).iter("line")
             if "life" not in (line.get("class") or "")
         ]
 
         there, back = ("50%", "92%", None), ("92%", "50%", "dashed")
         assert lines == [("8%", "50%", None), *[there, back] * 3, ("50%", "8%", "dashed")]
 
-    def test_the_line_that_is_spoken(self) -> None:
+    def test_the_line_for_screen_readers(self) -> None:
         row = TracedRequest(trace_id=uuid4(), at=timezone.now(), steps=[step.to_json() for step in ROTATION])
 
-        assert summarize_request(row) == "GET /protected/: 200, renewed to generation 2"
+        assert summarize_request(row) == "GET /protected/: 200, rotated to generation 2"
 
 
 @pytest.mark.parametrize("kind", sorted({*StepKind} | {kind.value for kind in EventKind}))
-def test_every_step_has_a_place_and_words(kind: str) -> None:
+def test_every_step_has_a_place_and_a_caption(kind: str) -> None:
     step = Step(kind, 1.0, method="GET", path="/orders", status=200, took=2.0, generation=3)
     steps = [step] if kind == StepKind.REQUEST else [ROTATION[0], step]
 
@@ -109,42 +116,45 @@ def test_every_step_has_a_place_and_words(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "words"),
+    ("steps", "caption"),
     [
-        ([Step("call", 1, path="/a", took=3000.0)], "got no answer. That costs this page, and not the session."),
+        ([Step("call", 1, path="/a", took=3000.0)], "got no response. This page fails, and the session stays."),
         (
             [Step("call", 1, path="/a", took=1.0), Step("call", 2, path="/a", status=200, took=1.0)],
-            "got no answer. It tried once more.",
+            "got no response. Django tried again.",
         ),
-        ([Step("call", 1, path="/a", status=503, took=1.0)], "the API failed: 503. The session stays."),
-        ([Step("refresh", 1, took=1.0)], "That is no refusal: the session stays."),
-        ([Step("refresh", 1, status=502, took=1.0)], "The API answered 502, which is no refusal"),
-        ([Step("refresh", 1, status=401), Step("refused", 2)], "The API refused, in its own words: 401."),
-        ([Step("refresh", 1, status=400), Step("still-valid", 2)], "still good, and spent nothing."),
+        ([Step("call", 1, path="/a", status=503, took=1.0)], "The API failed with 503. The session stays."),
+        ([Step("refresh", 1, took=1.0)], "This is not a refusal: the session stays."),
+        ([Step("refresh", 1, status=502, took=1.0)], "The API responded with 502. This is not a refusal"),
+        ([Step("refresh", 1, status=401), Step("refused", 2)], "The API refused the refresh token: 401."),
+        ([Step("refresh", 1, status=400), Step("still-valid", 2)], "still valid, and did not spend the refresh token."),
         (
             [Step("refresh", 1, status=200), Step("rotated", 2, generation=1, trigger="expired")],
-            "By its own clock Django knew that the access token had expired, and saved itself the 401.",
+            "The access token had expired by Django's clock, so Django did not try it first. Django traded",
         ),
-        ([Step("waited", 1, took=120.0)], "This one waited 120 ms for its result."),
-        ([Step("waited", 1, took=120.0), Step("adopted", 2, generation=1)], "went on with that result: generation 1."),
-        ([Step("adopted", 2, generation=1)], "or the answer that carried it was lost."),
-        ([Step("confirmed", 1, generation=2)], "The browser came back with generation 2, so it has it."),
-        ([Step("answer", 1, status=200), Step("body-sent", 2)], "From here on, none can be set."),
-        ([Step("handed-off", 1, generation=2)], "So the body carries the new session"),
-        ([Step("cookie-deleted", 1), Step("answer", 1, status=302)], "The answer deletes the cookie."),
+        ([Step("waited", 1, took=120.0)], "This request waited 120 ms for the result."),
+        (
+            [Step("waited", 1, took=120.0), Step("adopted", 2, generation=1)],
+            "continued with that result: generation 1.",
+        ),
+        ([Step("adopted", 2, generation=1)], "or the response that carried it was lost."),
+        ([Step("confirmed", 1, generation=2)], "The browser presented generation 2, so it has that cookie."),
+        ([Step("answer", 1, status=200), Step("body-sent", 2)], "The body follows, and can set no cookie."),
+        ([Step("handed-off", 1, generation=2)], "The body carries a session update instead: the new session"),
+        ([Step("cookie-deleted", 1), Step("answer", 1, status=302)], "The response deletes the cookie."),
         ([Step("opened", 1, generation=1), Step("answer", 2, status=503)], "The user is still signed in."),
-        ([Step("signed-out", 1)], "The session is over: the user signed out."),
+        ([Step("signed-out", 1)], "The session has ended: the user signed out."),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
-def test_a_caption_says_what_happened(steps: list[Step], words: str) -> None:
-    assert words in " ".join(row.caption for row in diagram_rows([ROTATION[0], *steps]))
+def test_a_caption_says_what_happened(steps: list[Step], caption: str) -> None:
+    assert caption in " ".join(row.caption for row in diagram_rows([ROTATION[0], *steps]))
 
 
-def test_a_line_says_what_is_special() -> None:
-    assert summarize(ROTATION) == "200, renewed to generation 2"
-    assert summarize(ROTATION[:1]) == "no answer yet"
-    assert summarize([*ROTATION[:2], Step("call", 1), Step("answer", 2, status=503)]) == "503, the API gave no answer"
+def test_the_summary_has_what_happened_to_the_session() -> None:
+    assert summarize(ROTATION) == "200, rotated to generation 2"
+    assert summarize(ROTATION[:1]) == "no response yet"
+    assert summarize([*ROTATION[:2], Step("call", 1), Step("answer", 2, status=503)]) == "503, the API did not respond"
 
 
 @pytest.mark.parametrize(
@@ -157,8 +167,8 @@ def test_milliseconds_are_written_for_people(number: float | None, text: str) ->
 
 class TestTheLayout:
     @pytest.fixture
-    def drawing(self) -> Diagram:
-        """Every kind of row."""
+    def diagram(self) -> Diagram:
+        """One with every kind of row."""
         steps = [
             *ROTATION,
             *(Step(kind, 40.0, generation=3, took=2.0, status=200) for kind in ("waited", "adopted", "handed-off")),
@@ -166,40 +176,40 @@ class TestTheLayout:
             Step("still-valid", 60.0),
             Step("body-sent", 70.0),
         ]
-        return layout_rows(diagram_rows(steps))
+        return place_rows(diagram_rows(steps))
 
-    def test_each_arrow_has_the_number_of_its_caption(self, drawing: Diagram) -> None:
-        assert [mark.number for mark in drawing.marks] == list(range(1, len(drawing.captions) + 1))
+    def test_each_arrow_has_the_number_of_its_caption(self, diagram: Diagram) -> None:
+        assert [row.number for row in diagram.rows] == list(range(1, len(diagram.captions) + 1))
 
-    def test_nothing_covers_anything_else(self, drawing: Diagram) -> None:
-        """Each thing has more than a line of text to itself, and circles are kept clear of."""
-        lines = sorted(ems(text.y) for mark in drawing.marks for text in mark.texts)
-        arrows = sorted(ems(arrow.y) for mark in drawing.marks for arrow in mark.arrows)
-        circles = [ems(mark.y) for mark in drawing.marks]
+    def test_nothing_covers_anything_else(self, diagram: Diagram) -> None:
+        """Labels and arrows are more than a line of text apart, and labels do not touch the circles."""
+        lines = sorted(ems(text.y) for row in diagram.rows for text in row.labels)
+        arrows = sorted(ems(arrow.y) for row in diagram.rows for arrow in row.arrows)
+        circles = [ems(row.y) for row in diagram.rows]
 
         assert all(below - above >= 1.15 for above, below in pairwise(lines))
         assert all(below - above >= 2 for above, below in pairwise(arrows))
-        for mark in drawing.marks:
-            for text in mark.texts if mark.arrows else []:
+        for row in diagram.rows:
+            for text in row.labels if row.arrows else []:
                 baseline = ems(text.y)
                 assert not any(circle - 0.8 < baseline < circle + 0.8 + 0.7 for circle in circles), text.text
-        assert max([*lines, *arrows]) < ems(drawing.height)
+        assert max([*lines, *arrows]) < ems(diagram.height)
 
-    def test_a_call_without_an_answer_does_not_arrive(self, drawing: Diagram) -> None:
-        [lost] = [arrow for mark in drawing.marks for arrow in mark.arrows if arrow.lost]
+    def test_the_arrow_of_a_lost_call_does_not_arrive(self, diagram: Diagram) -> None:
+        [lost] = [arrow for row in diagram.rows for arrow in row.arrows if arrow.is_lost]
 
         assert (lost.tail, lost.head) == ("50%", "86%")
 
     def test_a_long_path_is_shortened_and_its_caption_has_all_of_it(self) -> None:
         path = "/protected/api/" + "orders/" * 9
-        html = draw_diagram([Step("request", 0.0, method="GET", path=path)])
+        html = render_diagram([Step("request", 0.0, method="GET", path=path)])
 
-        assert max(map(len, texts(svg(html)))) <= 30
+        assert max(map(len, labels(svg(html)))) <= 30
         assert path in captions(html)[0]
         assert shorten("GET /protected/") == "GET /protected/"
 
-    def test_who_sees_no_picture_misses_nothing(self) -> None:
-        picture = svg(draw_diagram(ROTATION))
+    def test_screen_readers_skip_the_picture(self) -> None:
+        picture = svg(render_diagram(ROTATION))
 
         assert (picture.get("aria-hidden"), picture.get("focusable")) == ("true", "false")
 
@@ -213,15 +223,15 @@ class TestHarm:
             trace_id=uuid4(), at=timezone.now(), request_id="<i>", steps=[step.to_json() for step in steps]
         )
 
-        for html in (draw_diagram(steps), draw_request(row)):
+        for html in (render_diagram(steps), render_traced_request(row)):
             assert not re.search(r"<(script|b|i)\b", html)
-        assert svg(draw_diagram(steps)).findall(".//text")[4].text == f"<b> {self.PATH}"
+        assert svg(render_diagram(steps)).findall(".//text")[4].text == f"<b> {self.PATH}"
 
     def test_nothing_in_it_needs_more_than_the_strict_policy_allows(self) -> None:
-        html = draw_diagram(ROTATION)
+        html = render_diagram(ROTATION)
 
         assert not re.search(r"<style|<script|\sstyle=|\son\w+=|https?:", html)
 
 
-def test_way_and_lanes_are_complete() -> None:
+def test_every_direction_occurs() -> None:
     assert {row.direction for row in diagram_rows([*ROTATION, Step("waited", 1.0, took=1.0)])} == set(Direction)

@@ -1,131 +1,31 @@
-"""Streams in a real browser, in front of the site as it is deployed: what its person sees, and what its cookie is."""
+"""Streamed pages in a real browser: what the user sees, and what becomes of the cookie."""
 
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.browser.conftest import ADA, PATIENCE_MS, expect_data, sign_in
+from tests.browser.streams.helpers import (
+    GRACE,
+    POST,
+    ROUTE,
+    STREAM,
+    UPDATE,
+    cookie,
+    expect_adopted_without_another_refresh,
+    generation,
+    hold_rows,
+    rows,
+    wait_for,
+)
 from tests.browser.watch import Watch
 from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.load.processes import wait_until
 from tests.load.site import Site
 
 pytestmark = pytest.mark.browser
-
-GRACE = "grace@example.com"
-ROUTE = "/protected-route"
-STREAM = "/protected/stream/?rows=3&delay=0"
-EVENTS = "/protected/events/?rows=3&delay=0"
-UPDATE = "**/accounts/session/update/"
-#: A page counts what it is told, from before its first byte.
-LISTEN = """
-  window.updates = 0;
-  document.addEventListener("session-updated", () => { window.updates += 1; });
-"""
-#: Follows an event stream as the README says, and keeps what it hears.
-FOLLOW = """address => {
-  const heard = window.heard = [];
-  const source = window.source = new EventSource(address);
-  customElements.get("session-update").follow(source);
-  source.addEventListener("message", event => heard.push(`row ${event.lastEventId}`));
-  source.addEventListener("session-update", () => heard.push("session-update"));
-  source.addEventListener("end", () => heard.push("end"));
-  source.addEventListener("error", event => heard.push(event.data ? `error ${event.data}` : "cut off"));
-}"""
-
-#: Posts a hand-off as a script of ours would.
-POST = """body => fetch("/accounts/session/update/", {
-  method: "POST", body,
-  headers: {
-    "Content-Type": "application/json",
-    "X-CSRFToken": /csrftoken=([^;]*)/.exec(document.cookie)[1],
-  },
-}).then(async answer => [answer.status, await answer.text()])"""
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[DemoApi]:
-    with DemoApi(access_ttl=600) as demo:
-        yield demo
-
-
-@pytest.fixture(scope="module")
-def deployed(chromium: Browser, demo: DemoApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two workers, so that what one rotates another one is asked about. After the browser: without one, nothing."""
-    site = Site(
-        database_url=f"sqlite:///{tmp_path_factory.mktemp('streams') / 'db.sqlite3'}",
-        api_url=demo.url,
-        workers=2,
-        threads=6,
-        environment={"API_READ_TIMEOUT": "60", "API_SESSION_LEEWAY": "30"},
-    )
-    site.migrate()
-    with site:
-        yield site
-
-
-@pytest.fixture
-def api(demo: DemoApi) -> Iterator[DemoApi]:
-    """The API behind the deployed site, well and with an empty list of calls."""
-    demo.forget_calls()
-    yield demo
-    demo.heal()
-
-
-@pytest.fixture
-def person(chromium: Browser, deployed: Site, api: DemoApi) -> Iterator[BrowserContext]:
-    with chromium.new_context(base_url=deployed.url) as context:
-        context.set_default_timeout(PATIENCE_MS)
-        context.add_init_script(LISTEN)
-        yield context
-
-
-@pytest.fixture
-def watch(person: BrowserContext) -> Watch:
-    return Watch(person)
-
-
-@pytest.fixture
-def page(person: BrowserContext, watch: Watch, api: DemoApi) -> Page:
-    """A tab in which Ada has signed in."""
-    page = person.new_page()
-    sign_in(page)
-    api.forget_calls()
-    return page
-
-
-def cookie(context: BrowserContext) -> str:
-    return next((str(it["value"]) for it in context.cookies() if it["name"] == "session"), "")
-
-
-def generation(page: Page) -> object:
-    return page.evaluate("fetch('/accounts/session/').then(answer => answer.json()).then(it => it.generation)")
-
-
-def wait_for(page: Page, expression: str) -> None:
-    """Playwright's own way to wait for an expression needs `eval`, which the site forbids."""
-    wait_until(lambda: bool(page.evaluate(expression)), expression, seconds=PATIENCE_MS / 1000)
-
-
-def hold_rows(api: DemoApi, *gates: Gate | None) -> None:
-    """Let the API's next answers wait at these gates, one each; None for one that comes at once."""
-    for gate in gates:
-        api.fail("GET", ROUTE, Fault.hold_before(gate) if gate else Fault.delay(0))
-
-
-def rows(page: Page) -> int:
-    return page.locator("main li").count()
-
-
-def expect_adopted_without_another_refresh(page: Page, api: DemoApi, refreshes: int = 1) -> None:
-    page.goto("/protected/")
-    expect_data(page)
-    assert generation(page) == refreshes
-    assert api.count("POST", "/auth/refresh") == refreshes
-    assert api.reuses == 0
 
 
 def test_rows_can_be_seen_before_the_next_one_is_made(page: Page, api: DemoApi, watch: Watch) -> None:
@@ -310,77 +210,6 @@ def test_back_and_forward_hand_over_nothing_twice(page: Page, api: DemoApi, watc
     assert watch.complaints == []
 
 
-def test_an_event_source_hands_over_before_the_stream_ends_and_does_not_reconnect(
-    page: Page, person: BrowserContext, api: DemoApi, watch: Watch
-) -> None:
-    page.goto("/protected/script/")
-    before = cookie(person)
-    with Gate() as two, Gate() as three:
-        hold_rows(api, None, two, None, three)
-        page.evaluate(FOLLOW, EVENTS)
-        wait_for(page, "window.heard.includes('row 1')")
-        assert api.count("GET", ROUTE) == 1
-        api.expire_access_tokens()
-        with page.expect_response(UPDATE) as update:
-            two.release()
-        assert update.value.status == 204
-        wait_for(page, "window.updates === 1")
-        assert three.reached.wait(60)
-        assert cookie(person) not in ("", before)
-        assert generation(page) == 1
-        assert page.evaluate("window.heard") == ["row 1", "row 2", "session-update"]
-        expect(page.locator("session-update")).to_have_count(0)
-        three.release()
-        wait_for(page, "window.source.readyState === EventSource.CLOSED")
-
-    # Cut off by the end of the answer, it asks once more, is told that there is no more, and stops.
-    heard = page.evaluate("window.heard")
-    assert heard[:5] == ["row 1", "row 2", "session-update", "row 3", "end"]
-    assert set(heard[5:]) == {"cut off"}
-    assert watch.count("/protected/events/") == 2
-    assert api.count("GET", ROUTE) == 4
-    page.reload()
-    expect_adopted_without_another_refresh(page, api)
-    assert watch.complaints == []
-
-
-def test_an_event_source_that_was_cut_off_resumes_where_it_was(page: Page, api: DemoApi, watch: Watch) -> None:
-    page.goto("/protected/script/")
-    hold_rows(api, None)
-    api.fail("GET", ROUTE, Fault.answer(500, {"message": "Out of ink."}))
-
-    page.evaluate(FOLLOW, EVENTS)
-    wait_for(page, "window.source.readyState === EventSource.CLOSED")
-
-    heard = page.evaluate("window.heard.filter(it => it !== 'cut off')")
-    assert heard.pop(1).startswith("error ")
-    assert heard == ["row 1", "row 2", "row 3", "end"]
-    assert watch.count("/protected/events/") == 3
-    assert api.count("GET", ROUTE, 200) == 3
-    assert generation(page) == 0
-
-
-def test_an_event_source_is_told_when_the_session_ends(page: Page, person: BrowserContext, api: DemoApi) -> None:
-    page.goto("/protected/script/")
-    with Gate() as two:
-        hold_rows(api, None, two)
-        page.evaluate(FOLLOW, EVENTS)
-        assert two.reached.wait(60)
-        other = person.new_page()
-        other.goto("/protected/")
-        other.get_by_role("button", name="Sign out").click()
-        other.wait_for_url("/")
-        two.release()
-        wait_for(page, "window.heard.some(it => it.startsWith('error'))")
-
-    (error,) = [it for it in page.evaluate("window.heard") if it.startswith("error")]
-    told = json.loads(error.removeprefix("error "))
-    assert told["detail"] == "Your session has ended."
-    assert told["login"].startswith("/accounts/login/?")
-    # What comes of its reconnecting is final: a 401.
-    wait_for(page, "window.source.readyState === EventSource.CLOSED")
-
-
 def test_signing_out_in_another_tab_ends_the_stream_with_the_way_back(
     page: Page, person: BrowserContext, api: DemoApi
 ) -> None:
@@ -424,7 +253,7 @@ def test_without_scripts_the_next_page_adopts(chromium: Browser, deployed: Site,
         page.goto("/protected/")
 
         expect_data(page)
-        expect(page.get_by_text("renewed 1 time")).to_be_visible()
+        expect(page.get_by_text("rotated 1 time")).to_be_visible()
         assert cookie(person) not in ("", before)
         page.goto("/protected/script/")
         expect(page.locator("noscript .notice")).to_be_visible()

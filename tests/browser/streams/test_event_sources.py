@@ -1,0 +1,93 @@
+"""Server-sent events in a real browser: what the script gets, and what becomes of the cookie."""
+
+import json
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.streams.helpers import (
+    EVENTS,
+    FOLLOW,
+    ROUTE,
+    UPDATE,
+    cookie,
+    expect_adopted_without_another_refresh,
+    generation,
+    hold_rows,
+    wait_for,
+)
+from tests.browser.watch import Watch
+from tests.demo_api.server import DemoApi, Fault, Gate
+
+pytestmark = pytest.mark.browser
+
+
+def test_an_event_source_hands_over_before_the_stream_ends_and_does_not_reconnect(
+    page: Page, person: BrowserContext, api: DemoApi, watch: Watch
+) -> None:
+    page.goto("/protected/script/")
+    before = cookie(person)
+    with Gate() as two, Gate() as three:
+        hold_rows(api, None, two, None, three)
+        page.evaluate(FOLLOW, EVENTS)
+        wait_for(page, "window.heard.includes('row 1')")
+        assert api.count("GET", ROUTE) == 1
+        api.expire_access_tokens()
+        with page.expect_response(UPDATE) as update:
+            two.release()
+        assert update.value.status == 204
+        wait_for(page, "window.updates === 1")
+        assert three.reached.wait(60)
+        assert cookie(person) not in ("", before)
+        assert generation(page) == 1
+        assert page.evaluate("window.heard") == ["row 1", "row 2", "session-update"]
+        expect(page.locator("session-update")).to_have_count(0)
+        three.release()
+        wait_for(page, "window.source.readyState === EventSource.CLOSED")
+
+    # Cut off by the end of the answer, it asks once more, is told that there is no more, and stops.
+    heard = page.evaluate("window.heard")
+    assert heard[:5] == ["row 1", "row 2", "session-update", "row 3", "end"]
+    assert set(heard[5:]) == {"cut off"}
+    assert watch.count("/protected/events/") == 2
+    assert api.count("GET", ROUTE) == 4
+    page.reload()
+    expect_adopted_without_another_refresh(page, api)
+    assert watch.complaints == []
+
+
+def test_an_event_source_that_was_cut_off_resumes_where_it_was(page: Page, api: DemoApi, watch: Watch) -> None:
+    page.goto("/protected/script/")
+    hold_rows(api, None)
+    api.fail("GET", ROUTE, Fault.answer(500, {"message": "Out of ink."}))
+
+    page.evaluate(FOLLOW, EVENTS)
+    wait_for(page, "window.source.readyState === EventSource.CLOSED")
+
+    heard = page.evaluate("window.heard.filter(it => it !== 'cut off')")
+    assert heard.pop(1).startswith("error ")
+    assert heard == ["row 1", "row 2", "row 3", "end"]
+    assert watch.count("/protected/events/") == 3
+    assert api.count("GET", ROUTE, 200) == 3
+    assert generation(page) == 0
+
+
+def test_an_event_source_is_told_when_the_session_ends(page: Page, person: BrowserContext, api: DemoApi) -> None:
+    page.goto("/protected/script/")
+    with Gate() as two:
+        hold_rows(api, None, two)
+        page.evaluate(FOLLOW, EVENTS)
+        assert two.reached.wait(60)
+        other = person.new_page()
+        other.goto("/protected/")
+        other.get_by_role("button", name="Sign out").click()
+        other.wait_for_url("/")
+        two.release()
+        wait_for(page, "window.heard.some(it => it.startsWith('error'))")
+
+    (error,) = [it for it in page.evaluate("window.heard") if it.startswith("error")]
+    told = json.loads(error.removeprefix("error "))
+    assert told["detail"] == "Your session has ended."
+    assert told["login"].startswith("/accounts/login/?")
+    # What comes of its reconnecting is final: a 401.
+    wait_for(page, "window.source.readyState === EventSource.CLOSED")
