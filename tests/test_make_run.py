@@ -138,7 +138,7 @@ def test_it_serves_stops_with_ctrl_c_starts_again_and_ends_with_its_terminal(clo
         assert email in protected.text
         assert "Old Harbour" in protected.text
         assert "/protected/trace/" in protected.text
-        assert "The drawn exchange" in browser.get(f"{site}/protected/trace/").text
+        assert "Request trace" in browser.get(f"{site}/protected/trace/").text
         assert (admin.url, admin.status_code) == (f"{site}/admin/", 200)
         assert "Sessions" in admin.text
 

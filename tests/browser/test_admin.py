@@ -102,9 +102,9 @@ def test_staff_look_at_a_session_and_end_it(
             return "No session was rotated" not in page.content()
 
         wait_until(has_been_written, "an event has been written", seconds=PATIENCE_SECONDS)
-        drawing = page.get_by_role("img", name="Rotations an hour, by outcome")
-        expect(drawing).to_be_visible()
-        colour = drawing.locator("rect.rotated").last.evaluate("bar => getComputedStyle(bar).fill")
+        chart = page.get_by_role("img", name="Rotations per hour, by outcome")
+        expect(chart).to_be_visible()
+        colour = chart.locator("rect.rotated").last.evaluate("bar => getComputedStyle(bar).fill")
         assert colour == {"light": "rgb(65, 120, 147)", "dark": "rgb(129, 212, 250)"}[theme]
 
         page.get_by_role("link", name=ADA).first.click()

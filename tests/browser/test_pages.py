@@ -55,7 +55,7 @@ def sign_in_without_an_api(page: Page, api: DemoApi) -> None:
     api.start_serving()
 
 
-def renewed(page: Page, api: DemoApi) -> None:
+def rotated(page: Page, api: DemoApi) -> None:
     sign_in(page)
     api.expire_access_tokens()
     page.reload()
@@ -79,12 +79,12 @@ def answered_with(data: object) -> Visit:
     return visit
 
 
-def drawn(page: Page, api: DemoApi) -> None:
-    """The drawn exchange after a rotation, with every drawing open."""
-    renewed(page, api)
+def request_trace(page: Page, api: DemoApi) -> None:
+    """The request trace after a rotation, with every request open."""
+    rotated(page, api)
     page.request.get(f"/protected/api/protected-route{'/part' * 30}")
     page.goto("/protected/trace/")
-    page.get_by_text("renewed to generation 1").wait_for()
+    page.get_by_text("rotated to generation 1").wait_for()
     page.locator("details").evaluate_all("all => all.forEach(it => { it.open = true; })")
 
 
@@ -98,13 +98,13 @@ PAGES: dict[str, Visit] = {
     "sign-in, nothing typed": sign_in_with_nothing,
     "sign-in, no API": sign_in_without_an_api,
     "protected": lambda page, api: sign_in(page),
-    "protected, renewed": renewed,
+    "protected, rotated": rotated,
     "protected, text": answered_with(LONG_WORD),
     "protected, long cells": answered_with([{LONG_WORD: LONG_WORD, "b": LONG_WORD, "c": {"d": [1, LONG_WORD]}}] * 3),
     "protected, nothing": answered_with([]),
     "streamed": signed_in_at("/protected/stream/?rows=3&delay=0"),
     "script": signed_in_at("/protected/script/"),
-    "drawn exchange": drawn,
+    "request trace": request_trace,
 }
 ERRORS = sorted(path.name for path in (PROJECT / "templates").glob("[0-9]*.html"))
 

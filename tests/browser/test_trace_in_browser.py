@@ -1,4 +1,4 @@
-"""The drawn exchange in a real browser: live while a second tab works, and for everybody."""
+"""The request trace in a real browser: live while a second tab works, and accessible."""
 
 import re
 from itertools import product
@@ -16,13 +16,13 @@ from tests.load.processes import wait_until
 
 pytestmark = pytest.mark.browser
 
-DRAWN = "/protected/trace/"
+TRACE = "/protected/trace/"
 WIDTHS = (320, 390, 1200)
 
-#: What of a drawing's words is covered by other words or by a circle, or lies beyond the edge of the page.
+#: Labels of a diagram that overlap another label or a circle, or lie beyond the edge of the page.
 COVERED = """() => {
   const found = [];
-  for (const picture of document.querySelectorAll(".drawn svg[aria-hidden]")) {
+  for (const picture of document.querySelectorAll(".diagram svg[aria-hidden]")) {
     const words = [...picture.querySelectorAll("text")].filter(it => it.getClientRects().length);
     const box = it => it.getBoundingClientRect();
     const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
@@ -47,43 +47,43 @@ def watch(person: BrowserContext) -> Watch:
 
 
 @pytest.fixture
-def drawn(page: Page, person: BrowserContext, watch: Watch, api: DemoApi) -> Page:
-    """A second tab, which shows the drawn exchange; Ada has signed in in the first."""
+def trace(page: Page, person: BrowserContext, watch: Watch, api: DemoApi) -> Page:
+    """A second tab with the request trace; Ada has signed in in the first tab."""
     sign_in(page)
-    drawn = person.new_page()
-    drawn.goto(DRAWN)
-    # The sign-in and the page after it may have been written down by then, or follow, or be drawn while they last.
-    expect(drawn.get_by_role("status")).to_have_text(re.compile("Live: what is new appears below.|(New|Ended): .*"))
-    expect(requests(drawn)).to_have_count(2)
-    return drawn
+    trace = person.new_page()
+    trace.goto(TRACE)
+    # The sign-in and the page after it may be recorded by now, or arrive as events.
+    expect(trace.get_by_role("status")).to_have_text(re.compile("Live: new requests appear below.|(New|Ended): .*"))
+    expect(requests(trace)).to_have_count(2)
+    return trace
 
 
 def requests(page: Page) -> Locator:
     return page.locator("#requests > li")
 
 
-def words(item: Locator) -> list[str]:
-    """What is written in a drawing, without the names of the lanes."""
+def labels(item: Locator) -> list[str]:
+    """The labels of a diagram, without the names of the lanes."""
     return item.locator("svg text").all_text_contents()[3:]
 
 
-def test_a_rotation_in_another_tab_is_drawn_at_once(page: Page, drawn: Page, api: DemoApi, watch: Watch) -> None:
-    drawn.evaluate("window.fromBefore = true")
+def test_a_rotation_in_another_tab_is_shown_at_once(page: Page, trace: Page, api: DemoApi, watch: Watch) -> None:
+    trace.evaluate("window.fromBefore = true")
     api.expire_access_tokens()
     api.forget_calls()
     page.reload()
 
-    newest = requests(drawn).first
-    expect(newest).to_contain_text("renewed to generation 1")
-    assert drawn.evaluate("window.fromBefore"), "without being loaded again"
+    newest = requests(trace).first
+    expect(newest).to_contain_text("rotated to generation 1")
+    assert trace.evaluate("window.fromBefore"), "without being loaded again"
     expect(newest.locator("svg").first).to_be_visible()
-    shown = " ".join(words(newest))
+    shown = " ".join(labels(newest))
     assert [(call.path, call.status) for call in api.calls] == [
         ("/protected-route", 401),
         ("/auth/refresh", 200),
         ("/protected-route", 200),
     ]
-    for part in ("GET /protected/", "401 ·", "POST /auth/refresh 200 ·", "stored", "Set-Cookie, generation 1"):
+    for part in ("GET /protected/", "401 ·", "POST /auth/refresh 200 ·", "stored", "Set-Cookie generation 1"):
         assert part in shown
     expect(newest.get_by_role("listitem")).to_have_count(6)
     expect(newest.get_by_role("listitem").nth(2)).to_contain_text(
@@ -92,8 +92,8 @@ def test_a_rotation_in_another_tab_is_drawn_at_once(page: Page, drawn: Page, api
     assert watch.complaints == []
 
 
-def test_a_tab_that_goes_on_with_what_another_one_got_says_so(
-    page: Page, person: BrowserContext, drawn: Page, api: DemoApi
+def test_a_tab_that_picks_up_the_session_of_another_one_says_so(
+    page: Page, person: BrowserContext, trace: Page, api: DemoApi
 ) -> None:
     other = person.new_page()
     other.goto("/protected/?tab=2")
@@ -105,16 +105,16 @@ def test_a_tab_that_goes_on_with_what_another_one_got_says_so(
         wait_until(lambda: api.count("GET", "/protected-route", 401) == 2, "both tabs have met a 401")
         gate.release()
 
-    expect(requests(drawn).filter(has_text="renewed to generation 1")).to_have_count(1)
-    expect(requests(drawn).filter(has_text="went on with generation 1")).to_have_count(1)
+    expect(requests(trace).filter(has_text="rotated to generation 1")).to_have_count(1)
+    expect(requests(trace).filter(has_text="picked up generation 1")).to_have_count(1)
 
 
-def test_a_stream_is_drawn_while_it_is_sent_and_with_its_hand_off(page: Page, drawn: Page, api: DemoApi) -> None:
+def test_a_stream_is_shown_while_it_is_sent_and_with_its_session_update(page: Page, trace: Page, api: DemoApi) -> None:
     with Gate() as two:
         api.fail("GET", "/protected-route", Fault.delay(0))
         api.fail("GET", "/protected-route", Fault.hold_before(two))
         page.goto("/protected/stream/?rows=3&delay=0", wait_until="commit")
-        streamed = requests(drawn).filter(has_text="GET /protected/stream/")
+        streamed = requests(trace).filter(has_text="GET /protected/stream/")
         expect(streamed).to_have_count(1)
         expect(streamed).not_to_contain_text("end of the body")
         assert two.reached.wait(PATIENCE_MS / 1000)
@@ -122,58 +122,58 @@ def test_a_stream_is_drawn_while_it_is_sent_and_with_its_hand_off(page: Page, dr
         two.release()
 
     expect(streamed).to_contain_text("end of the body")
-    expect(streamed).to_contain_text("hand-off, in the body")
+    expect(streamed).to_contain_text("session update")
     expect(streamed).to_have_count(1)
-    posted = requests(drawn).filter(has_text="POST /accounts/session/update/")
-    expect(posted).to_contain_text("took generation 1 over into the cookie")
-    expect(posted).to_contain_text("hand-off accepted")
+    posted = requests(trace).filter(has_text="POST /accounts/session/update/")
+    expect(posted).to_contain_text("session update to generation 1")
+    expect(posted).to_contain_text("update accepted")
 
 
-def test_news_are_spoken_and_take_no_focus(page: Page, drawn: Page) -> None:
-    first = drawn.locator("summary").first
+def test_new_requests_are_announced_and_do_not_move_the_focus(page: Page, trace: Page) -> None:
+    first = trace.locator("summary").first
     first.focus()
-    focused = drawn.locator(":focus h2")
+    focused = trace.locator(":focus h2")
     expect(focused).to_be_visible()
     before = focused.inner_text()
     page.goto("/protected/script/")
 
-    expect(requests(drawn).first).to_contain_text("GET /accounts/session/")
-    expect(drawn.get_by_role("status")).to_have_text("New: GET /accounts/session/: 200")
+    expect(requests(trace).first).to_contain_text("GET /accounts/session/")
+    expect(trace.get_by_role("status")).to_have_text("New: GET /accounts/session/: 200")
     assert focused.inner_text() == before
-    assert drawn.locator("#requests summary").first.evaluate("it => it !== document.activeElement")
+    assert trace.locator("#requests summary").first.evaluate("it => it !== document.activeElement")
 
 
-def test_it_can_be_paused_and_then_catches_up(page: Page, drawn: Page) -> None:
-    drawn.get_by_role("button", name="Pause").click()
-    expect(drawn.get_by_role("status")).to_have_text("Paused.")
-    assert drawn.evaluate("source.readyState === EventSource.CLOSED")
-    count = requests(drawn).count()
+def test_it_can_be_paused_and_then_catches_up(page: Page, trace: Page) -> None:
+    trace.get_by_role("button", name="Pause").click()
+    expect(trace.get_by_role("status")).to_have_text("Paused.")
+    assert trace.evaluate("source.readyState === EventSource.CLOSED")
+    count = requests(trace).count()
     page.reload()
 
-    drawn.get_by_role("button", name="Go on").click()
+    trace.get_by_role("button", name="Resume").click()
 
-    expect(requests(drawn)).to_have_count(count + 1)
+    expect(requests(trace)).to_have_count(count + 1)
 
 
-def test_the_keyboard_opens_and_closes_a_drawing(drawn: Page) -> None:
-    summary = drawn.locator("summary").first
-    drawn.get_by_role("button", name="Pause").focus()
-    drawn.keyboard.press("Tab")
+def test_the_keyboard_opens_and_closes_a_diagram(trace: Page) -> None:
+    summary = trace.locator("summary").first
+    trace.get_by_role("button", name="Pause").focus()
+    trace.keyboard.press("Tab")
     expect(summary).to_be_focused()
     assert summary.evaluate("it => getComputedStyle(it).outlineStyle") != "none"
 
-    drawn.keyboard.press("Enter")
-    expect(drawn.locator(".drawn").first).to_be_hidden()
-    drawn.keyboard.press("Space")
-    expect(drawn.locator(".drawn").first).to_be_visible()
+    trace.keyboard.press("Enter")
+    expect(trace.locator(".diagram").first).to_be_hidden()
+    trace.keyboard.press("Space")
+    expect(trace.locator(".diagram").first).to_be_visible()
 
 
-def test_signing_out_elsewhere_ends_it_with_the_way_back(page: Page, drawn: Page) -> None:
+def test_signing_out_elsewhere_ends_it_with_the_way_back(page: Page, trace: Page) -> None:
     page.get_by_role("button", name="Sign out").click()
 
-    expect(drawn.get_by_role("status")).to_contain_text("Your session has ended.")
-    drawn.get_by_role("link", name="Sign in again").click()
-    expect(drawn.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(trace.get_by_role("status")).to_contain_text("Your session has ended.")
+    trace.get_by_role("link", name="Sign in again").click()
+    expect(trace.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
 def test_without_scripts_it_shows_what_is_there(chromium: Browser, site: str, api: DemoApi) -> None:
@@ -181,22 +181,22 @@ def test_without_scripts_it_shows_what_is_there(chromium: Browser, site: str, ap
         person.set_default_timeout(PATIENCE_MS)
         page = person.new_page()
         sign_in(page)
-        expect(page.get_by_role("link", name="the drawn exchange")).to_be_visible()
+        expect(page.get_by_role("link", name="the request trace")).to_be_visible()
 
-        def is_drawn() -> bool:
-            page.goto(DRAWN)
+        def is_recorded() -> bool:
+            page.goto(TRACE)
             return requests(page).count() > 0
 
-        wait_until(is_drawn, "the requests so far are written down")
+        wait_until(is_recorded, "the requests so far are recorded")
         expect(page.locator("noscript .notice")).to_be_visible()
         expect(page.get_by_role("button", name="Pause")).to_have_count(0)
-        expect(page.locator(".drawn svg").first).to_be_visible()
+        expect(page.locator(".diagram svg").first).to_be_visible()
 
 
-class TestEverybody:
+class TestAccessibility:
     @pytest.fixture
-    def full(self, page: Page, drawn: Page, api: DemoApi) -> Page:
-        """The drawn exchange with most of what there is to draw, all of it open."""
+    def full(self, page: Page, trace: Page, api: DemoApi) -> Page:
+        """The request trace with most kinds of rows, every request open."""
         api.expire_access_tokens()
         page.reload()
         with Gate() as two:
@@ -212,14 +212,14 @@ class TestEverybody:
         api.stop_serving()
         page.goto("/protected/")
         api.start_serving()
-        for text in ("the API gave no answer", "end of the body", "hand-off accepted", "long/"):
-            expect(requests(drawn).filter(has_text=text).first).to_be_attached()
-        drawn.locator("details").evaluate_all("all => all.forEach(it => { it.open = true; })")
-        drawn.get_by_role("button", name="Pause").click()
-        drawn.emulate_media(reduced_motion="reduce")
-        return drawn
+        for text in ("the API did not respond", "end of the body", "update accepted", "long/"):
+            expect(requests(trace).filter(has_text=text).first).to_be_attached()
+        trace.locator("details").evaluate_all("all => all.forEach(it => { it.open = true; })")
+        trace.get_by_role("button", name="Pause").click()
+        trace.emulate_media(reduced_motion="reduce")
+        return trace
 
-    def test_axe_finds_nothing_in_the_way_of_anybody(self, full: Page) -> None:
+    def test_axe_finds_no_violation(self, full: Page) -> None:
         found = []
         for theme, width in product(THEMES, WIDTHS):
             full.emulate_media(color_scheme=theme)
@@ -230,23 +230,23 @@ class TestEverybody:
         assert found == []
 
     @pytest.mark.parametrize("width", WIDTHS)
-    def test_no_word_covers_another(self, full: Page, width: int) -> None:
+    def test_no_label_covers_another(self, full: Page, width: int) -> None:
         full.set_viewport_size({"width": width, "height": 800})
 
         assert full.evaluate(COVERED) == []
 
-    def test_it_is_no_toy_on_a_phone(self, full: Page) -> None:
+    def test_its_labels_are_readable_on_a_phone(self, full: Page) -> None:
         full.set_viewport_size({"width": 320, "height": 800})
 
-        sizes = full.locator(".drawn text").evaluate_all(
+        sizes = full.locator(".diagram text").evaluate_all(
             "all => all.map(it => parseFloat(getComputedStyle(it).fontSize))"
         )
         assert min(sizes) >= 13
-        scales = full.locator(".drawn svg[aria-hidden]").evaluate_all("all => all.map(it => it.getScreenCTM().a)")
+        scales = full.locator(".diagram svg[aria-hidden]").evaluate_all("all => all.map(it => it.getScreenCTM().a)")
         assert set(scales) == {1}
 
 
-def test_the_debug_toolbar_draws_the_page_under_the_same_strict_policy(
+def test_the_debug_toolbar_shows_the_trace_under_the_same_strict_policy(
     chromium: Browser, shared_api: DemoApi, tmp_path: Path
 ) -> None:
     complaints: list[str] = []
@@ -268,7 +268,7 @@ def test_the_debug_toolbar_draws_the_page_under_the_same_strict_policy(
         assert "unsafe" not in answer.headers["content-security-policy"]
         page.locator("#djdt-RequestTracePanel a").first.click()
 
-        expect(page.locator("#RequestTracePanel .drawn svg[aria-hidden]")).to_be_visible()
-        expect(page.locator("#RequestTracePanel .drawn")).to_contain_text("Set-Cookie, generation 1")
-        expect(page.locator("#RequestTracePanel .drawn li").first).to_have_css("overflow-wrap", "anywhere")
+        expect(page.locator("#RequestTracePanel .diagram svg[aria-hidden]")).to_be_visible()
+        expect(page.locator("#RequestTracePanel .diagram")).to_contain_text(re.compile(r"Set-Cookie\s+generation 1"))
+        expect(page.locator("#RequestTracePanel .diagram li").first).to_have_css("overflow-wrap", "anywhere")
         assert complaints == []

@@ -162,7 +162,7 @@ ANSWERS: dict[str, tuple[int, Visit]] = {
     "server-sent events": (200, lambda visitor: visitor.signed_in().get("/protected/events/?rows=1&delay=0")),
     "a download": (200, lambda visitor: visitor.signed_in().get("/protected/download/?bytes=100")),
     "the API's answer": (200, lambda visitor: visitor.signed_in().get("/protected/api/protected-route")),
-    "the drawn exchange": (200, lambda visitor: visitor.signed_in().get("/protected/trace/")),
+    "the request trace": (200, lambda visitor: visitor.signed_in().get("/protected/trace/")),
     "what is new there": (200, lambda visitor: visitor.signed_in().begin("/protected/trace/events/")),
     "metrics": (200, lambda visitor: visitor.get("/metrics", Authorization=f"Bearer {TOKEN}")),
     "metrics, for nobody": (404, lambda visitor: visitor.get("/metrics")),

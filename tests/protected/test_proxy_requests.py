@@ -177,7 +177,9 @@ class TestWhatReachesTheApi:
 
         assert only_call(api).headers["prefer"] == "a"
 
-    def test_a_call_without_a_body_stays_without_one(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
+    def test_a_call_without_a_body_stays_without_one(
+        self, signed_in: Browser, api: DemoApi, settings: Settings
+    ) -> None:
         settings.API_PROXY_ALLOW = EVERYTHING
         for method in ("GET", "DELETE", "POST"):
             call_proxy(signed_in, PROXY, method=method, content_type="")

@@ -219,7 +219,9 @@ class TestForgedCalls:
             assert "X-CSRFToken" in body_of(response)["detail"]
         assert api.calls == []
 
-    def test_another_site_cannot_make_it_call_with_a_large_body(self, signed_in: Browser, api: DemoApi, settings: Settings) -> None:
+    def test_another_site_cannot_make_it_call_with_a_large_body(
+        self, signed_in: Browser, api: DemoApi, settings: Settings
+    ) -> None:
         settings.API_PROXY_ALLOW = EVERYTHING
         strict = Browser({**signed_in.take(), "csrftoken": "c" * 32}, csrf_checks=True)
         api.forget_calls()

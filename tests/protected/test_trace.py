@@ -1,4 +1,4 @@
-"""The drawn exchange: one's own session's requests, live, by any process; and nothing of it where it is off."""
+"""The request trace: the requests of the user's own session, live, by any process; a 404 where it is off."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PAGE = "/protected/trace/"
 EVENTS = "/protected/trace/events/"
 
 
-def drawn(browser: Browser, trace_writer: TracedRequestWriter, page: str = PAGE) -> list[str]:
+def traced(browser: Browser, trace_writer: TracedRequestWriter, page: str = PAGE) -> list[str]:
     """What the page shows, a line for each request."""
     assert trace_writer.finish(PATIENCE_SECONDS)
     answer = browser.get(page)
@@ -51,7 +51,7 @@ def next_request(events: Iterator[str]) -> dict[str, str]:
         if piece.startswith("event: request\n"):
             data: dict[str, str] = json.loads(piece.partition("data: ")[2])
             return data
-        assert time.monotonic() < give_up_at, "no request is told of"
+        assert time.monotonic() < give_up_at, "no event for a request"
     raise AssertionError("the stream has ended")
 
 
@@ -63,35 +63,35 @@ class TestThePage:
         api.expire_access_tokens()
         known.open_page()
 
-        newest, oldest = drawn(known, trace_writer)
-        assert newest.startswith("GET /protected/ 200 renewed to generation 1 ")
+        newest, oldest = traced(known, trace_writer)
+        assert newest.startswith("GET /protected/ 200 rotated to generation 1 ")
         assert re.match(r"GET /protected/ 200 \d.* ms, at \d\d:\d\d:\d\d UTC", oldest)
 
     def test_it_begins_with_the_sign_in(self, trace_writer: TracedRequestWriter, browser: Browser) -> None:
         browser.sign_in()
 
-        [only] = drawn(browser, trace_writer)
-        assert only.startswith("POST /accounts/login/ 302 a session begins")
+        [only] = traced(browser, trace_writer)
+        assert only.startswith("POST /accounts/login/ 302 session started")
 
     def test_a_stream_is_there_once(self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
         post_session_update(known, stream(known))
 
-        posted, streamed = drawn(known, trace_writer)
-        assert posted.startswith("POST /accounts/session/update/ 204 took generation 1 over into the cookie")
-        assert streamed.startswith("GET /protected/stream/ 200 renewed to generation 1")
+        posted, streamed = traced(known, trace_writer)
+        assert posted.startswith("POST /accounts/session/update/ 204 session update to generation 1")
+        assert streamed.startswith("GET /protected/stream/ 200 rotated to generation 1")
 
-    def test_it_is_not_in_its_own_drawings_and_calls_no_api(
+    def test_it_does_not_trace_itself_and_calls_no_api(
         self, trace_writer: TracedRequestWriter, known: Browser, api: DemoApi
     ) -> None:
         for _ in range(2):
-            assert drawn(known, trace_writer) == []
+            assert traced(known, trace_writer) == []
         next(listen(known))
 
-        assert drawn(known, trace_writer) == []
+        assert traced(known, trace_writer) == []
         assert api.calls == []
 
-    def test_nobody_sees_the_requests_of_another_session(
+    def test_no_user_sees_the_requests_of_another_session(
         self, trace_writer: TracedRequestWriter, known: Browser
     ) -> None:
         known.open_page()
@@ -99,7 +99,7 @@ class TestThePage:
             other = Browser()
             other.sign_in(user)
 
-            assert len(drawn(other, trace_writer)) == 1, "the sign-in"
+            assert len(traced(other, trace_writer)) == 1, "the sign-in"
             after_all = next(listen(other)) + next_request_or_nothing(other)
             assert "/protected/" not in after_all.replace("/protected/trace/", "")
 
@@ -120,9 +120,7 @@ class TestThePage:
         assert browser.get(EVENTS, headers={"Accept": "application/json"}).status_code == 401
 
     @pytest.mark.parametrize("address", [PAGE, EVENTS])
-    def test_where_nothing_is_recorded_it_is_not_there(
-        self, signed_in: Browser, settings: Settings, address: str
-    ) -> None:
+    def test_without_api_trace_it_is_a_404(self, signed_in: Browser, settings: Settings, address: str) -> None:
         assert settings.API_TRACE is False, "the default"
 
         assert signed_in.get(address).status_code == 404
@@ -148,7 +146,7 @@ class TestThePage:
 class TestTheEvents:
     def test_what_is_new_arrives_as_it_is_on_the_page(self, trace_writer: TracedRequestWriter, known: Browser) -> None:
         known.open_page()
-        [before] = drawn(known, trace_writer)
+        [before] = traced(known, trace_writer)
         last = re.findall(r"\?after=(\d+)", known.get(PAGE).text)[0]
         events = listen(known, f"{EVENTS}?after={last}")
         next(events)
@@ -156,8 +154,8 @@ class TestTheEvents:
 
         told = next_request(events)
 
-        assert told["words"] == "GET /accounts/session/: 200"
-        [item] = re.findall(r'<li class="drawn-request" id="request-[0-9a-f]{32}">', told["html"])
+        assert told["summary"] == "GET /accounts/session/: 200"
+        [item] = re.findall(r'<li class="traced-request" id="request-[0-9a-f]{32}">', told["html"])
         assert item in known.get(PAGE).text
         assert "/accounts/session/" not in before
 
@@ -190,9 +188,9 @@ class TestTheEvents:
         else:
             events = listen(known, f"{EVENTS}?after={first.pk if how == 'after' else how}")
 
-        words = next_request(events)["words"]
+        summary = next_request(events)["summary"]
 
-        assert words == ("GET /protected/: 200" if how == "nonsense" else "GET /accounts/session/: 200")
+        assert summary == ("GET /protected/: 200" if how == "nonsense" else "GET /accounts/session/: 200")
 
     def test_it_lets_go_of_the_servers_thread_now_and_then(
         self, trace_writer: TracedRequestWriter, known: Browser, monkeypatch: pytest.MonkeyPatch
@@ -225,13 +223,13 @@ class TestTheEvents:
 
 
 def next_request_or_nothing(browser: Browser) -> str:
-    """What a stream that ends at once tells of the past."""
+    """The past requests in a stream that ends at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "MAX_SECONDS", 0.5)
         return "".join(listen(browser))
 
 
-def test_staff_see_the_drawings_with_the_session_and_those_of_no_other(
+def test_staff_see_the_traces_of_the_session_and_of_no_other(
     trace_writer: TracedRequestWriter, known: Browser, api: DemoApi
 ) -> None:
     api.expire_access_tokens()
@@ -241,11 +239,11 @@ def test_staff_see_the_drawings_with_the_session_and_those_of_no_other(
     staff = Browser()
     staff.client.force_login(get_user_model().objects.create_superuser("harbour-master"))
 
-    [mine] = drawn(staff, trace_writer, f"/admin/accounts/sessionrecord/{known.session().id}/change/")
-    [theirs] = drawn(staff, trace_writer, f"/admin/accounts/sessionrecord/{other.session().id}/change/")
+    [mine] = traced(staff, trace_writer, f"/admin/accounts/sessionrecord/{known.session().id}/change/")
+    [theirs] = traced(staff, trace_writer, f"/admin/accounts/sessionrecord/{other.session().id}/change/")
 
-    assert mine.startswith("GET /protected/ 200 renewed to generation 1")
-    assert theirs.startswith("POST /accounts/login/ 302 a session begins")
+    assert mine.startswith("GET /protected/ 200 rotated to generation 1")
+    assert theirs.startswith("POST /accounts/login/ 302 session started")
 
 
 def test_no_page_and_no_event_holds_a_token_or_a_part_of_one(

@@ -10,7 +10,7 @@ from tests.browser.watch import Watch
 from tests.demo_api.server import DemoApi
 from tests.load.site import Site
 
-#: A page counts what it is told, from before its first byte.
+#: Counts the `session-updated` events of a page, from before its first byte.
 LISTEN = """
   window.updates = 0;
   document.addEventListener("session-updated", () => { window.updates += 1; });
@@ -25,7 +25,7 @@ def demo() -> Iterator[DemoApi]:
 
 @pytest.fixture(scope="module")
 def deployed(chromium: Browser, demo: DemoApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two workers, so that what one rotates another one is asked about. After the browser: without one, nothing."""
+    """Two workers, so that one meets the rotations of the other. Without a browser, it does not start."""
     site = Site(
         database_url=f"sqlite:///{tmp_path_factory.mktemp('streams') / 'db.sqlite3'}",
         api_url=demo.url,

@@ -11,7 +11,7 @@ ROUTE = "/protected-route"
 STREAM = "/protected/stream/?rows=3&delay=0"
 EVENTS = "/protected/events/?rows=3&delay=0"
 UPDATE = "**/accounts/session/update/"
-#: Follows an event stream as the README says, and keeps what it hears.
+#: Follows an event stream as the README says, and keeps its events.
 FOLLOW = """address => {
   const heard = window.heard = [];
   const source = window.source = new EventSource(address);
@@ -22,7 +22,7 @@ FOLLOW = """address => {
   source.addEventListener("error", event => heard.push(event.data ? `error ${event.data}` : "cut off"));
 }"""
 
-#: Posts a hand-off as a script of ours would.
+#: Posts a session update in the way of our script.
 POST = """body => fetch("/accounts/session/update/", {
   method: "POST", body,
   headers: {
@@ -46,7 +46,7 @@ def wait_for(page: Page, expression: str) -> None:
 
 
 def hold_rows(api: DemoApi, *gates: Gate | None) -> None:
-    """Let the API's next answers wait at these gates, one each; None for one that comes at once."""
+    """Let the API's next responses wait at these gates, one each; None for one that comes at once."""
     for gate in gates:
         api.fail("GET", ROUTE, Fault.hold_before(gate) if gate else Fault.delay(0))
 
@@ -55,7 +55,7 @@ def rows(page: Page) -> int:
     return page.locator("main li").count()
 
 
-def expect_adopted_without_another_refresh(page: Page, api: DemoApi, refreshes: int = 1) -> None:
+def expect_picked_up_without_another_refresh(page: Page, api: DemoApi, refreshes: int = 1) -> None:
     page.goto("/protected/")
     expect_data(page)
     assert generation(page) == refreshes

@@ -11,7 +11,7 @@ from tests.browser.streams.helpers import (
     ROUTE,
     UPDATE,
     cookie,
-    expect_adopted_without_another_refresh,
+    expect_picked_up_without_another_refresh,
     generation,
     hold_rows,
     wait_for,
@@ -22,7 +22,7 @@ from tests.demo_api.server import DemoApi, Fault, Gate
 pytestmark = pytest.mark.browser
 
 
-def test_an_event_source_hands_over_before_the_stream_ends_and_does_not_reconnect(
+def test_an_event_source_updates_the_session_before_the_stream_ends_and_does_not_reconnect(
     page: Page, person: BrowserContext, api: DemoApi, watch: Watch
 ) -> None:
     page.goto("/protected/script/")
@@ -52,7 +52,7 @@ def test_an_event_source_hands_over_before_the_stream_ends_and_does_not_reconnec
     assert watch.count("/protected/events/") == 2
     assert api.count("GET", ROUTE) == 4
     page.reload()
-    expect_adopted_without_another_refresh(page, api)
+    expect_picked_up_without_another_refresh(page, api)
     assert watch.complaints == []
 
 

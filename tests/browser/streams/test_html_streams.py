@@ -14,7 +14,7 @@ from tests.browser.streams.helpers import (
     STREAM,
     UPDATE,
     cookie,
-    expect_adopted_without_another_refresh,
+    expect_picked_up_without_another_refresh,
     generation,
     hold_rows,
     rows,
@@ -73,11 +73,11 @@ def test_a_token_that_dies_in_mid_stream_is_replaced_before_the_stream_ends(
     assert watch.count("/session/update/") == 1
     page.reload()
     expect(page.get_by_text("That was all.")).to_be_visible()
-    expect_adopted_without_another_refresh(page, api)
+    expect_picked_up_without_another_refresh(page, api)
     assert watch.complaints == []
 
 
-def test_the_hand_off_is_posted_as_designed(page: Page, api: DemoApi) -> None:
+def test_the_session_update_is_posted_as_designed(page: Page, api: DemoApi) -> None:
     with Gate() as two:
         hold_rows(api, None, two)
         page.goto(STREAM, wait_until="commit")
@@ -98,7 +98,7 @@ def test_the_hand_off_is_posted_as_designed(page: Page, api: DemoApi) -> None:
 
 
 @pytest.mark.parametrize("gateway", [False, True], ids=["no connection", "502 of a gateway"])
-def test_a_hand_off_that_fails_on_the_way_once_is_posted_again(
+def test_a_session_update_that_fails_on_the_way_is_posted_again(
     page: Page, person: BrowserContext, api: DemoApi, gateway: bool
 ) -> None:
     failed: list[str] = []
@@ -130,11 +130,11 @@ def test_a_hand_off_that_fails_on_the_way_once_is_posted_again(
     wait_for(page, "window.updates === 1")
     expect(page.locator("session-update")).to_have_count(0)
     assert cookie(person) not in ("", before)
-    expect_adopted_without_another_refresh(page, api)
+    expect_picked_up_without_another_refresh(page, api)
 
 
 @pytest.mark.parametrize("status", [400, 403])
-def test_a_hand_off_that_is_refused_is_dropped_and_the_next_page_adopts(
+def test_a_refused_session_update_is_dropped_and_the_next_page_picks_up(
     page: Page, person: BrowserContext, api: DemoApi, watch: Watch, status: int
 ) -> None:
     person.route(UPDATE, lambda route: route.fulfill(status=status, json={"detail": "no"}))
@@ -150,7 +150,7 @@ def test_a_hand_off_that_is_refused_is_dropped_and_the_next_page_adopts(
     expect(page.locator("session-update")).to_have_count(0)
     assert page.evaluate("window.updates") == 0
     assert watch.count("/session/update/") == 1
-    expect_adopted_without_another_refresh(page, api)
+    expect_picked_up_without_another_refresh(page, api)
 
 
 def test_three_tabs_that_stream_over_an_expiry_share_one_refresh(
@@ -181,12 +181,12 @@ def test_three_tabs_that_stream_over_an_expiry_share_one_refresh(
     for tab in tabs:
         tab.reload()
         expect(tab.get_by_text("That was all.")).to_be_visible()
-    expect_adopted_without_another_refresh(page, api)
+    expect_picked_up_without_another_refresh(page, api)
     assert watch.count("/session/update/") == len(tabs)
     assert watch.complaints == []
 
 
-def test_back_and_forward_hand_over_nothing_twice(page: Page, api: DemoApi, watch: Watch) -> None:
+def test_back_and_forward_post_no_session_update_twice(page: Page, api: DemoApi, watch: Watch) -> None:
     with Gate() as two:
         hold_rows(api, None, two)
         page.goto(STREAM, wait_until="commit")
@@ -206,7 +206,7 @@ def test_back_and_forward_hand_over_nothing_twice(page: Page, api: DemoApi, watc
     expect(page.get_by_text("That was all.")).to_be_visible()
 
     assert watch.count("/session/update/") == 1
-    expect_adopted_without_another_refresh(page, api)
+    expect_picked_up_without_another_refresh(page, api)
     assert watch.complaints == []
 
 
@@ -231,7 +231,7 @@ def test_signing_out_in_another_tab_ends_the_stream_with_the_way_back(
 
 
 @pytest.mark.parametrize("path", [STREAM, "/protected/events/?rows=2&delay=0"], ids=["a page", "events"])
-def test_without_scripts_the_next_page_adopts(chromium: Browser, deployed: Site, api: DemoApi, path: str) -> None:
+def test_without_scripts_the_next_page_picks_up(chromium: Browser, deployed: Site, api: DemoApi, path: str) -> None:
     with chromium.new_context(base_url=deployed.url, java_script_enabled=False) as person:
         person.set_default_timeout(PATIENCE_MS)
         watch = Watch(person)
@@ -275,10 +275,10 @@ def test_a_page_that_was_left_before_its_script_could_post_is_caught_up_with(pag
             two.release()
         page.goto("/")
 
-    expect_adopted_without_another_refresh(page, api)
+    expect_picked_up_without_another_refresh(page, api)
 
 
-def test_the_hand_off_of_one_user_does_nothing_in_the_browser_of_another(
+def test_the_session_update_of_one_user_does_nothing_in_the_browser_of_another(
     page: Page, person: BrowserContext, chromium: Browser, deployed: Site, api: DemoApi
 ) -> None:
     held: list[str] = []
@@ -295,7 +295,7 @@ def test_the_hand_off_of_one_user_does_nothing_in_the_browser_of_another(
         api.expire_access_tokens()
         with page.expect_request(UPDATE):
             two.release()
-        wait_until(lambda: page.evaluate("true") and bool(held), "the hand-off is on its way")
+        wait_until(lambda: page.evaluate("true") and bool(held), "the session update is on its way")
     person.unroute(UPDATE)
 
     with chromium.new_context(base_url=deployed.url) as another:
@@ -313,5 +313,5 @@ def test_the_hand_off_of_one_user_does_nothing_in_the_browser_of_another(
         theirs.goto("/protected/")
         expect(theirs.get_by_text(GRACE)).to_be_visible()
         expect(theirs.get_by_text(ADA)).to_have_count(0)
-        # Where it belongs it is good.
+        # It is valid in its own browser.
         assert page.evaluate(POST, held[0]) == [204, ""]
