@@ -67,7 +67,8 @@ INTERNAL_STEPS: dict[str, tuple[str, str, str]] = {
         "",
         "This is not a session update for the session of this browser, or it is too old. The cookie does not change.",
     ),
-} | {kind: ("session ended", "", f"The session has ended: {reason}.") for kind, reason in END_REASONS.items()}
+    **{kind: ("session ended", "", f"The session has ended: {reason}.") for kind, reason in END_REASONS.items()},
+}
 PICKED_UP_AFTER_A_WAIT = (
     "picked up",
     "{generation}",
