@@ -33,7 +33,7 @@ class TestContradiction:
         response = call(signed_in, "GET")
 
         assert response.status_code == 502
-        assert "an answer that we cannot use" in response.text
+        assert "a response that we cannot use" in response.text
         assert sent(api) == [("GET", SECRET, 401), REFRESHED, ("GET", SECRET, 401)]
         assert signed_in.session().generation == 1
         assert signed_in.is_signed_in()

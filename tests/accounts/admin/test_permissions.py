@@ -8,7 +8,7 @@ from accounts.history.background_writer import BackgroundWriter
 from accounts.models import SessionEvent, SessionRecord
 from tests.accounts.admin.pages import INDEX, LIST, choose, detail, end, staff
 from tests.accounts.history.test_events import post_session_update, stream
-from tests.accounts.rotation.test_rotate import move_back, rotate_and_confirm
+from tests.accounts.rotation.helpers import move_back, rotate_and_confirm
 from tests.browsers import ADA, GRACE, Browser
 from tests.demo_api.server import DemoApi, Fault
 
