@@ -4,7 +4,7 @@ from urllib.parse import SplitResult, urlsplit
 
 
 def clean_text(value: object, longest: int) -> str:
-    """`value` without control characters and lone surrogates, at most `longest` characters; empty if it is not a str."""
+    """`value` without control characters and lone surrogates, cut to `longest` characters; empty if it is no text."""
     if not isinstance(value, str):
         return ""
     printable = "".join(character if character.isprintable() else " " for character in value[: longest * 4])
