@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from protected.proxy import PASSED_TO_THE_API
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import Heard, RawApi, said
-from tests.fuzz.strategies import Asked, latin, queries, request_bodies, request_headers
+from tests.fuzz.request_strategies import Asked, queries, request_bodies, request_headers
+from tests.fuzz.strategies import latin
 from tests.fuzz.visitors import ACCESS, new_browser, new_session, read, signed_in
 
 PROXY = "/protected/api"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import RawApi, said
-from tests.fuzz.strategies import ADDRESSES, NEXT_PAGES, Asked, cookies, requests
+from tests.fuzz.request_strategies import ADDRESSES, NEXT_PAGES, Asked, cookies, requests
 from tests.fuzz.visitors import PASSWORD, Visit, new_browser, new_session, read
 
 #: What the site answers while the API is well. 501 is for an upgrade, 411 for a body of unknown length, 206 and 416 for

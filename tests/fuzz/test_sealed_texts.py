@@ -11,7 +11,8 @@ from accounts.session.api_session import ApiSession
 from accounts.session.sealing import Purpose, seal
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import RawApi
-from tests.fuzz.strategies import as_json, bodies, content_types, json_values, latin
+from tests.fuzz.request_strategies import content_types
+from tests.fuzz.strategies import as_json, bodies, json_values, latin
 from tests.fuzz.visitors import new_browser, new_session, read
 
 UPDATE = "/accounts/session/update/"

@@ -22,7 +22,8 @@ from accounts.sign_in.authorization_request import AuthorizationRequest
 from tests.browsers import Browser
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import RawApi, said
-from tests.fuzz.strategies import answers, as_json, bodies, changed, json_values, queries, request_headers, texts
+from tests.fuzz.request_strategies import queries, request_headers
+from tests.fuzz.strategies import answers, as_json, bodies, changed, json_values, texts
 from tests.fuzz.test_requests import leads_here, next_pages
 from tests.fuzz.visitors import NEXT_ACCESS, NEXT_REFRESH, Visit, new_browser, read, signed_in
 

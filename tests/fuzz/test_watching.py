@@ -18,7 +18,8 @@ from protected import trace
 from tests.browsers import Browser
 from tests.fuzz.effort import fuzz
 from tests.fuzz.raw_api import RawApi, said
-from tests.fuzz.strategies import Asked, Said, answers, latin, queries, requests
+from tests.fuzz.request_strategies import Asked, queries, requests
+from tests.fuzz.strategies import Said, answers, latin
 from tests.fuzz.test_requests import is_stream
 from tests.fuzz.visitors import METRICS_TOKEN, NEW_PAIR, REQUEST_ID, new_browser, new_session, read, signed_in
 
