@@ -41,7 +41,16 @@ def listen(browser: Browser, address: str = EVENTS, **options: Any) -> Iterator[
     response = browser.get(address, **options)
     assert isinstance(response, StreamingHttpResponse)
     assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream")
-    return (piece.decode() for piece in response)
+    return _pieces(response)
+
+
+def _pieces(response: StreamingHttpResponse) -> Iterator[str]:
+    """The body. Closes it where the test stops reading: the garbage collector would do so during another request."""
+    try:
+        for piece in response:
+            yield piece.decode()
+    finally:
+        response.close()
 
 
 def next_request(events: Iterator[str]) -> dict[str, str]:
