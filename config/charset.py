@@ -1,4 +1,4 @@
-"""Requests whose Content-Type cannot break them."""
+"""Requests that Django can read with any Content-Type."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The security headers on answers that are made before, or instead of, anything else."""
+"""Security headers also on responses that other middlewares make."""
 
 from django.http import HttpRequest
 from django.middleware.security import SecurityMiddleware

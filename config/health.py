@@ -1,4 +1,4 @@
-"""For a load balancer: is this process alive, and can it serve?"""
+"""Health checks for a load balancer."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _HEADERS = {"Cache-Control": "no-store"}
 
 
 class HealthMiddleware:
-    """Answers /health/live and /health/ready, whatever host is asked for."""
+    """Responds to /health/live and /health/ready, with any Host header."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -26,12 +26,12 @@ class HealthMiddleware:
 
 
 def live() -> JsonResponse:
-    """200 as long as the process answers."""
+    """200 as long as the process responds."""
     return JsonResponse({"status": "ok"}, headers=_HEADERS)
 
 
 def ready() -> JsonResponse:
-    """200 if the database answers, else 503. A sick API is no reason: all hosts would leave at once."""
+    """200 if the database responds, else 503. A failing API does not count: it would take all hosts out at once."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -1,4 +1,4 @@
-"""What every log line has, whoever writes it."""
+"""The request id in every log line."""
 
 import logging
 
@@ -6,7 +6,7 @@ from accounts.telemetry.request_id import current_request_ids
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds `request_id`: that of the request which the thread works on; empty outside of requests."""
+    """Adds `request_id`, the id of the request that the thread handles; empty outside of requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "request_id"):

@@ -1,4 +1,4 @@
-"""For Prometheus: /metrics, for those who know the token or come from an allowed network."""
+"""/metrics for Prometheus: for requests with the token, or from an allowed network."""
 
 import hmac
 import os
@@ -14,7 +14,7 @@ from accounts.browser.client_address import client_address
 
 
 class MetricsMiddleware:
-    """Answers /metrics, whatever host is asked for; 404 to everybody who may not know, as where there is none."""
+    """Responds to /metrics with any Host header; with 404, as if it did not exist, if the request is not allowed."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -24,13 +24,13 @@ class MetricsMiddleware:
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """All counts, of all worker processes of this host."""
+    """The sums over all worker processes of this host."""
     if not (_knows_token(request) or _is_allowed(request)):
         return HttpResponseNotFound("Not found.\n", content_type="text/plain")
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client has no type here
     return HttpResponse(
         generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
     )

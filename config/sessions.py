@@ -1,10 +1,10 @@
-"""Django's own sessions, which the admin alone uses: a key that Django has not made is none."""
+"""Django's own sessions, which only the admin uses. Keys that Django cannot have made are invalid."""
 
 from django.contrib.sessions.backends import db
 
 
 class SessionStore(db.SessionStore):
-    """A cookie can spell characters that PostgreSQL refuses to be asked for (a NUL), which would be a 500."""
+    """A cookie can contain characters that PostgreSQL refuses in a query (NUL). Without this it would be a 500."""
 
     def _validate_session_key(self, key: str | None) -> bool:
         # A hook of Django's that its stubs leave out.

@@ -23,7 +23,7 @@ env.read_env(env_file)
 
 
 def as_it_stands(name: str) -> str:
-    """The variable `name`, to the letter: django-environ takes a value that begins with "$" for another one's name."""
+    """The variable `name`, unchanged: django-environ takes a value that begins with "$" for another variable's name."""
     return str(env.ENVIRON.get(name, ""))
 
 
@@ -33,7 +33,7 @@ def listed(text: str) -> list[str]:
 
 
 def number(name: str, default: float) -> float:
-    """The variable `name`, whole where `default` is. django-environ would take "500ms" for 500 seconds."""
+    """The variable `name`, an integer if `default` is one. django-environ would read "500ms" as 500 seconds."""
     text = as_it_stands(name).strip()
     try:
         value = type(default)(text) if text else default
@@ -45,7 +45,7 @@ def number(name: str, default: float) -> float:
 
 
 def flag(name: str, *, default: bool) -> bool:
-    """The variable `name`, true or false. django-environ would take "ture" for false, and open what should be shut."""
+    """The variable `name`, true or false. django-environ would read "ture" as false, and so disable a protection."""
     text = as_it_stands(name).strip().lower()
     if text in (*env.BOOLEAN_TRUE_STRINGS, "false", "off", "n", "no", "0", ""):
         return text in env.BOOLEAN_TRUE_STRINGS if text else default
@@ -53,7 +53,7 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def required_in_production(name: str, development: str) -> str:
-    """The variable `name`; without it `development` in DEBUG, else an ImproperlyConfigured that names it."""
+    """The variable `name`. Without it: `development` if DEBUG, else an ImproperlyConfigured that names the variable."""
     value = as_it_stands(name)
     if not value and not DEBUG:
         raise ImproperlyConfigured(f"Set the environment variable {name} (or DEBUG=true on a developer's machine).")
@@ -63,7 +63,7 @@ def required_in_production(name: str, development: str) -> str:
 # --- Development or production ---------------------------------------------------------------------------------------
 ON_COMMAND_LINE = Path(sys.argv[0]).name == "manage.py"
 DEBUG = flag("DEBUG", default=ON_COMMAND_LINE and "SECRET_KEY" not in env)
-# A panel for each page, in DEBUG alone, and where the package is installed.
+# Only with DEBUG, and only where the package is installed.
 DEBUG_TOOLBAR = DEBUG and flag("DEBUG_TOOLBAR", default=False) and find_spec("debug_toolbar") is not None
 SECRET_KEY = required_in_production("SECRET_KEY", "development-only-" + "0" * 50)
 SECRET_KEY_FALLBACKS = listed(as_it_stands("SECRET_KEY_FALLBACKS"))
@@ -92,7 +92,7 @@ OAUTH_JWKS_URI = env.str("OAUTH_JWKS_URI", default="")
 
 API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
-# Records what happens in each request, to be drawn at /protected/trace/. For developers: it costs a write a request.
+# Records each request for the request trace at /protected/trace/. For developers: each request costs a write.
 API_TRACE = flag("API_TRACE", default=DEBUG_TOOLBAR)
 
 # --- The sealed session in the browser's cookie ----------------------------------------------------------------------
@@ -110,7 +110,7 @@ SIGN_IN_LIMIT_PER_USER_ANYWHERE = env.str("SIGN_IN_LIMIT_PER_USER_ANYWHERE", def
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    # Before the admin, some of whose templates they replace.
+    # Before the admin: they replace some of its templates.
     "accounts",
     "protected",
     "config.apps.AdminConfig",
@@ -123,20 +123,20 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    # Whatever answers, and whatever is logged on the way: it has the id of the request.
+    # First, so that every response and every log line has the request id.
     "accounts.middleware.RequestIdMiddleware",
-    # Outside of whatever answers, so that nothing leaves without its headers.
+    # Outside of all that can respond, so that every response has these headers.
     "config.headers.SecurityHeadersMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # Before the host and the scheme are looked at: a load balancer asks by address, and without TLS.
+    # Before the checks of host and scheme: a load balancer asks by IP address and without TLS.
     "config.health.HealthMiddleware",
     "config.metrics.MetricsMiddleware",
     # Redirects to HTTPS.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # Outside of everything that can answer by itself: whatever the answer, a rotated session goes out with it.
+    # Outside of the middlewares that can respond by themselves, so that each response carries a rotated session.
     "accounts.middleware.ApiSessionMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -146,7 +146,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
-# Two engines: the admin's context processors look at Django's own session; our pages need none of it, and stay quick.
+# Two engines: the admin's context processors read Django's session; our pages do not need it and are faster without.
 TEMPLATES = [
     {
         "NAME": "admin",
@@ -174,9 +174,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"].setdefault("OPTIONS", {}).update(
         {
             "timeout": 20,
-            # A deferred transaction that turns into a writer meets "database is locked", whatever the timeout.
+            # A deferred transaction that begins to write can fail with "database is locked" in spite of the timeout.
             "transaction_mode": "IMMEDIATE",
-            # FULL: a stored rotation survives a power failure; the API has spent the old token by then.
+            # FULL: a stored rotation survives a power failure. The API has spent the old token by then.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
     )
@@ -186,7 +186,7 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # Milliseconds until a dead server is noticed. Without it, a thread with a new token pair in hand waits for minutes.
     options.setdefault("tcp_user_timeout", 5000)
     if not ON_COMMAND_LINE:
-        # Nor does one wait for whoever holds a lock. Migrations may take their time.
+        # No request waits long for a lock. Migrations may.
         options.setdefault("options", "-c lock_timeout=3000 -c statement_timeout=5000")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -205,9 +205,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-# Files are served from the apps' own folders: a deployment needs no collectstatic step.
+# Files are served from the apps' folders: a deployment needs no collectstatic step.
 WHITENOISE_USE_FINDERS = True
-# No other site's scripts read them.
+# Scripts of other sites cannot read them.
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # --- Security --------------------------------------------------------------------------------------------------------
@@ -220,14 +220,14 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
 SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-# Nobody is asked for a file here. Django's default would write what anybody sends to the disk, however large it is,
-# while it looks for the CSRF token in the form; this one lets go of whatever is larger than a form.
+# No form here has a file. Django's default writes a file of any size to the disk while it looks for the CSRF token in
+# the form; this handler discards what is larger than a form.
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 SESSION_ENGINE = "config.sessions"
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 X_FRAME_OPTIONS = "DENY"
-# No inline code, nothing from elsewhere, and no page of ours in anybody's frame.
+# No inline code, nothing from other sites, and no frame may hold our pages.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -237,25 +237,12 @@ CONTENT_SECURITY_POLICY = {
         "object-src": [NONE],
     }
 }
-# What no page of ours asks a browser for, no injected script or frame gets. Whoever needs one takes it from the list.
+# Our pages need none of these features, so injected scripts and frames get none. Remove a feature that you need.
 PERMISSIONS_POLICY: dict[str, list[str]] = {
     feature: []
     for feature in (
-        "accelerometer",
-        "camera",
-        "display-capture",
-        "geolocation",
-        "gyroscope",
-        "hid",
-        "idle-detection",
-        "local-fonts",
-        "magnetometer",
-        "microphone",
-        "midi",
-        "payment",
-        "screen-wake-lock",
-        "serial",
-        "usb",
+        *("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "hid", "idle-detection"),
+        *("local-fonts", "magnetometer", "microphone", "midi", "payment", "screen-wake-lock", "serial", "usb"),
         "xr-spatial-tracking",
     )
 }
@@ -268,12 +255,11 @@ METRICS_ALLOW = listed(as_it_stands("METRICS_ALLOW"))
 # --- The debug toolbar ------------------------------------------------------------------------------------------------
 if DEBUG_TOOLBAR:
     INSTALLED_APPS.append("debug_toolbar")
-    # Around what it draws, the cookie of the answer included.
-    MIDDLEWARE.insert(
-        MIDDLEWARE.index("accounts.middleware.ApiSessionMiddleware"), "debug_toolbar.middleware.DebugToolbarMiddleware"
-    )
+    # Outside of what it shows, which includes the session cookie of the response.
+    place = MIDDLEWARE.index("accounts.middleware.ApiSessionMiddleware")
+    MIDDLEWARE.insert(place, "debug_toolbar.middleware.DebugToolbarMiddleware")
     INTERNAL_IPS = ["127.0.0.1", "::1"]
-    # Most of its own panels show cookies, headers or SQL, and sealed sessions among them.
+    # Most of the toolbar's own panels show cookies, headers or SQL, and with them sealed sessions.
     DEBUG_TOOLBAR_PANELS = ["accounts.diagram.debug_panel.RequestTracePanel", "debug_toolbar.panels.timer.TimerPanel"]
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
@@ -283,7 +269,7 @@ LOGGING = {
     "filters": {"request_id": {"()": "config.logs.RequestIdFilter"}},
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
-        # What is logged with `extra` becomes a field of its own.
+        # Each value that is logged with `extra` becomes a field.
         "json": {
             "()": "pythonjsonlogger.json.JsonFormatter",
             "format": "{asctime}{levelname}{name}{message}{request_id}",
