@@ -1,8 +1,5 @@
 """Drawings with several worker processes: each shows what all of them did, on SQLite and on PostgreSQL."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +10,7 @@ from tests.demo_api.server import DemoApi
 from tests.load.browser import PATIENCE_SECONDS, Browser
 from tests.load.postgres import PostgresServer
 from tests.load.processes import wait_until
-from tests.load.site import PROJECT, Site
+from tests.load.site import Site
 
 WORKERS = 3
 MAX_PAGES = 200
@@ -66,21 +63,3 @@ def test_every_worker_shows_what_all_did_on_sqlite(api: DemoApi, tmp_path: Path)
 @pytest.mark.postgres
 def test_every_worker_shows_what_all_did_on_postgresql(api: DemoApi, postgres: PostgresServer) -> None:
     every_worker_shows_what_all_did(postgres.create_database("drawn"), api)
-
-
-@pytest.mark.postgres
-def test_what_is_drawn_is_what_crossed_the_wire_on_postgresql_too(postgres: PostgresServer) -> None:
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("tests/accounts/telemetry/test_trace.py", "tests/accounts/telemetry/test_trace_limits.py"),
-            "tests/protected/test_trace.py",
-        ],
-        cwd=PROJECT,
-        env={**os.environ, "DATABASE_URL": postgres.url(), "COVERAGE_FILE": os.devnull},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-    assert run.returncode == 0, run.stdout[-5000:]
