@@ -1,4 +1,4 @@
-# What there is to make: `make` lists it, README.md explains it. Everything runs in .venv.
+# `make` lists the commands, README.md explains them. They run in .venv.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -7,10 +7,9 @@ MINUTES ?= 10
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-ALONE := storm or browser or postgres or nginx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# What only looks at the project or makes its files is no part of it: its newest version, in a folder for this one command.
+# Tools that the project itself does not need: the newest version, in a temporary folder for one command.
 with = tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" && \
 	"$$tools/bin/pip" install --quiet $(1) && "$$tools/bin/$(1)"
 
@@ -20,9 +19,9 @@ with = tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-install: $(INSTALLED)  ## .venv, with everything that running, testing and benchmarking need
+install: $(INSTALLED)  ## .venv with all that the site, the tests and the benchmarks need
 
-# The stamp comes last, so an interrupted installation is taken up again, and a changed lock installs anew.
+# The stamp is written last: an interrupted installation starts again, and so does one with a changed lock.
 $(INSTALLED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "This needs Python 3.11 or newer, and '$(PYTHON)' is not: $$($(PYTHON) --version 2>&1)." \
@@ -31,8 +30,8 @@ $(INSTALLED): requirements.lock
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
-# Neither Django nor honcho reads a developer's .env here. A closed terminal must not keep honcho from stopping the servers:
-# its output goes through a pipe that stays open to the end, and the shell that hears the signals only waits.
+# Neither Django nor honcho reads a developer's .env here. honcho stops the servers also when the terminal is closed: its
+# output goes through a pipe that stays open to the end, and the shell that gets the signals only waits.
 run: SHELL := bash
 run: export ENV_FILE := /dev/null
 run: export DEBUG := true
@@ -50,7 +49,7 @@ run: install  ## the site and the demo API; Ctrl-C stops both
 	while wait $$honcho; status=$$?; kill -0 $$honcho 2>/dev/null; do :; done; \
 	case $$status in 130 | 143) exit 0 ;; *) exit $$status ;; esac
 
-test: install  ## every test that can run here
+test: install  ## all tests that can run here
 	@command -v chromium >/dev/null || \
 		echo "No Chromium, so no browser tests here. To install it: apt-get install chromium"
 	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"; \
@@ -58,43 +57,41 @@ test: install  ## every test that can run here
 		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || \
 		echo "No nginx, so no tests of the production recipe here. To install it: apt-get install nginx"
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "not ($(ALONE))" --cov --cov-branch --cov-fail-under=95
-	@# What starts many processes or a browser has half of the machine for itself, and no tracer that slows it down.
-	$(BIN)/pytest -n 2 --dist loadfile -m "$(ALONE)"
+	$(BIN)/pytest --maxprocesses 4 --cov --cov-branch --cov-fail-under=95
+	@# Two at a time, because each starts a browser or many processes, and without coverage, which would slow them down.
+	$(BIN)/pytest -n 2 --dist loadfile -m large
 
-lint: export DEBUG := true
-lint: export DATABASE_URL := sqlite://:memory:
 lint: install  ## formatting, linting, types, import rules, missing migrations, Django's deployment checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy config accounts protected tests
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py makemigrations --check --dry-run --settings tests.settings
 	@echo "$(BIN)/python manage.py check --deploy --fail-level WARNING"
-	@DEBUG=false ALLOWED_HOSTS=example.com API_BASE_URL=https://api.example.com \
+	@env -i PATH="$$PATH" ENV_FILE=/dev/null DEBUG=false ALLOWED_HOSTS=example.com API_BASE_URL=https://api.example.com \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))')" \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
-bench: install  ## the benchmarks, as ratios measured in one run
+bench: install  ## the benchmarks: ratios, measured in one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 storm: install  ## tabs, workers, hosts and faults against a strict API
 	$(BIN)/python -m tests.load.storm $(ARGS)
 
-fuzz: install  ## the fuzz tests for MINUTES=10, with other examples than in make test
+fuzz: install  ## the fuzz tests for MINUTES=10, with other examples than make test
 	$(BIN)/python -m tests.fuzz $(MINUTES)
 
-soak: install  ## people, faults and replaced workers at random, for 10 minutes (ARGS="--minutes 1")
+soak: install  ## random users, faults and replaced workers for 10 minutes (ARGS="--minutes 1")
 	$(BIN)/python -m tests.load.soak $(ARGS)
 
-matrix:  ## the quick tests on each Python and Django that should do, in .nox
+matrix:  ## the quick tests on each supported Python and Django, in .nox
 	@$(call with,nox) --session matrix -- $(ARGS)
 
-mutate:  ## mutation testing of what guards the sessions: which changes of the code no test notices
+mutate:  ## mutation tests of the code that protects sessions: changes that no test notices
 	@$(call with,nox) --session mutate -- $(ARGS)
 
-# --strict: a package that the service does not tell of would be left out of the verdict without it.
-audit:  ## known vulnerabilities in what requirements.lock names
+# --strict: without it, a package that the service does not know would pass.
+audit:  ## known vulnerabilities of the packages in requirements.lock
 	@$(call with,pip-audit) --strict --progress-spinner off --disable-pip --require-hashes \
 		--requirement requirements.lock $(ARGS)
 
@@ -103,6 +100,6 @@ lock:  ## requirements.lock from pyproject.toml; make lock UPGRADE=1 takes the n
 		--group production --group test --group lint --group run $(if $(UPGRADE),--upgrade) \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
-clean:  ## away with .venv, caches and coverage; the database stays
+clean:  ## delete .venv, caches and coverage, but not the database
 	rm -rf .venv .nox mutants .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

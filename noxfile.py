@@ -1,12 +1,12 @@
-"""What runs in environments of its own, apart from .venv: `make matrix` and `make mutate`. README.md explains them."""
+"""Commands with environments of their own, apart from .venv: `make matrix` and `make mutate`. See README.md."""
 
 import nox
 
-#: Each Python with the long-term support release of Django, and with the newest that it takes: for 3.11 they are one.
+#: Each Python with the long-term support release of Django and with the newest. For 3.11 they are the same.
 LONG_TERM, NEWEST = "django>=5.2,<5.3", "django"
 MATRIX = [("3.11", LONG_TERM), *((python, django) for python in ("3.12", "3.13") for django in (LONG_TERM, NEWEST))]
-QUICK_TESTS = ["-p", "no:cacheprovider", "-n", "2", "-m", "not (storm or browser or postgres or nginx)"]
-#: In mutmut's words: modules, and of the others the functions behind the deferred-update endpoint.
+QUICK_TESTS = ["-p", "no:cacheprovider", "-n", "2"]
+#: Patterns of mutmut: whole modules, and the functions behind the session-update endpoint.
 MUTATED = [
     *("accounts.session.sealing.*", "accounts.session.api_session.*", "accounts.browser.cookies.*"),
     *("accounts.rotation.reuse_detection.*", "accounts.rotation.rotate.*", "accounts.rotation.confirm.*"),
@@ -28,13 +28,12 @@ def matrix(session: nox.Session, django: str) -> None:
 
 @nox.session
 def mutate(session: nox.Session) -> None:
-    """Change the code that guards the sessions, one place at a time, and list the changes that no test notices.
+    """Change the code that protects sessions, one place at a time, and list the changes that no test notices.
 
-    Arguments after `--` are the names of the mutants, instead of all. What is named is run, also where it has a result.
+    Arguments after `--` are the names of the mutants, instead of all. They run even if they have a result.
     """
     _install(session)
     session.install("mutmut>=3.8")
-    session.env["DEBUG"] = "true"  # for mypy's plugin, which reads the settings
     session.run("mutmut", "run", "--max-children", "2", *(session.posargs or MUTATED))
     session.run("mutmut", "results")
 

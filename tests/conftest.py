@@ -1,11 +1,13 @@
-"""What the tests of the site share: the demo API over real HTTP, and browsers in front of the real middleware."""
+"""What all tests share: which tests run, the demo API over real HTTP, browsers in front of the real middleware."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 
 import pytest
+from django.core.management.color import no_style
 from django.db import connection
+from django.test import TransactionTestCase
 from pytest_django import Settings
 
 from accounts.history import events
@@ -14,33 +16,78 @@ from accounts.models import SessionEvent
 from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
 
+#: These tests start browsers or many processes. `pytest` leaves them out; `pytest -m large` runs them.
+LARGE = {"browser", "nginx", "postgres", "storm"}
+#: Migrations fill these, and tests only read them.
+KEPT_TABLES = {"django_content_type", "auth_permission"}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """The whole suite runs on all cores. What is named or selected runs in one process, as -s and debuggers need it."""
+    options = config.option
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    is_selected = options.keyword or options.markexpr or options.maxfail or options.capture == "no"
+    return None if is_whole and not is_selected else 0
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if any(mark.name in LARGE for mark in item.iter_markers()):
+        item.add_marker("large")
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without -m, leave out the large tests. `pytest tests/browser` selects nothing else, so it runs them."""
+    quick = [item for item in items if not item.get_closest_marker("large")]
+    if quick and not config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(quick)])
+        items[:] = quick
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
-    """A file, not memory: threads and processes share it under the same locks as in production. It is named when it is
-    made, and not when the settings are read, because a process that has read them may fork several that run tests.
+    """A file, not memory: threads and processes share it under the same locks as in production. It gets its name here
+    and not in the settings, because a process that has read them may fork several processes that run tests.
     """
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = f"{tempfile.gettempdir()}/accounts-tests-{os.getpid()}.sqlite3"
 
 
-class Unwritten(BackgroundWriter[SessionEvent]):
-    """For tests that do not look at events: an event written late must not appear in the next test's database."""
+@pytest.fixture(scope="session", autouse=True)
+def quick_flush() -> Iterator[None]:
+    """Empty the tables after a test in less time: Django's flush also makes content types and permissions anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: delete_rows())
+        yield
+
+
+def delete_rows() -> None:
+    """Empty all tables but KEPT_TABLES."""
+    tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT_TABLES
+    if connection.vendor == "sqlite":  # a DELETE for each table; PostgreSQL truncates all in one statement
+        filled = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in tables)  # noqa: S608
+        with connection.cursor() as cursor:
+            tables = {name for (name,) in cursor.execute(filled)}
+    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), list(tables)))
+
+
+class DiscardingWriter(BackgroundWriter[SessionEvent]):
+    """Discards events, for tests that do not read them: a late event must not appear in the next test's database."""
 
     def add(self, event: SessionEvent) -> None:
         pass
 
 
 @pytest.fixture(scope="session", autouse=True)
-def unwritten() -> Iterator[None]:
+def discard_events() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "event_writer", Unwritten(SessionEvent))
+        patch.setattr(events, "event_writer", DiscardingWriter(SessionEvent))
         yield
 
 
 @pytest.fixture
 def event_writer(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackgroundWriter[SessionEvent]]:
-    """The site's event_writer, as in production. When the test is over it has let go of the database."""
+    """The site's event_writer, as in production. At the end of the test it has closed its database connection."""
     event_writer = BackgroundWriter(SessionEvent)
     monkeypatch.setattr(events, "event_writer", event_writer)
     yield event_writer
@@ -49,7 +96,7 @@ def event_writer(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[DemoApi]:
-    """A strict demo API of its own, and the site pointed at it."""
+    """A strict demo API for this test. The site uses it."""
     with DemoApi(access_ttl=60) as api:
         settings.API_BASE_URL = api.url
         yield api
@@ -57,7 +104,7 @@ def api(settings: Settings) -> Iterator[DemoApi]:
 
 @pytest.fixture
 def browser(api: DemoApi, transactional_db: None) -> Browser:
-    """A browser that nobody has signed in with yet."""
+    """A browser without a session."""
     return Browser()
 
 

@@ -1,6 +1,5 @@
 """A database of an earlier release migrates to the newest tables, and keeps its rows."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.browsers import PATIENCE_SECONDS
+from tests.environment import clean_environment
 from tests.load.site import KEY, PROJECT
 
 #: As 0.1.0 writes it.
@@ -49,7 +49,7 @@ def manage(database: Path, *arguments: str) -> str:
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=PROJECT,
-        env={**os.environ, "DEBUG": "true", "SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:///{database}"},
+        env=clean_environment(DEBUG="true", SECRET_KEY=KEY, DATABASE_URL=f"sqlite:///{database}"),
         check=True,
         timeout=PATIENCE_SECONDS,
         stdout=subprocess.PIPE,

@@ -21,6 +21,7 @@ from tests.benchmarks.rotation import measure_rotation
 from tests.benchmarks.rows import measure_rows
 from tests.benchmarks.streams import measure_streams
 from tests.benchmarks.threads import measure_threads
+from tests.environment import forget_settings
 from tests.load.site import KEY
 
 
@@ -58,6 +59,7 @@ BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
 
 
 def main() -> None:
+    forget_settings()
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(BENCHMARKS)}; all of them by default")
     parser.add_argument("--rounds", type=int, default=7, help="how often each is measured in turn")

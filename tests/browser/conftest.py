@@ -17,6 +17,7 @@ import requests
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.demo_api.server import DEMO_USERS, DemoApi
+from tests.environment import clean_environment
 from tests.load.processes import free_port, stop_process, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -86,8 +87,7 @@ def run_server(api_url: str, folder: Path, **more: str) -> Iterator[str]:
     """The site as a developer runs it, with `more` in its environment; its address."""
     port = free_port()
     environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
-        "DEBUG": "true",
+        **clean_environment(DEBUG="true"),
         "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
         "API_BASE_URL": api_url,
         "API_DIALECT": "token-pair",

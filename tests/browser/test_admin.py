@@ -1,6 +1,5 @@
 """The admin's pages of sessions in a real browser: under the site's own policy, in both themes."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from tests.browser.conftest import ADA, PATIENCE_MS, PATIENCE_SECONDS, PROJECT, sign_in
 from tests.demo_api.server import DemoApi
+from tests.environment import clean_environment
 from tests.load.processes import wait_until
 from tests.load.site import Site
 
@@ -35,7 +35,7 @@ def deployed(chromium: Browser, api: DemoApi, tmp_path_factory: pytest.TempPathF
     subprocess.run(
         [sys.executable, "manage.py", "createsuperuser", "--noinput", f"--username={STAFF}", "--email=h@example.com"],
         cwd=PROJECT,
-        env={**os.environ, "DEBUG": "true", "DATABASE_URL": database, "DJANGO_SUPERUSER_PASSWORD": PASSWORD},
+        env=clean_environment(DEBUG="true", DATABASE_URL=database, DJANGO_SUPERUSER_PASSWORD=PASSWORD),
         check=True,
         capture_output=True,
     )

@@ -1,7 +1,6 @@
 """Calls of a browser's scripts through this site, and what its scripts, its cookies and its console say of it."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from tests.browser.conftest import ADA, PATIENCE_MS, PROJECT, fill_in, sign_in
 from tests.demo_api.server import DemoApi, Fault, Gate
+from tests.environment import clean_environment
 from tests.load.processes import wait_until
 from tests.load.site import Site
 
@@ -76,13 +76,9 @@ def staff(deployed: Site, database: str) -> str:
     subprocess.run(
         [sys.executable, "manage.py", "createsuperuser", "--noinput", "--email", ""],
         cwd=PROJECT,
-        env={
-            **os.environ,
-            "DEBUG": "true",
-            "DATABASE_URL": database,
-            "DJANGO_SUPERUSER_USERNAME": name,
-            "DJANGO_SUPERUSER_PASSWORD": name,
-        },
+        env=clean_environment(
+            DEBUG="true", DATABASE_URL=database, DJANGO_SUPERUSER_USERNAME=name, DJANGO_SUPERUSER_PASSWORD=name
+        ),
         check=True,
         capture_output=True,
     )

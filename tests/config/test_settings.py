@@ -15,6 +15,7 @@ from django.conf import settings
 
 from accounts.conf import Conf
 from accounts.rotation.rotate import LEASE_MARGIN_SECONDS, STORE_SECONDS
+from tests.environment import SETTINGS_VARIABLES
 
 ROOT: Path = settings.BASE_DIR
 START = "import django; django.setup()"
@@ -28,14 +29,7 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "www.example.com, example.com",
     "API_BASE_URL": "https://api.example.com/v1",
 }
-READ_BY_SETTINGS = sorted(
-    set(
-        re.findall(
-            r'(?:env\.\w+|required_in_production|as_it_stands|number|flag)\(\s*"(\w+)"',
-            (ROOT / "config/settings.py").read_text(),
-        )
-    )
-)
+READ_BY_SETTINGS = sorted(SETTINGS_VARIABLES)
 
 
 @pytest.fixture

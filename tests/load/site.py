@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tests.environment import clean_environment
 from tests.load.processes import free_port, stop_process, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -52,8 +53,7 @@ class Site:
         """Without `preload` each worker loads the site by itself, as in production, and takes longer to start."""
         self.port = free_port()
         self._environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
-            **_PRODUCTION,
+            **clean_environment(**_PRODUCTION),
             "DATABASE_URL": database_url,
             "API_BASE_URL": api_url,
             **(environment or {}),

@@ -1,13 +1,14 @@
 """One of the programs, started by a test: it takes orders, and does not outlive whoever started it."""
 
 import json
-import os
 import select
 import subprocess
 import sys
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from tests.environment import clean_environment
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0
@@ -28,7 +29,7 @@ class Program:
         self._process = subprocess.Popen(
             [sys.executable, "-m", name, *options],
             cwd=PROJECT,
-            env={variable: os.environ[variable] for variable in ("PATH", "HOME", "TMPDIR") if variable in os.environ},
+            env=clean_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -50,6 +50,14 @@ def record(**values: object) -> SessionRecord:
     return SessionRecord.objects.create(id=uuid4(), user_id="1", user_name="Ada", **values)
 
 
+@pytest.fixture(autouse=True)
+def durable(db: None) -> None:
+    """As on the site. tests/settings.py turns this off to save time."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous=FULL")
+
+
 def test_a_database_in_good_order_has_no_message() -> None:
     record(sealed="x" * 900)
     record(ended_at=timezone.now(), end_reason=EndReason.SIGNED_OUT)

@@ -1,7 +1,6 @@
 """The background writer: a thread writes the rows in batches, and no request waits for it."""
 
 import logging
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -24,6 +23,7 @@ from accounts.models import EventKind, SessionEvent
 from tests.accounts.history.test_events import kinds, post_session_update, stream
 from tests.browsers import PATIENCE_SECONDS, Browser, wait_until
 from tests.demo_api.server import DemoApi
+from tests.environment import clean_environment
 from tests.load.site import KEY, PROJECT
 
 TABLE = "accounts_sessionevent"
@@ -232,13 +232,12 @@ def run(script: str, database: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROCESS + script],
         cwd=PROJECT,
-        env={
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "DEBUG": "true",
-            "SECRET_KEY": KEY,
-            "DATABASE_URL": f"sqlite:///{database}",
-        },
+        env=clean_environment(
+            DJANGO_SETTINGS_MODULE="config.settings",
+            DEBUG="true",
+            SECRET_KEY=KEY,
+            DATABASE_URL=f"sqlite:///{database}",
+        ),
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
