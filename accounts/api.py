@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partialmethod
 from typing import Any
 
 import requests
@@ -26,7 +27,7 @@ _REPEATABLE_BODIES = (type(None), bytes, str, dict, list, tuple)
 
 
 class ApiClient:
-    """Calls the API for one browser. A path starts with a slash, and is relative to API_BASE_URL.
+    """Calls the API for one browser, with `get`, `post` and so on, or `request`. A path starts with a slash, and is relative to API_BASE_URL.
 
     `stream` leaves the body for the caller to read and close; without it, a body has at most MAX_ANSWER_BYTES.
     `any_status` returns a 5xx response too.
@@ -40,26 +41,6 @@ class ApiClient:
         self._browser = browser
         #: Whether this request has called the API.
         self.called = False
-
-    def get(self, path: str, **options: Any) -> requests.Response:
-        """GET; see `request`."""
-        return self.request("GET", path, **options)
-
-    def post(self, path: str, **options: Any) -> requests.Response:
-        """POST; see `request`."""
-        return self.request("POST", path, **options)
-
-    def put(self, path: str, **options: Any) -> requests.Response:
-        """PUT; see `request`."""
-        return self.request("PUT", path, **options)
-
-    def patch(self, path: str, **options: Any) -> requests.Response:
-        """PATCH; see `request`."""
-        return self.request("PATCH", path, **options)
-
-    def delete(self, path: str, **options: Any) -> requests.Response:
-        """DELETE; see `request`."""
-        return self.request("DELETE", path, **options)
 
     def request(
         self,
@@ -105,6 +86,12 @@ class ApiClient:
             if not repeatable:
                 raise BodyConsumed("the access token had expired, and this body cannot be sent twice", retry_after=1)
         raise ApiUnavailable("the API's access tokens expire faster than it responds")
+
+    get = partialmethod(request, "GET")
+    post = partialmethod(request, "POST")
+    put = partialmethod(request, "PUT")
+    patch = partialmethod(request, "PATCH")
+    delete = partialmethod(request, "DELETE")
 
     def _rotate_after_401(self, tokens: TokenPair, *, started_at: float, still_valid: bool) -> bool:
         """Rotate. Returns whether the refused token is still valid. Raises ApiMisbehaved if it was issued just now."""

@@ -23,48 +23,18 @@ from accounts.exceptions import BodyConsumed
 from accounts.streaming import PassThroughBody
 
 PASSED_TO_THE_API = (
-    "Accept",
-    "Accept-Encoding",
-    "Accept-Language",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Type",
-    "Idempotency-Key",
-    "If-Match",
-    "If-Modified-Since",
-    "If-None-Match",
-    "If-Range",
-    "If-Unmodified-Since",
-    "Prefer",
-    "Range",
+    *("Accept", "Accept-Encoding", "Accept-Language", "Prefer", "Range", "Idempotency-Key"),
+    *("Content-Encoding", "Content-Language", "Content-Type"),
+    *("If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since"),
 )
 PASSED_TO_THE_BROWSER = (
-    "Accept-Ranges",
-    "Cache-Control",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Length",
-    "Content-Range",
-    "Content-Type",
-    "ETag",
-    "Expires",
-    "Last-Modified",
-    "Link",
-    "Retry-After",
-    "Vary",
+    *("Cache-Control", "ETag", "Expires", "Last-Modified", "Vary", "Accept-Ranges", "Link", "Retry-After"),
+    *("Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Range", "Content-Type"),
 )
 #: Values of Sec-Fetch-Dest that are refused. A page's policy allows scripts of this site, and the API may return a file
 #: that an attacker uploaded.
-REFUSED_DESTINATIONS = (
-    "script",
-    "style",
-    "worker",
-    "sharedworker",
-    "serviceworker",
-    "audioworklet",
-    "paintworklet",
-    "xslt",
+REFUSED_DESTINATIONS = frozenset(
+    ("script", "style", "xslt", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet")
 )
 #: A larger body is streamed, so it cannot be sent again after a 401.
 MAX_REPEATED_BODY_BYTES = 1024 * 1024

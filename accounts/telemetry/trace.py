@@ -91,19 +91,14 @@ class Trace:
         self._calls = 0
         self.steps = [Step(StepKind.REQUEST, 0.0, method=clean_text(method, _MAX_METHOD), path=redact_path(path))]
 
-    def add(
-        self,
-        kind: str,
-        *,
-        status: int | None = None,
-        since: float | None = None,
-        generation: int | None = None,
-        trigger: str = "",
-    ) -> None:
-        """Add a step that happened just now, or lasted from `since` (time.monotonic()) until now."""
+    def add(self, kind: str, *, since: float | None = None, trigger: str = "", **details: Any) -> None:
+        """Add a step that happened just now, or lasted from `since` (time.monotonic()) until now.
+
+        `details` are the fields `status` and `generation` of the step.
+        """
         at, took = self._times(since)
         # Plain strings: a template would call the enumerations.
-        self.steps.append(Step(str(kind), at, status=status, took=took, generation=generation, trigger=str(trigger)))
+        self.steps.append(Step(str(kind), at, took=took, trigger=str(trigger), **details))
 
     def add_call(self, method: str, path: str, *, status: int | None, since: float) -> None:
         """Add a call to the API that lasted from `since` (time.monotonic()) until now."""
@@ -150,18 +145,11 @@ def end_trace() -> None:
     _current.set(None)
 
 
-def add_step(
-    kind: str,
-    *,
-    status: int | None = None,
-    since: float | None = None,
-    generation: int | None = None,
-    trigger: str = "",
-) -> None:
+def add_step(kind: str, *, since: float | None = None, trigger: str = "", **details: Any) -> None:
     """See `Trace.add`. Does nothing if no trace is being recorded."""
     trace = _current.get()
     if trace is not None:
-        trace.add(kind, status=status, since=since, generation=generation, trigger=trigger)
+        trace.add(kind, since=since, trigger=trigger, **details)
 
 
 def add_call(method: str | None, path: str, *, status: int | None, since: float) -> None:
