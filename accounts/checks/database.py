@@ -7,11 +7,12 @@ it.
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
@@ -31,93 +32,68 @@ _MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
 #: `prune_sessions` waits for a day after the expiry, keeps ended sessions for 30 days, and runs once a day.
 _EXPIRED_FOR = timedelta(days=2)
 _ENDED_FOR = timedelta(days=32)
+_unavailable = partial(Error, id="accounts.E040")
 _NETWORK_FILE_SYSTEMS = ("9p", "ceph", "cifs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4", "smb3")
 
 
 @register(Tags.database, deploy=True)
-def check_database(
-    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
+def check_database(databases: Sequence[str] | None = None, **kwargs: object) -> Iterator[CheckMessage]:
     """Raises nothing for a database that is unavailable: the other checks of the run still report."""
     alias = router.db_for_write(SessionRecord)
     if alias not in (databases or ()):
-        return []
+        return
     connection = connections[alias]
-    messages: list[CheckMessage] = []
     try:
-        unavailable = check_connection(connection)
-        if unavailable:
-            return [unavailable]
+        if unavailable := _connect(connection):
+            yield unavailable
+            return
         for check in (check_migrations, check_sqlite, check_postgresql, check_pruning):
-            messages += check(connection)
+            yield from check(connection)
     except AnyDatabaseError as error:
-        messages.append(
-            # Without the driver's own text, which can quote a row.
-            Warning(
-                f"The database refuses a query of this check: {type(error).__name__}.",
-                hint="Run: python manage.py migrate. If that does not help, read the database server's log.",
-                id="accounts.W040",
-            )
+        # Without the driver's own text, which can quote a row.
+        yield Warning(
+            f"The database refuses a query of this check: {type(error).__name__}.",
+            hint="Run: python manage.py migrate. If that does not help, read the database server's log.",
+            id="accounts.W040",
         )
     finally:
         if not connection.in_atomic_block:
             connection.close()
-    return messages
 
 
-def check_connection(connection: BaseDatabaseWrapper) -> CheckMessage | None:
-    """Connect to the database."""
-    if _is_missing_file(connection):
+def _connect(connection: BaseDatabaseWrapper) -> CheckMessage | None:
+    """Connect to the database; the error if that fails. It omits the driver's own text, which can name the user."""
+    values: dict[str, Any] = connection.settings_dict
+    name, host, port = values["NAME"], values["HOST"] or "localhost", values["PORT"] or 5432
+    is_sqlite = connection.vendor == "sqlite"
+    if is_sqlite and not connection.is_in_memory_db() and not Path(name).exists():  # type: ignore[attr-defined]
         # A connection would create an empty file.
-        hint = "Check the path in DATABASE_URL. For a new database, run: python manage.py migrate"
-        return _unavailable(f"The database file {_place(connection)} does not exist.", hint)
+        return _unavailable(
+            f"The database file {name} does not exist.",
+            "Check the path in DATABASE_URL. For a new database, run: python manage.py migrate",
+        )
     try:
         connection.ensure_connection()
     except (AnyDatabaseError, ImproperlyConfigured) as error:
-        return _explain_failure(connection, error)
-    return None
-
-
-def _is_missing_file(connection: BaseDatabaseWrapper) -> bool:
-    if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
-        return False
-    return not Path(connection.settings_dict["NAME"]).exists()
-
-
-def _explain_failure(connection: BaseDatabaseWrapper, error: Exception) -> CheckMessage:
-    """Without the driver's own text, which can name the user."""
-    place = _place(connection)
-    if connection.vendor == "sqlite":
-        return _unavailable(
-            f"The database {place} cannot be opened ({type(error).__name__}).",
-            "DATABASE_URL names a file. Its folder must exist, and the site's user must be able to write both.",
-        )
-    host, port = connection.settings_dict["HOST"] or "localhost", connection.settings_dict["PORT"] or 5432
-    if not host.startswith("/"):
+        if is_sqlite:
+            return _unavailable(
+                f"The database {name} cannot be opened ({type(error).__name__}).",
+                "DATABASE_URL names a file. Its folder must exist, and the site's user must be able to write both.",
+            )
+        place = f"{name} on {values['HOST'] or 'this host'}{f':{port}' if values['PORT'] else ''}"
         try:
-            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+            if not host.startswith("/"):
+                socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except OSError as refusal:
             return _unavailable(
                 f"The database server of {place} cannot be reached ({refusal.strerror or type(refusal).__name__}).",
                 "Start it, and check the host and the port in DATABASE_URL and the firewall.",
             )
-    return _unavailable(
-        f"The server of {place} can be reached, but it refuses this site's connection ({type(error).__name__}).",
-        "Check the user, the password and the database name in DATABASE_URL, and the server's log and version.",
-    )
-
-
-def _unavailable(message: str, hint: str) -> CheckMessage:
-    return Error(message, hint=hint, id="accounts.E040")
-
-
-def _place(connection: BaseDatabaseWrapper) -> str:
-    """The address of the database, without user and password."""
-    values: dict[str, Any] = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return str(values["NAME"])
-    port = f":{values['PORT']}" if values["PORT"] else ""
-    return f"{values['NAME']} on {values['HOST'] or 'this host'}{port}"
+        return _unavailable(
+            f"The server of {place} can be reached, but it refuses this site's connection ({type(error).__name__}).",
+            "Check the user, the password and the database name in DATABASE_URL, and the server's log and version.",
+        )
+    return None
 
 
 def check_migrations(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
@@ -126,11 +102,8 @@ def check_migrations(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     if plan:
         names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:5])
         more = f" and {len(plan) - 5} more" if len(plan) > 5 else ""
-        yield Error(
-            f"The database lacks migrations: {names}{more}.",
-            hint="Run: python manage.py migrate",
-            id="accounts.E041",
-        )
+        missing = f"The database lacks migrations: {names}{more}."
+        yield Error(missing, hint="Run: python manage.py migrate", id="accounts.E041")
 
 
 def check_sqlite(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
@@ -174,10 +147,9 @@ def _check_file(path: Path) -> Iterator[CheckMessage]:
 
 def _mounts() -> str:
     """The mounted file systems as Linux lists them; "" on other systems."""
-    try:
+    with suppress(OSError):
         return Path("/proc/self/mounts").read_text(errors="replace")
-    except OSError:
-        return ""
+    return ""
 
 
 def file_system(path: Path, mounts: str) -> str:
@@ -198,21 +170,19 @@ def check_postgresql(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     with connection.cursor() as cursor:
         # manage.py sets no limit, and another process may hold a lock.
         cursor.execute(f"SET statement_timeout = {_STATEMENT_MILLISECONDS}")
-        cursor.execute("SHOW transaction_read_only")
-        read_only = cursor.fetchone()[0] == "on"
-        cursor.execute("SHOW synchronous_commit")
-        commits_late = cursor.fetchone()[0] == "off"
         before = timezone.now()
-        cursor.execute("SELECT clock_timestamp()")
-        now = cursor.fetchone()[0]
+        cursor.execute(
+            "SELECT current_setting('transaction_read_only'), current_setting('synchronous_commit'), clock_timestamp()"
+        )
+        read_only, synchronous_commit, now = cursor.fetchone()
         after = timezone.now()
-    if read_only:
+    if read_only == "on":
         yield Error(
             "The database is read-only, perhaps a replica: users cannot sign in, and sessions cannot rotate.",
             hint="Name the primary server in DATABASE_URL.",
             id="accounts.E042",
         )
-    if commits_late:
+    if synchronous_commit == "off":
         yield Warning(
             "PostgreSQL's synchronous_commit is off: a server crash loses tokens that the API has already issued.",
             hint="Turn it on for this database.",

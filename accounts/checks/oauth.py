@@ -1,12 +1,11 @@
 """System checks of the settings of the OAuth dialects: the client, the provider and its endpoints."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from contextlib import suppress
 
-from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from accounts.checks.addresses import is_unencrypted
+from accounts.checks.deployment import is_unencrypted
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
@@ -15,106 +14,80 @@ from accounts.text import parse_address
 
 
 @register()
-def check_oauth_provider(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if not isinstance(_dialect(), OAuth2Dialect):
-        return []
-    messages: list[CheckMessage] = []
-    if (conf.oauth_issuer or _needs_issuer()) and parse_address(conf.oauth_issuer) is None:
-        messages.append(
-            Error(
-                "OAUTH_ISSUER is not a valid address.",
-                hint="Write it like https://login.example.com/realms/main, without a user, a query or a fragment. It "
-                "can be empty if both OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT are set, without "
-                "openid in OAUTH_SCOPE.",
-                id="accounts.E013",
+def check_oauth(**kwargs: object) -> Iterator[CheckMessage]:
+    dialect = _oauth_dialect()
+    if dialect is None:
+        return
+    if (conf.oauth_issuer or _needs_issuer(dialect)) and parse_address(conf.oauth_issuer) is None:
+        yield Error(
+            "OAUTH_ISSUER is not a valid address.",
+            hint="Write it like https://login.example.com/realms/main, without a user, a query or a fragment. It "
+            "can be empty if both OAUTH_AUTHORIZATION_ENDPOINT and OAUTH_TOKEN_ENDPOINT are set, without "
+            "openid in OAUTH_SCOPE.",
+            id="accounts.E013",
+        )
+    for name, url in conf.oauth_endpoints.items():
+        if parse_address(url, may_have_query=True) is None:
+            yield Error(
+                f"The provider's {name} is not a valid address.",
+                hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it empty: the discovery document names it.",
+                id="accounts.E014",
             )
-        )
-    return messages + [
-        Error(
-            f"The provider's {name} is not a valid address.",
-            hint=f"Set OAUTH_{name.upper()} to a whole URL, or leave it empty: the discovery document names it.",
-            id="accounts.E014",
-        )
-        for name, url in conf.oauth_endpoints.items()
-        if parse_address(url, may_have_query=True) is None
-    ]
-
-
-@register()
-def check_oauth_client(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if not isinstance(_dialect(), OAuth2Dialect):
-        return []
-    messages: list[CheckMessage] = []
     if not conf.oauth_client_id:
-        messages.append(
-            Error(
-                "OAUTH_CLIENT_ID is not set.",
-                hint="The provider gave you this id when you registered the site there.",
-                id="accounts.E012",
-            )
+        yield Error(
+            "OAUTH_CLIENT_ID is not set.",
+            hint="The provider gave you this id when you registered the site there.",
+            id="accounts.E012",
         )
     if conf.oauth_client_auth not in ("", "client_secret_basic", "client_secret_post"):
-        messages.append(
-            Error(
-                f"OAUTH_CLIENT_AUTH is {conf.oauth_client_auth!r}.",
-                hint="Use client_secret_basic or client_secret_post. If it is empty, the provider's document decides.",
-                id="accounts.E015",
-            )
+        yield Error(
+            f"OAUTH_CLIENT_AUTH is {conf.oauth_client_auth!r}.",
+            hint="Use client_secret_basic or client_secret_post. If it is empty, the provider's document decides.",
+            id="accounts.E015",
         )
-    if conf.cookie_samesite == "Strict" and not isinstance(_dialect(), PasswordDialect):
-        messages.append(
-            Error(
-                "API_SESSION_COOKIE_SAMESITE is Strict, but users return from the provider, which is another site.",
-                hint="Use Lax. With Strict, the browser does not send the new session cookie on that return.",
-                id="accounts.E016",
-            )
+    if conf.cookie_samesite == "Strict" and not isinstance(dialect, PasswordDialect):
+        yield Error(
+            "API_SESSION_COOKIE_SAMESITE is Strict, but users return from the provider, which is another site.",
+            hint="Use Lax. With Strict, the browser does not send the new session cookie on that return.",
+            id="accounts.E016",
         )
-    return messages
 
 
 @register(Tags.security, deploy=True)
-def check_oauth_security(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if not isinstance(_dialect(), OAuth2Dialect):
-        return []
-    messages: list[CheckMessage] = []
+def check_oauth_security(**kwargs: object) -> Iterator[CheckMessage]:
+    if _oauth_dialect() is None:
+        return
     if any(is_unencrypted(url) for url in (conf.oauth_issuer, *conf.oauth_endpoints.values())):
-        messages.append(
-            Warning(
-                "The provider is not https: codes, tokens and the client's secret cross the network unencrypted.",
-                hint="Use https for OAUTH_ISSUER and for every endpoint.",
-                id="accounts.W002",
-            )
+        yield Warning(
+            "The provider is not https: codes, tokens and the client's secret cross the network unencrypted.",
+            hint="Use https for OAUTH_ISSUER and for every endpoint.",
+            id="accounts.W002",
         )
     if not conf.oauth_client_secret:
-        messages.append(
-            Warning(
-                "OAUTH_CLIENT_SECRET is not set, so an attacker can use a stolen refresh token.",
-                hint="Register this site as a confidential client. Its secret stays on the server.",
-                id="accounts.W003",
-            )
+        yield Warning(
+            "OAUTH_CLIENT_SECRET is not set, so an attacker can use a stolen refresh token.",
+            hint="Register this site as a confidential client. Its secret stays on the server.",
+            id="accounts.W003",
         )
-    if isinstance(_dialect(), OAuth2PasswordDialect):
-        messages.append(
-            Warning(
-                "API_DIALECT is oauth2-password: the provider's passwords pass through this site.",
-                hint="Use oauth2. RFC 9700 section 2.4 forbids the password grant.",
-                id="accounts.W004",
-            )
+    if isinstance(_oauth_dialect(), OAuth2PasswordDialect):
+        yield Warning(
+            "API_DIALECT is oauth2-password: the provider's passwords pass through this site.",
+            hint="Use oauth2. RFC 9700 section 2.4 forbids the password grant.",
+            id="accounts.W004",
         )
-    return messages
 
 
-def _needs_issuer() -> bool:
+def _needs_issuer(dialect: OAuth2Dialect) -> bool:
     """Whether the endpoints, or the keys that sign ID tokens, are known only from the issuer's document."""
-    if isinstance(_dialect(), OAuth2PasswordDialect):
+    if isinstance(dialect, OAuth2PasswordDialect):
         return "token_endpoint" not in conf.oauth_endpoints
     known = {"authorization_endpoint", "token_endpoint"} <= conf.oauth_endpoints.keys()
     return not known or "openid" in conf.oauth_scope.split()
 
 
-def _dialect() -> object:
-    """The dialect; None for one that check_dialect complains about."""
-    try:
-        return current_dialect()
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return None
+def _oauth_dialect() -> OAuth2Dialect | None:
+    """None for another dialect, and for one that cannot be loaded: check_api reports that."""
+    with suppress(ImportError, AttributeError, TypeError, ValueError):
+        dialect = current_dialect()
+        return dialect if isinstance(dialect, OAuth2Dialect) else None
+    return None

@@ -1,16 +1,14 @@
 """System checks of single settings: values that are invalid, or with which every sign-in would fail."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from ipaddress import ip_network
 from math import inf
-from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from accounts.checks.addresses import is_unencrypted
+from accounts.browser.client_address import is_private
 from accounts.conf import conf
 from accounts.dialects import BUILT_IN, current_dialect
 from accounts.dialects.base import PasswordDialect
@@ -21,189 +19,153 @@ from accounts.text import parse_address
 _SHORTEST_KEY = 32
 _YEAR_SECONDS = 366 * 24 * 3600
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_MIDDLEWARE = "accounts.middleware.ApiSessionMiddleware"
 
 
 @register(Tags.security)
-def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_keys(**kwargs: object) -> Iterator[CheckMessage]:
     if any(len(key) < _SHORTEST_KEY for key in settings.API_SESSION_KEYS):
-        return [
-            Error(
-                f"A key in API_SESSION_KEYS has fewer than {_SHORTEST_KEY} characters.",
-                hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
-                id="accounts.E001",
-            )
-        ]
-    return []
+        yield Error(
+            f"A key in API_SESSION_KEYS has fewer than {_SHORTEST_KEY} characters.",
+            hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+            id="accounts.E001",
+        )
+    if len(set(conf.keys)) < len(conf.keys):
+        yield Warning(
+            "A key is listed twice among the keys that seal the sessions.",
+            hint="List each key once in API_SESSION_KEYS, or in SECRET_KEY and SECRET_KEY_FALLBACKS.",
+            id="accounts.W012",
+        )
 
 
 @register()
-def check_dialect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_api(**kwargs: object) -> Iterator[CheckMessage]:
     try:
         known = isinstance(current_dialect(), PasswordDialect | OAuth2Dialect)
         problem = "" if known else "the class is neither a PasswordDialect nor an OAuth2Dialect"
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         problem = str(error)
     if problem:
-        return [
-            Error(
-                f"API_DIALECT is {conf.dialect!r}, which cannot be loaded: {problem}",
-                hint=f"Use one of {', '.join(BUILT_IN)}, or the dotted path of a subclass of PasswordDialect.",
-                id="accounts.E002",
-            )
-        ]
-    return []
-
-
-@register()
-def check_base_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+        yield Error(
+            f"API_DIALECT is {conf.dialect!r}, which cannot be loaded: {problem}",
+            hint=f"Use one of {', '.join(BUILT_IN)}, or the dotted path of a subclass of PasswordDialect.",
+            id="accounts.E002",
+        )
     if parse_address(conf.base_url) is None:
-        return [
-            Error(
-                "API_BASE_URL is not a valid address.",
-                hint="Write it like https://api.example.com/v1, without a user, a query or a fragment.",
-                id="accounts.E003",
-            )
-        ]
-    return []
-
-
-@register(Tags.security, deploy=True)
-def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    if is_unencrypted(conf.base_url):
-        return [
-            Warning(
-                "API_BASE_URL is not https: passwords and tokens cross the network unencrypted.",
-                hint="Use https, or send the calls through a TLS proxy on this host.",
-                id="accounts.W001",
-            )
-        ]
-    return []
+        yield Error(
+            "API_BASE_URL is not a valid address.",
+            hint="Write it like https://api.example.com/v1, without a user, a query or a fragment.",
+            id="accounts.E003",
+        )
 
 
 @register(Tags.security)
-def check_cookie(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    messages: list[CheckMessage] = []
+def check_cookie(**kwargs: object) -> Iterator[CheckMessage]:
+    name = conf.cookie_name
     if conf.cookie_samesite not in ("Lax", "Strict"):
-        messages.append(
-            Error(
-                f"API_SESSION_COOKIE_SAMESITE is {conf.cookie_samesite!r}.",
-                hint="Use Lax. Use Strict if links from other sites must open the site signed out.",
-                id="accounts.E004",
-            )
+        yield Error(
+            f"API_SESSION_COOKIE_SAMESITE is {conf.cookie_samesite!r}.",
+            hint="Use Lax. Use Strict if links from other sites must open the site signed out.",
+            id="accounts.E004",
         )
-    if conf.cookie_name.startswith(("__Host-", "__Secure-")) and not conf.cookie_secure:
-        messages.append(
-            Error(
-                f"Browsers refuse a cookie named {conf.cookie_name!r} without Secure.",
-                hint="Set API_SESSION_COOKIE_SECURE=true, or give the cookie another name.",
-                id="accounts.E005",
-            )
+    if name.startswith(("__Host-", "__Secure-")) and not conf.cookie_secure:
+        yield Error(
+            f"Browsers refuse a cookie named {name!r} without Secure.",
+            hint="Set API_SESSION_COOKIE_SECURE=true, or give the cookie another name.",
+            id="accounts.E005",
         )
-    if not _COOKIE_NAME.fullmatch(conf.cookie_name):
-        messages.append(
-            Error(
-                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which is not a valid cookie name.",
-                hint="Use letters, digits, - and _ (RFC 6265 section 4.1.1 allows a few more).",
-                id="accounts.E011",
-            )
+    if not _COOKIE_NAME.fullmatch(name):
+        yield Error(
+            f"API_SESSION_COOKIE_NAME is {name!r}, which is not a valid cookie name.",
+            hint="Use letters, digits, - and _ (RFC 6265 section 4.1.1 allows a few more).",
+            id="accounts.E011",
         )
-    if conf.cookie_name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
-        messages.append(
-            Error(
-                f"API_SESSION_COOKIE_NAME is {conf.cookie_name!r}, which is the name of one of Django's cookies.",
-                hint="Give the session cookie another name.",
-                id="accounts.E006",
-            )
+    if name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
+        yield Error(
+            f"API_SESSION_COOKIE_NAME is {name!r}, which is the name of one of Django's cookies.",
+            hint="Give the session cookie another name.",
+            id="accounts.E006",
         )
-    return messages
 
 
 @register()
-def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    messages: list[CheckMessage] = []
-    if settings.API_SESSION_CHECK not in ("on-rotation", "every-request"):
-        messages.append(
-            Error(
-                f"API_SESSION_CHECK is {settings.API_SESSION_CHECK!r}.",
-                hint="Use on-rotation or every-request.",
-                id="accounts.E007",
-            )
-        )
+def check_values(**kwargs: object) -> Iterator[CheckMessage]:
+    checked = settings.API_SESSION_CHECK
+    if checked not in ("on-rotation", "every-request"):
+        yield Error(f"API_SESSION_CHECK is {checked!r}.", hint="Use on-rotation or every-request.", id="accounts.E007")
     if not (
         all(0 < timeout < inf for timeout in (conf.connect_timeout, conf.read_timeout))
         and all(0 <= seconds < inf for seconds in (conf.leeway, conf.refresh_ahead))
     ):
-        messages.append(
-            Error(
-                "A timeout is not above zero, or API_SESSION_LEEWAY or API_REFRESH_AHEAD is below zero.",
-                hint="API_CONNECT_TIMEOUT, API_READ_TIMEOUT, API_SESSION_LEEWAY and API_REFRESH_AHEAD are seconds.",
-                id="accounts.E008",
-            )
+        yield Error(
+            "A timeout is not above zero, or API_SESSION_LEEWAY or API_REFRESH_AHEAD is below zero.",
+            hint="API_CONNECT_TIMEOUT, API_READ_TIMEOUT, API_SESSION_LEEWAY and API_REFRESH_AHEAD are seconds.",
+            id="accounts.E008",
         )
     if conf.trusted_proxy_count < 0:
-        messages.append(
-            Error(
-                f"TRUSTED_PROXY_COUNT is {conf.trusted_proxy_count}.",
-                hint="It is the number of your proxies in front of this site: 0 or more.",
-                id="accounts.E010",
+        yield Error(
+            f"TRUSTED_PROXY_COUNT is {conf.trusted_proxy_count}.",
+            hint="It is the number of your proxies in front of this site: 0 or more.",
+            id="accounts.E010",
+        )
+
+
+@register(Tags.security)
+def check_sign_in_limits(**kwargs: object) -> Iterator[CheckMessage]:
+    for name in ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE"):
+        text = getattr(settings, name)
+        try:
+            valid = all(limit.amount > 0 and limit.seconds <= _YEAR_SECONDS for limit in parse_limits(text))
+        except ValueError:
+            valid = False
+        if not valid:
+            yield Error(
+                f"{name} is {text!r}, which is not a valid limit.",
+                hint="Write it like 20/10 minutes, or like 20/10 minutes; 100/day. The number is above zero, the time "
+                "is a year at most. An empty value means no limit.",
+                id="accounts.E030",
             )
-        )
-    return messages
 
 
 @register(Tags.security)
-def check_sign_in_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    names = ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE")
-    return [
-        Error(
-            f"{name} is {getattr(settings, name)!r}, which is not a valid limit.",
-            hint="Write it like 20/10 minutes, or like 20/10 minutes; 100/day. The number is above zero, the time is a "
-            "year at most. An empty value means no limit.",
-            id="accounts.E030",
-        )
-        for name in names
-        if not _is_limit(getattr(settings, name))
-    ]
-
-
-@register(Tags.security)
-def check_metrics_allow(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    return [
-        Error(
-            f"METRICS_ALLOW has {text!r}, which is not a network.",
-            hint="Write it like 10.0.0.0/8, or like 192.0.2.1 for one address. Host names are not supported.",
-            id="accounts.E031",
-        )
-        for text in settings.METRICS_ALLOW
-        if not _is_network(text)
-    ]
+def check_metrics_allow(**kwargs: object) -> Iterator[CheckMessage]:
+    for text in settings.METRICS_ALLOW:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            yield Error(
+                f"METRICS_ALLOW has {text!r}, which is not a network.",
+                hint="Write it like 10.0.0.0/8, or like 192.0.2.1 for one address. Host names are not supported.",
+                id="accounts.E031",
+            )
 
 
 # Not tagged with Tags.database: from Django 6.1 on, those checks run only when a command names a database.
-@register()
-def check_atomic_requests(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    return [
-        Error(
-            f"ATOMIC_REQUESTS is on for the database {alias!r}: a rollback could lose tokens that the API handed out.",
-            hint="Turn it off. Use transaction.atomic() where you need a transaction, after the calls to the API.",
-            id="accounts.E009",
+@register(Tags.security)
+def check_django(**kwargs: object) -> Iterator[CheckMessage]:
+    for alias, database in settings.DATABASES.items():
+        if database.get("ATOMIC_REQUESTS"):
+            name = f"the database {alias!r}"
+            yield Error(
+                f"ATOMIC_REQUESTS is on for {name}: a rollback could lose tokens that the API handed out.",
+                hint="Turn it off. Use transaction.atomic() where you need a transaction, after the calls to the API.",
+                id="accounts.E009",
+            )
+    if not settings.USE_TZ:
+        yield Error(
+            "USE_TZ is off: the times in the database and those of this process can differ by hours.",
+            hint="Set USE_TZ = True. TIME_ZONE can have any value.",
+            id="accounts.E021",
         )
-        for alias, database in settings.DATABASES.items()
-        if database.get("ATOMIC_REQUESTS")
-    ]
-
-
-def _is_limit(text: str) -> bool:
-    try:
-        limits = parse_limits(text)
-    except ValueError:
-        return False
-    return all(limit.amount > 0 and limit.seconds <= _YEAR_SECONDS for limit in limits)
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
+    if _MIDDLEWARE not in settings.MIDDLEWARE:
+        yield Error(
+            f"{_MIDDLEWARE} is not in MIDDLEWARE: views have no request.api, and browsers get no rotated session.",
+            hint="Put it before Django's SessionMiddleware, as config/settings.py does.",
+            id="accounts.E022",
+        )
+    if settings.DEBUG and (public := [host for host in settings.ALLOWED_HOSTS if not is_private(host)]):
+        yield Warning(
+            f"DEBUG is on, and ALLOWED_HOSTS has {', '.join(public)}: error pages show code to visitors.",
+            hint="Set DEBUG=false on a site that others can reach.",
+            id="accounts.W017",
+        )

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def found() -> dict[str | None, CheckMessage]:
     """The messages of the check, by id. Each has a hint."""
-    messages = check_database(None, databases=["default"])
+    messages = [*check_database(app_configs=None, databases=["default"])]
     assert all(message.hint for message in messages)
     return {message.id: message for message in messages}
 
@@ -68,7 +68,7 @@ def test_a_database_in_good_order_has_no_message() -> None:
 @pytest.mark.parametrize("databases", [None, [], ["replica"]])
 def test_the_database_is_asked_only_if_the_command_names_it(databases: list[str] | None) -> None:
     with records_away():
-        assert check_database(None, databases=databases) == []
+        assert [*check_database(app_configs=None, databases=databases)] == []
 
 
 def test_it_is_a_deployment_check_so_that_migrate_can_mend_what_it_finds() -> None:
