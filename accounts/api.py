@@ -27,7 +27,7 @@ _REPEATABLE_BODIES = (type(None), bytes, str, dict, list, tuple)
 
 
 class ApiClient:
-    """Calls the API for one browser, with `get`, `post` and so on, or `request`. A path starts with a slash, and is relative to API_BASE_URL.
+    """Calls the API for one browser. A path starts with a slash, and is relative to API_BASE_URL.
 
     `stream` leaves the body for the caller to read and close; without it, a body has at most MAX_ANSWER_BYTES.
     `any_status` returns a 5xx response too.
