@@ -13,28 +13,27 @@ from django.utils.http import parse_header_parameters
 
 
 class _Utf8(HttpRequest):
-    """Forms of this site are in UTF-8, and queries are. A charset in the Content-Type is about the body alone.
+    """Decodes forms and queries as UTF-8, whatever charset the Content-Type names.
 
-    Django takes it for the query's, and decodes that at once, while it makes the request: in some of Python's codecs
-    (undefined, idna, hex), or with too many parameters, it fails where nothing turns an error into an answer. Others
-    (utf-7) make halves of surrogate pairs, which no page can carry.
+    Django decodes the query with that charset while it creates the request. Some of Python's codecs (undefined, idna,
+    hex) fail then, where no error becomes a response; utf-7 produces lone surrogates, which no page can contain.
     """
 
     def _set_content_type_params(self, meta: Mapping[str, str]) -> None:
         try:
             self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
         except (TypeError, ValueError):
-            # Parameters in pieces that do not fit together, or in a charset that is none (RFC 2231): so is the type.
+            # The parameters are broken, or in an unknown charset (RFC 2231), so the type is unknown too.
             self.content_type, self.content_params = "", {}
 
     def parse_file_upload(
         self, META: Mapping[str, Any], post_data: Any
     ) -> "tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]":
-        """The same in the head of a form's part, where Django expects ValueError alone. Raises MultiPartParserError."""
+        """Raises MultiPartParserError for a broken head of a part, too, where Django expects only a ValueError."""
         try:
             return super().parse_file_upload(META, post_data)
         except TypeError as error:
-            raise MultiPartParserError("a part of the form has a head that cannot be read") from error
+            raise MultiPartParserError("the head of a part of the form cannot be read") from error
 
 
 class Utf8WSGIRequest(_Utf8, WSGIRequest):

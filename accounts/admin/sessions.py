@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import flatten_fieldsets
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -90,10 +91,7 @@ class SessionRecordAdmin(ModelAdmin):
         ("Rotation", {"fields": ("generation", "confirmation", "confirmed", "confirmed_at")}),
         ("Sign-in", {"fields": ("address", "browser", "user_agent")}),
     )
-    readonly_fields = (
-        *("id", "user_name", "user_id", "state", "signed_in_at", "last_rotated_at", "expires_at", "ended_at"),
-        *("generation", "confirmation", "confirmed", "confirmed_at", "address", "browser", "user_agent"),
-    )
+    readonly_fields = flatten_fieldsets(fieldsets)
     actions = ("end_sessions",)
 
     class Media:

@@ -14,6 +14,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from django.http import HttpResponseBase
 
@@ -185,18 +186,16 @@ def _copy_names(cookies: Mapping[str, str]) -> list[str]:
     return [name for name in cookies if name.startswith(prefix) and _SHORT_ID.fullmatch(name, len(prefix))]
 
 
-def set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:
-    """Set a cookie with the session cookie's attributes. `max_age` is in seconds: None for a cookie that ends with the
-    browser's run, 0 to delete it.
+def set_cookie(
+    response: HttpResponseBase, name: str, value: str, max_age: int | None, *, path: str = "/", samesite: str = ""
+) -> None:
+    """Set a cookie with the session cookie's attributes, unless `path` or `samesite` differ.
+
+    `max_age` is in seconds: None for a cookie that ends with the browser's run, 0 to delete it.
     """
+    same_site: Any = samesite or conf.cookie_samesite  # checked by accounts.E004
     response.set_cookie(
-        name,
-        value,
-        max_age=max_age,
-        path="/",
-        secure=conf.cookie_secure,
-        httponly=True,
-        samesite=conf.cookie_samesite,  # type: ignore[arg-type]  # checked by accounts.E005
+        name, value, max_age=max_age, path=path, secure=conf.cookie_secure, httponly=True, samesite=same_site
     )
 
 

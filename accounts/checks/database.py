@@ -7,7 +7,6 @@ it.
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,6 @@ _MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
 _EXPIRED_FOR = timedelta(days=2)
 _ENDED_FOR = timedelta(days=32)
 _unavailable = partial(Error, id="accounts.E040")
-_NETWORK_FILE_SYSTEMS = ("9p", "ceph", "cifs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4", "smb3")
 
 
 @register(Tags.database, deploy=True)
@@ -75,24 +73,19 @@ def _connect(connection: BaseDatabaseWrapper) -> CheckMessage | None:
     try:
         connection.ensure_connection()
     except (AnyDatabaseError, ImproperlyConfigured) as error:
+        hint = "DATABASE_URL names a file. Its folder must exist, and the site's user must be able to write both."
         if is_sqlite:
-            return _unavailable(
-                f"The database {name} cannot be opened ({type(error).__name__}).",
-                "DATABASE_URL names a file. Its folder must exist, and the site's user must be able to write both.",
-            )
+            return _unavailable(f"The database {name} cannot be opened ({type(error).__name__}).", hint)
         place = f"{name} on {values['HOST'] or 'this host'}{f':{port}' if values['PORT'] else ''}"
         try:
             if not host.startswith("/"):
                 socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except OSError as refusal:
-            return _unavailable(
-                f"The database server of {place} cannot be reached ({refusal.strerror or type(refusal).__name__}).",
-                "Start it, and check the host and the port in DATABASE_URL and the firewall.",
-            )
-        return _unavailable(
-            f"The server of {place} can be reached, but it refuses this site's connection ({type(error).__name__}).",
-            "Check the user, the password and the database name in DATABASE_URL, and the server's log and version.",
-        )
+            found = f"The database server of {place} cannot be reached ({refusal.strerror or type(refusal).__name__})."
+            return _unavailable(found, "Start it, and check the host and the port in DATABASE_URL and the firewall.")
+        found = f"The server of {place} can be reached, but it refuses this site's connection ({type(error).__name__})."
+        hint = "Check the user, the password and the name in DATABASE_URL, and the server's log and version."
+        return _unavailable(found, hint)
     return None
 
 
@@ -136,32 +129,6 @@ def _check_file(path: Path) -> Iterator[CheckMessage]:
             hint="The site's user must be able to write both: SQLite keeps its write-ahead log beside the file.",
             id="accounts.E043",
         )
-    kind = file_system(path, _mounts())
-    if kind in _NETWORK_FILE_SYSTEMS:
-        yield Warning(
-            f"{path} is on a network file system ({kind}), where SQLite's locks and write-ahead log are unreliable.",
-            hint="Use a local disk, or PostgreSQL if several hosts share the sessions.",
-            id="accounts.W042",
-        )
-
-
-def _mounts() -> str:
-    """The mounted file systems as Linux lists them; "" on other systems."""
-    with suppress(OSError):
-        return Path("/proc/self/mounts").read_text(errors="replace")
-    return ""
-
-
-def file_system(path: Path, mounts: str) -> str:
-    """The type of the file system of `path`, by the lines of `mounts` (proc_pid_mounts(5)); "" if none matches."""
-    deepest, found = -1, ""
-    for line in mounts.splitlines():
-        _, folder, kind, *_ = line.split(" ")
-        mounted_on = Path(folder.replace("\\040", " "))
-        # Of two mounts on the same folder, the later one covers the earlier one.
-        if path.is_relative_to(mounted_on) and len(mounted_on.parts) >= deepest:
-            deepest, found = len(mounted_on.parts), kind
-    return found
 
 
 def check_postgresql(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:

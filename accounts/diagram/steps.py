@@ -4,17 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from accounts.diagram.captions import (
-    API_CALLS,
-    END_REASONS,
-    INTERNAL_STEPS,
-    PICKED_UP_AFTER_A_WAIT,
-    ROTATIONS,
-    caption_for_api_call,
-    caption_for_request,
-    caption_for_response,
-    last_step,
-)
+from accounts.diagram import captions
 from accounts.models import EventKind
 from accounts.telemetry.trace import Step, StepKind
 
@@ -63,7 +53,7 @@ def diagram_rows(steps: Sequence[Step]) -> list[DiagramRow]:
 
 def response_status(steps: Sequence[Step]) -> str:
     """The status that the browser got."""
-    response = last_step(steps, StepKind.ANSWER)
+    response = captions.last_step(steps, StepKind.ANSWER)
     return "no response yet" if response is None else f"{response.status}"
 
 
@@ -84,11 +74,11 @@ def session_changes(steps: Sequence[Step]) -> list[tuple[str, RowStyle]]:
 
 
 def _session_change(step: Step) -> tuple[str, RowStyle] | None:
-    if step.kind in API_CALLS:
+    if step.kind in captions.API_CALLS:
         return ("the API did not respond", RowStyle.PROBLEM) if step.status is None else None
-    if step.kind in END_REASONS:
+    if step.kind in captions.END_REASONS:
         return "session ended", RowStyle.PROBLEM
-    if step.kind in ROTATIONS:
+    if step.kind in captions.ROTATIONS:
         return f"rotated to generation {step.generation}", RowStyle.ROTATION
     if step.kind == StepKind.ADOPTED:
         return f"picked up generation {step.generation}", RowStyle.ROTATION
@@ -102,7 +92,7 @@ def _session_change(step: Step) -> tuple[str, RowStyle] | None:
 def _row(step: Step, *, before: Sequence[Step], after: Sequence[Step]) -> DiagramRow | None:
     if step.kind == StepKind.REQUEST:
         return _request_row(step, after)
-    if step.kind in API_CALLS:
+    if step.kind in captions.API_CALLS:
         return _api_call_row(step, before, after)
     if step.kind == StepKind.ANSWER:
         return _response_row(step, before, after)
@@ -114,13 +104,13 @@ def _row(step: Step, *, before: Sequence[Step], after: Sequence[Step]) -> Diagra
 
 
 def _request_row(step: Step, after: Sequence[Step]) -> DiagramRow:
-    opened = last_step(after, StepKind.OPENED)
+    opened = captions.last_step(after, StepKind.OPENED)
     return DiagramRow(
         direction=Direction.REQUEST,
         at=step.at,
         label=f"{step.method} {step.path}",
         details=() if opened is None else ("Cookie", f"generation {opened.generation}"),
-        caption=caption_for_request(step, after),
+        caption=captions.caption_for_request(step, after),
     )
 
 
@@ -134,17 +124,17 @@ def _api_call_row(step: Step, before: Sequence[Step], after: Sequence[Step]) -> 
         label=f"{step.method} {step.path}" + (f", {step.times} times" if step.times > 1 else ""),
         response="" if step.status is None else f"{step.status} · {took}",
         details=("no response", took) if step.status is None else (),
-        caption=caption_for_api_call(step, before, after),
+        caption=captions.caption_for_api_call(step, before, after),
         style=RowStyle.PROBLEM if failed else style,
     )
 
 
 def _response_row(step: Step, before: Sequence[Step], after: Sequence[Step]) -> DiagramRow:
-    written = last_step(before, StepKind.COOKIE_SET)
+    written = captions.last_step(before, StepKind.COOKIE_SET)
     details: tuple[str, ...] = ()
     if written:
         details = ("Set-Cookie", f"generation {written.generation}")
-    elif last_step(before, StepKind.COOKIE_DELETED):
+    elif captions.last_step(before, StepKind.COOKIE_DELETED):
         details = ("Set-Cookie", "deleted")
     failed = step.status is not None and step.status >= 400
     return DiagramRow(
@@ -152,7 +142,7 @@ def _response_row(step: Step, before: Sequence[Step], after: Sequence[Step]) -> 
         at=step.at,
         label=f"{step.status} · {milliseconds(step.at)}",
         details=details,
-        caption=caption_for_response(step, before, after),
+        caption=captions.caption_for_response(step, before, after),
         style=RowStyle.PROBLEM if failed else RowStyle.ROTATION if written else RowStyle.NORMAL,
     )
 
@@ -183,15 +173,15 @@ def _end_of_body_row(step: Step) -> DiagramRow:
 
 
 def _internal_row(step: Step, before: Sequence[Step]) -> DiagramRow | None:
-    if step.kind == StepKind.ADOPTED and last_step(before, StepKind.WAITED):
-        texts = PICKED_UP_AFTER_A_WAIT
-    elif step.kind in INTERNAL_STEPS:
-        texts = INTERNAL_STEPS[step.kind]
+    if step.kind == StepKind.ADOPTED and captions.last_step(before, StepKind.WAITED):
+        texts = captions.PICKED_UP_AFTER_A_WAIT
+    elif step.kind in captions.INTERNAL_STEPS:
+        texts = captions.INTERNAL_STEPS[step.kind]
     else:
         return None
     numbers = {"generation": f"generation {step.generation}", "took": milliseconds(step.took)}
     label, detail, caption = (text.format(**numbers) for text in texts)
-    failed = step.kind in END_REASONS or step.kind in (EventKind.UNSTORED, StepKind.UPDATE_REFUSED)
+    failed = step.kind in captions.END_REASONS or step.kind in (EventKind.UNSTORED, StepKind.UPDATE_REFUSED)
     return DiagramRow(
         direction=Direction.INTERNAL,
         at=step.at,

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +48,9 @@ class Provider:
     sends_issuer: bool
 
 
+_ENDPOINTS = [field.name for field in fields(Provider) if field.name.endswith(("_endpoint", "_uri"))]
+
+
 def current_provider() -> Provider:
     """The configured provider. Its discovery document is cached for an hour, and longer while it is unavailable.
 
@@ -58,17 +61,7 @@ def current_provider() -> Provider:
     is_complete = "token_endpoint" in configured and ("authorization_endpoint" in configured or not conf.oauth_issuer)
     document = {} if is_complete else _discovery(conf.oauth_issuer).get()
     metadata = {**document, **configured}
-    endpoints = {
-        name: _endpoint(metadata, name)
-        for name in (
-            "authorization_endpoint",
-            "token_endpoint",
-            "revocation_endpoint",
-            "userinfo_endpoint",
-            "end_session_endpoint",
-            "jwks_uri",
-        )
-    }
+    endpoints = {name: _endpoint(metadata, name) for name in _ENDPOINTS}
     if not endpoints["token_endpoint"]:
         raise ApiMisbehaved("the provider's discovery document names no token endpoint")
     methods = document.get("token_endpoint_auth_methods_supported")

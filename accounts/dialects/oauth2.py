@@ -14,17 +14,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 import jwt
 
 from accounts.conf import conf
-from accounts.dialects.base import (
-    Dialect,
-    PasswordDialect,
-    RefreshOutcome,
-    Refused,
-    SignedIn,
-    raise_for_sign_in,
-    refreshed,
-    unknown,
-    user_from,
-)
+from accounts.dialects import base
 from accounts.dialects.discovery import Provider, current_provider, find_signing_key
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused
 from accounts.session.tokens import TokenPair, User, receive_pair, unverified_claims
@@ -40,7 +30,7 @@ LEEWAY_SECONDS = 300
 _REFUSAL_STATUSES = (400, 401, 403)
 
 
-class OAuth2Dialect(Dialect):
+class OAuth2Dialect(base.Dialect):
     """Any provider that follows the standards."""
 
     refreshes_early = True
@@ -84,7 +74,7 @@ class OAuth2Dialect(Dialect):
             }
         )
 
-    def read_redeemed(self, answer: ApiAnswer, *, nonce: str) -> SignedIn:
+    def read_redeemed(self, answer: ApiAnswer, *, nonce: str) -> base.SignedIn:
         """Raises CredentialsRefused for a code that is spent or expired, ApiUnavailable or ApiMisbehaved."""
         _raise_for_token(answer)
         tokens = _read_pair(answer)
@@ -92,8 +82,8 @@ class OAuth2Dialect(Dialect):
         if id_token is None and _is_openid():
             raise ApiMisbehaved("the provider sent no ID token although the scope has openid")
         if id_token is None or not _is_openid():
-            return SignedIn(_user_from_claims(unverified_claims(tokens.access)), tokens)
-        return SignedIn(_user_from_claims(_verify_id_token(str(id_token), nonce)), tokens, str(id_token))
+            return base.SignedIn(_user_from_claims(unverified_claims(tokens.access)), tokens)
+        return base.SignedIn(_user_from_claims(_verify_id_token(str(id_token), nonce)), tokens, str(id_token))
 
     def userinfo(self, tokens: TokenPair) -> ApiCall | None:
         """The userinfo request; None without openid or a userinfo endpoint."""
@@ -122,16 +112,16 @@ class OAuth2Dialect(Dialect):
     def refresh(self, tokens: TokenPair) -> ApiCall:
         return _token_call({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
 
-    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
+    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
         if answer.status == 200:
-            return refreshed(lambda: _read_pair(answer, previous=tokens))
+            return base.refreshed(lambda: _read_pair(answer, previous=tokens))
         error = answer.json_object().get("error")
         if error == "invalid_grant" and answer.status in _REFUSAL_STATUSES:
-            return Refused()
+            return base.Refused()
         if error in ("invalid_client", "unauthorized_client"):
             # The operator has to correct the client's settings. Sessions stay until then.
             logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET: %s", error)
-        return unknown(answer)
+        return base.unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
         """RFC 7009. The provider also ends the access tokens of the same grant, if it can."""
@@ -139,7 +129,7 @@ class OAuth2Dialect(Dialect):
         return _client_call(url, {"token": tokens.refresh, "token_type_hint": "refresh_token"}) if url else None
 
 
-class OAuth2PasswordDialect(OAuth2Dialect, PasswordDialect):
+class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
     """The password grant (RFC 6749 section 4.3), for a first-party server that offers nothing else.
 
     RFC 9700 section 2.4 forbids it: the password passes through this site, and no second factor is possible.
@@ -152,14 +142,14 @@ class OAuth2PasswordDialect(OAuth2Dialect, PasswordDialect):
             {"grant_type": "password", self.name_field(): username, "password": password, "scope": conf.oauth_scope}
         )
 
-    def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
+    def read_sign_in(self, answer: ApiAnswer, username: str) -> base.SignedIn:
         if answer.json_object().get("error") == "invalid_grant":
-            raise_for_sign_in(answer, answer.message("error_description") or "Wrong user name or password.")
+            base.raise_for_sign_in(answer, answer.message("error_description") or "Wrong user name or password.")
         _raise_for_token(answer)
         tokens = _read_pair(answer)
         # TLS to the token endpoint stands in for the check of the signature (OpenID Connect Core 3.1.3.7, rule 6).
         claims = unverified_claims(answer.json_object().get("id_token") or tokens.access)
-        return SignedIn(_user_from_claims(claims, username), tokens)
+        return base.SignedIn(_user_from_claims(claims, username), tokens)
 
 
 def _is_openid() -> bool:
@@ -208,7 +198,7 @@ def _raise_for_token(answer: ApiAnswer) -> None:
     if answer.status != 200 and isinstance(error, str) and answer.status < 500:
         # The error is about this client and not for the user.
         raise ApiMisbehaved(f"the provider's token endpoint: status {answer.status}, {clean_text(error, 100)}")
-    raise_for_sign_in(answer, "")
+    base.raise_for_sign_in(answer, "")
 
 
 def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPair:
@@ -255,4 +245,4 @@ def _verify_id_token(id_token: str, nonce: str) -> dict[str, Any]:
 def _user_from_claims(claims: Mapping[str, Any], username: str = "") -> User:
     """The user in standard claims (OpenID Connect Core 5.1). `name` comes before `preferred_username` and `email`."""
     name = claims.get("name") or claims.get("preferred_username") or claims.get("email")
-    return user_from({"id": claims.get("sub"), "name": name, "email": claims.get("email")}, username)
+    return base.user_from({"id": claims.get("sub"), "name": name, "email": claims.get("email")}, username)

@@ -4,22 +4,13 @@ It refreshes before the access token expires. Settings of the API decide whether
 it refuses spent ones. This dialect works with all of them.
 """
 
-from accounts.dialects.base import (
-    PasswordDialect,
-    RefreshOutcome,
-    Refused,
-    SignedIn,
-    raise_for_sign_in,
-    refreshed,
-    unknown,
-    user_from,
-)
+from accounts.dialects import base
 from accounts.session.tokens import TokenPair, receive_pair, unverified_claims
 from accounts.text import clean_text
 from accounts.upstream.calls import ApiAnswer, ApiCall
 
 
-class SimpleJwtDialect(PasswordDialect):
+class SimpleJwtDialect(base.PasswordDialect):
     """The API may blacklist spent tokens, so a refresh whose response was lost is not sent again."""
 
     refreshes_early = True
@@ -29,21 +20,23 @@ class SimpleJwtDialect(PasswordDialect):
     def sign_in(self, username: str, password: str) -> ApiCall:
         return ApiCall(method="POST", path="/token/", json={self.name_field(): username, "password": password})
 
-    def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
-        raise_for_sign_in(answer, _error_message(answer))
+    def read_sign_in(self, answer: ApiAnswer, username: str) -> base.SignedIn:
+        base.raise_for_sign_in(answer, _error_message(answer))
         tokens = _read_pair(answer)
         claims = unverified_claims(tokens.access)
         name = claims.get("name") or claims.get("username")
         email = claims.get("email") or (username if self.name_field() == "email" else "")
-        return SignedIn(user_from({"id": claims.get("user_id"), "name": name, "email": email}, username), tokens)
+        return base.SignedIn(
+            base.user_from({"id": claims.get("user_id"), "name": name, "email": email}, username), tokens
+        )
 
     def refresh(self, tokens: TokenPair) -> ApiCall:
         return ApiCall(method="POST", path="/token/refresh/", json={"refresh": tokens.refresh})
 
-    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
+    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
         if answer.status == 200:
-            return refreshed(lambda: _read_pair(answer, previous=tokens))
-        return Refused() if _is_refusal(answer) else unknown(answer)
+            return base.refreshed(lambda: _read_pair(answer, previous=tokens))
+        return base.Refused() if _is_refusal(answer) else base.unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall:
         return ApiCall(method="POST", path="/token/blacklist/", json={"refresh": tokens.refresh})

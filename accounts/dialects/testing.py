@@ -18,16 +18,7 @@ from unittest import SkipTest
 
 from django.test import override_settings
 
-from accounts.dialects.base import (
-    Dialect,
-    PasswordDialect,
-    Refreshed,
-    RefreshOutcome,
-    Refused,
-    SignedIn,
-    StillValid,
-    Unknown,
-)
+from accounts.dialects import base
 from accounts.exceptions import CredentialsRefused
 from accounts.session.tokens import TokenPair
 from accounts.upstream.calls import ApiAnswer, ApiCall
@@ -53,7 +44,7 @@ FOREIGN_RESPONSES = {
 class DialectContract:
     """What each dialect must fulfil. Set the attributes that have no value."""
 
-    dialect: Dialect
+    dialect: base.Dialect
     #: The value for API_BASE_URL.
     base_url: str
     #: The credentials of a user; not needed if you override `sign_in`.
@@ -73,9 +64,11 @@ class DialectContract:
     def teardown_method(self) -> None:
         self._cleanup.close()
 
-    def sign_in(self) -> SignedIn:
+    def sign_in(self) -> base.SignedIn:
         """A new sign-in. Override this for a dialect that takes no passwords."""
-        assert isinstance(self.dialect, PasswordDialect), "override sign_in() for a dialect that takes no passwords"
+        assert isinstance(self.dialect, base.PasswordDialect), (
+            "override sign_in() for a dialect that takes no passwords"
+        )
         answer = self.ask(self.dialect.sign_in(self.username, self.password))
         return self.dialect.read_sign_in(answer, self.username)
 
@@ -98,7 +91,7 @@ class DialectContract:
         assert self.open_protected(signed_in.tokens).status == 200
 
     def test_a_wrong_password_is_refused_with_a_message(self) -> None:
-        if not isinstance(self.dialect, PasswordDialect):
+        if not isinstance(self.dialect, base.PasswordDialect):
             raise SkipTest("this dialect takes no passwords")
         answer = self.ask(self.dialect.sign_in(self.username, self.password + "-not"))
         message = ""
@@ -117,12 +110,14 @@ class DialectContract:
     def test_a_refresh_returns_a_working_pair(self) -> None:
         tokens = self.sign_in().tokens
         if not self.dialect.refreshes_early:
-            assert isinstance(self.refresh(tokens), StillValid), "refreshes_early is False, but the API did refresh"
+            assert isinstance(self.refresh(tokens), base.StillValid), (
+                "refreshes_early is False, but the API did refresh"
+            )
 
         rotated = self._refreshed(tokens)
 
         assert self.open_protected(rotated).status == 200
-        assert isinstance(self._refresh_when_due(rotated), Refreshed), "the new pair could not be refreshed again"
+        assert isinstance(self._refresh_when_due(rotated), base.Refreshed), "the new pair could not be refreshed again"
 
     def test_a_spent_refresh_token_is_refused_or_safe_to_send_again(self) -> None:
         tokens = self.sign_in().tokens
@@ -131,10 +126,10 @@ class DialectContract:
         again = self.refresh(tokens)
 
         if self.refuses_spent_tokens:
-            assert isinstance(again, Refused), f"not Refused, but {again!r}"
+            assert isinstance(again, base.Refused), f"not Refused, but {again!r}"
             assert not self.dialect.replay_is_safe, "replay_is_safe is True, but the API refuses a spent token"
         else:
-            assert isinstance(again, Refreshed), f"not Refreshed, but {again!r}"
+            assert isinstance(again, base.Refreshed), f"not Refreshed, but {again!r}"
 
     def test_a_made_up_refresh_token_is_refused(self) -> None:
         tokens = self.sign_in().tokens
@@ -144,7 +139,7 @@ class DialectContract:
 
         outcome = self.refresh(made_up)
 
-        assert isinstance(outcome, Refused), f"not Refused, but {outcome!r}"
+        assert isinstance(outcome, base.Refused), f"not Refused, but {outcome!r}"
 
     def test_a_revoked_refresh_token_is_refused(self) -> None:
         tokens = self.sign_in().tokens
@@ -157,26 +152,26 @@ class DialectContract:
 
         outcome = self.refresh(tokens)
 
-        assert isinstance(outcome, Refused), f"not Refused, but {outcome!r}"
+        assert isinstance(outcome, base.Refused), f"not Refused, but {outcome!r}"
 
     def test_a_response_of_a_gateway_ends_no_session(self) -> None:
         tokens = self.sign_in().tokens
 
         for name, answer in FOREIGN_RESPONSES.items():
             outcome = self.dialect.read_refresh(answer, tokens)
-            assert isinstance(outcome, Unknown), f"{name}: not Unknown, but {outcome!r}"
+            assert isinstance(outcome, base.Unknown), f"{name}: not Unknown, but {outcome!r}"
 
     def test_a_repr_shows_no_secret(self) -> None:
         tokens = self.sign_in().tokens
         calls = [self.dialect.refresh(tokens), self.dialect.revoke(tokens)]
-        if isinstance(self.dialect, PasswordDialect):
+        if isinstance(self.dialect, base.PasswordDialect):
             calls.append(self.dialect.sign_in(self.username, self.password))
 
         printed = repr([calls, tokens])
 
         assert tokens.access not in printed
         assert tokens.refresh not in printed
-        assert not isinstance(self.dialect, PasswordDialect) or self.password not in printed
+        assert not isinstance(self.dialect, base.PasswordDialect) or self.password not in printed
 
     # --- Helpers ---
 
@@ -189,15 +184,15 @@ class DialectContract:
         headers = {"Authorization": f"Bearer {tokens.access}"}
         return self.ask(ApiCall(method="GET", path=self.protected_path, headers=headers))
 
-    def refresh(self, tokens: TokenPair) -> RefreshOutcome:
+    def refresh(self, tokens: TokenPair) -> base.RefreshOutcome:
         return self.dialect.read_refresh(self.ask(self.dialect.refresh(tokens)), tokens)
 
-    def _refresh_when_due(self, tokens: TokenPair) -> RefreshOutcome:
+    def _refresh_when_due(self, tokens: TokenPair) -> base.RefreshOutcome:
         if not self.dialect.refreshes_early:
             self.expire_access_token(tokens)
         return self.refresh(tokens)
 
     def _refreshed(self, tokens: TokenPair) -> TokenPair:
         outcome = self._refresh_when_due(tokens)
-        assert isinstance(outcome, Refreshed), f"not Refreshed, but {outcome!r}"
+        assert isinstance(outcome, base.Refreshed), f"not Refreshed, but {outcome!r}"
         return outcome.tokens

@@ -1,21 +1,11 @@
 """The default dialect: POST /auth/login, /auth/refresh and /auth/logout with a pair of JWTs (or opaque tokens)."""
 
-from accounts.dialects.base import (
-    PasswordDialect,
-    RefreshOutcome,
-    Refused,
-    SignedIn,
-    StillValid,
-    raise_for_sign_in,
-    refreshed,
-    unknown,
-    user_from,
-)
+from accounts.dialects import base
 from accounts.session.tokens import TokenPair, receive_pair, unverified_claims
 from accounts.upstream.calls import ApiAnswer, ApiCall
 
 
-class TokenPairDialect(PasswordDialect):
+class TokenPairDialect(base.PasswordDialect):
     """An API that needs both tokens for a refresh, and refreshes only after the access token has expired."""
 
     refreshes_early = False
@@ -25,27 +15,27 @@ class TokenPairDialect(PasswordDialect):
     def sign_in(self, username: str, password: str) -> ApiCall:
         return ApiCall(method="POST", path="/auth/login", json={self.name_field(): username, "password": password})
 
-    def read_sign_in(self, answer: ApiAnswer, username: str) -> SignedIn:
-        raise_for_sign_in(answer)
+    def read_sign_in(self, answer: ApiAnswer, username: str) -> base.SignedIn:
+        base.raise_for_sign_in(answer)
         tokens = _read_pair(answer)
         user = unverified_claims(tokens.access).get("user") or answer.json_object().get("user")
-        return SignedIn(user_from(user, username), tokens)
+        return base.SignedIn(base.user_from(user, username), tokens)
 
     def refresh(self, tokens: TokenPair) -> ApiCall:
         return ApiCall(
             method="POST", path="/auth/refresh", json={"accessToken": tokens.access, "refreshToken": tokens.refresh}
         )
 
-    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> RefreshOutcome:
+    def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
         if answer.status == 200:
-            return refreshed(lambda: _read_pair(answer, previous=tokens))
+            return base.refreshed(lambda: _read_pair(answer, previous=tokens))
         # Status and shape show that the API itself responded. A gateway's page with the same status says nothing.
         if isinstance(answer.json_object().get("message"), str):
             if answer.status == 400:
-                return StillValid()
+                return base.StillValid()
             if answer.status in (401, 404):
-                return Refused()
-        return unknown(answer)
+                return base.Refused()
+        return base.unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall:
         return ApiCall(method="POST", path="/auth/logout", json={"refreshToken": tokens.refresh})

@@ -7,7 +7,7 @@ from functools import partial
 
 
 class Status(StrEnum):
-    """The command fails for a problem only. "unknown" is for a question that was not asked, or not answered."""
+    """The command fails for a problem only. "unknown" is for an examination that did not take place."""
 
     OK = "ok"
     UNKNOWN = "unknown"

@@ -38,15 +38,14 @@ def examine_keys() -> Findings:
         unseen = _sessions_that_may_need_an_older_key(uses.get(ids[0], _Use()).first)
     except AnyDatabaseError as error:
         drop_broken_connection()
-        found = f"The use of the keys is unknown: the database gave {type(error).__name__}."
-        yield unknown("keys.use", found, "Run `manage.py check --deploy --database default`.")
+        yield unknown("keys.use", f"The use of the keys is unknown: the database gave {type(error).__name__}.")
         return
     for number, id_ in enumerate(ids, start=1):
         yield _key(number, id_, uses.pop(id_, _Use()), unseen)
     for id_, use in uses.items():
         found = f"Key {id_} sealed {use}, but it is not configured: their users are signed out here."
-        advice = "Add the key again as the last one, on all hosts. If you removed it on purpose, end these sessions in "
-        yield problem("keys.missing", found, f"{advice}the admin.")
+        advice = "Add the key again as the last one, on all hosts. Or end these sessions in the admin."
+        yield problem("keys.missing", found, advice)
 
 
 def _key(number: int, id_: str, use: _Use, unseen: int) -> Finding:
@@ -56,10 +55,8 @@ def _key(number: int, id_: str, use: _Use, unseen: int) -> Finding:
     if use.sessions:
         return ok(name, f"{label} is a former key. It sealed {use}.", "Keep it, and look again later.")
     if unseen:
-        found = (
-            f"{label} is a former key. It sealed no stored session, but {count(unseen, 'living session')} may still "
-        )
-        found += "have a cookie that it sealed: they began before the first session under key 1."
+        found = f"{label} is a former key. It sealed no stored session, but {count(unseen, 'living session')} may still"
+        found += " have a cookie that it sealed: they began before the first session under key 1."
         return ok(name, found, "Keep it, and look again later.")
     advice = "Remove it from API_SESSION_KEYS on all hosts."
     if not settings.API_SESSION_KEYS:

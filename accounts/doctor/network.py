@@ -3,21 +3,25 @@
 Such a proxy would be examined instead of the proxies in front of the server.
 """
 
+import json
 import os
 import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from django.urls import reverse
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
 
+from accounts.browser.client_address import is_private
+from accounts.doctor.endpoint import TICKET_HEADER, Order, Ticket
 from accounts.doctor.findings import Finding, Findings, ok, problem, warning
 from accounts.text import parse_address
 
@@ -26,16 +30,43 @@ TROUBLE = (OSError, HTTPError)
 CONNECT_SECONDS = 5.0
 _READ_SECONDS = 10.0
 _RENEW_BEFORE_DAYS = 14
+_MAX_BODY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SiteResponse:
+    """`seen` is how the site saw the request, {} for a response that is not the endpoint's."""
+
+    status: int
+    location: str = field(repr=False)
+    set_cookies: list[str] = field(repr=False)
+    seen: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedSite:
+    """The site at `url`, and its first response."""
+
+    url: str
+    first: SiteResponse
+
+    @property
+    def is_in_development(self) -> bool:
+        """Whether DEBUG is on there, and strangers cannot reach it."""
+        return bool(self.first.seen["debug"]) and is_private(urlsplit(self.url).hostname or "")
+
+    def problem(self, name: str, found: str, advice: str) -> Finding:
+        """A problem in production. In development it is ok."""
+        return ok(name, found, advice) if self.is_in_development else problem(name, found, advice)
 
 
 def origin_of(url: str) -> str:
     """Scheme, host and port of an absolute address, such as "https://example.com"; "" for anything else."""
-    try:
+    with suppress(ValueError):
         pieces = urlsplit(url)
         port = f":{pieces.port}" if pieces.port else ""
-    except ValueError:
-        return ""
-    return f"{pieces.scheme}://{pieces.hostname}{port}" if pieces.scheme and pieces.hostname else ""
+        return f"{pieces.scheme}://{pieces.hostname}{port}" if pieces.scheme and pieces.hostname else ""
+    return ""
 
 
 def host_and_port(url: str) -> tuple[str, int]:
@@ -94,29 +125,30 @@ def request(
     method: str, url: str, *, headers: Mapping[str, str] | None = None, read_seconds: float = _READ_SECONDS
 ) -> Iterator[requests.Response]:
     """One request on its own connection, with an unread body. Follows no redirect, keeps no cookie. Raises TROUBLE."""
+    headers = {"User-Agent": "doctor", **(headers or {})}
     with requests.Session() as session:
         session.trust_env = False
         session.verify = trusted_authorities()
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        timeout = (CONNECT_SECONDS, read_seconds)
         with session.request(
-            method,
-            url,
-            headers={"User-Agent": "doctor", **(headers or {})},
-            timeout=(CONNECT_SECONDS, read_seconds),
-            allow_redirects=False,
-            stream=True,
+            method, url, headers=headers, timeout=timeout, allow_redirects=False, stream=True
         ) as response:
             yield response
 
 
-def clock_difference(date: str | None, *, sent_at: float, received_at: float) -> float | None:
-    """By how many seconds a server's clock is ahead of this host's; None without a date.
+def read_json(response: requests.Response) -> Any:
+    """The JSON of a body of at most 64 KB; None for any other body. Raises TROUBLE."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(response.raw.read(_MAX_BODY_BYTES, decode_content=True))
+    return None
 
-    `date` is the server's Date header, which counts whole seconds (RFC 9110 section 5.6.7). `sent_at` and
-    `received_at` are time.time() before and after the request.
-    """
-    try:
-        stamped = parsedate_to_datetime(date or "")
-    except (ValueError, TypeError):
-        return None
-    return stamped.replace(tzinfo=stamped.tzinfo or UTC).timestamp() + 0.5 - (sent_at + received_at) / 2
+
+def send_order(url: str, order: Order, *, size: int = 0, headers: Mapping[str, str] | None = None) -> SiteResponse:
+    """Send an order to the endpoint of the site at `url`. Raises TROUBLE."""
+    headers = {TICKET_HEADER: Ticket(order, size).seal(), **(headers or {})}
+    with request("POST", url + reverse("accounts:doctor"), headers=headers) as response:
+        cookies, location = response.raw.headers.getlist("Set-Cookie"), response.headers.get("Location", "")
+        body = read_json(response)
+        seen = body if response.status_code == 200 and isinstance(body, dict) and "doctor" in body else {}
+        return SiteResponse(response.status_code, location, cookies, seen)

@@ -1,17 +1,16 @@
 """Whether cookies as large as a session's arrive, from the site and at the site."""
 
-from collections.abc import Callable
+from bisect import bisect_left
 from contextlib import suppress
 from http.cookies import CookieError, Morsel, SimpleCookie
 
 from accounts.browser.cookies import MAX_COOKIE_BYTES, MAX_SESSION_BYTES, WARN_FROM_BYTES
-from accounts.doctor.deployed_site import DeployedSite, SiteResponse, send_order
 from accounts.doctor.endpoint import Order, trial_cookies
 from accounts.doctor.findings import Finding, count, ok, warning
-from accounts.doctor.network import TROUBLE
+from accounts.doctor.network import TROUBLE, DeployedSite, SiteResponse, send_order
 
-#: The precision of a limit that is found.
-_STEP_BYTES = 128
+#: A limit is found with this precision.
+_STEP_BYTES = 256
 #: A header of 8 KB, the default limit of servers and proxies, holds cookie names and other cookies too.
 _ROOM_BESIDES_BYTES = 512
 _RAISE_LIMITS = (
@@ -24,33 +23,32 @@ _KEEP_SET_COOKIE = "The proxy must not change Set-Cookie."
 def examine_set_cookie(site: DeployedSite) -> Finding:
     """Several cookies must arrive in one response: the parts of a large session, and Django's own cookies."""
     name, size = "site.set-cookie", MAX_SESSION_BYTES
-    response, failure = _set_cookies(site, size)
+    response, failure = _try_cookies(site, Order.SET_COOKIES, size)
     if response is None:
-        size, failure = _find_limit(lambda size: _set_cookies(site, size)[1])
+        size, failure = _find_limit(site, Order.SET_COOKIES)
         if not size:
             advice = "Check what the proxies do to Set-Cookie, and their limit for the size of response headers."
             return site.problem(name, f"No response that sets cookies arrives: {failure}.", advice)
-        response, failure = _set_cookies(site, size)
+        response, failure = _try_cookies(site, Order.SET_COOKIES, size)
     if response is None or failure:
         found = f"Set-Cookie is lost on the way: {failure}. Users with a session of so many parts are signed out."
         advice = "Each Set-Cookie must arrive as its own header. Look for a proxy that joins, cuts or drops them."
         return site.problem(name, found, advice)
-    changes = {change for morsel in _received_cookies(site, response).values() for change in _changes(site, morsel)}
-    if changes:
-        found = f"Attributes of cookies change on the way: {', '.join(sorted(changes))}."
-        return site.problem(name, found, _KEEP_SET_COOKIE)
-    number = len(_trial_cookies(site, size))
+    cookies = _received_cookies(site, response)
+    if changes := sorted({change for cookie in cookies.values() for change in _changes(site, cookie)}):
+        return site.problem(name, f"Attributes of cookies change on the way: {', '.join(changes)}.", _KEEP_SET_COOKIE)
     deleted = _received_cookies(site, send_order(site.url, Order.DELETE_COOKIES, size=size))
-    if sum(morsel["max-age"] == "0" for morsel in deleted.values()) < number:
+    if sum(cookie["max-age"] == "0" for cookie in deleted.values()) < len(cookies):
         return site.problem(name, "Cookies cannot be deleted: signing out leaves them there.", _KEEP_SET_COOKIE)
-    return ok(name, f"{count(number, 'cookie')} in one response arrive, keep their attributes, and can be deleted.")
+    found = f"{count(len(cookies), 'cookie')} in one response arrive, keep their attributes, and can be deleted."
+    return ok(name, found)
 
 
 def examine_cookie_size(site: DeployedSite) -> Finding:
     name = "site.cookie-size"
     limits = {
-        "responses that set": _find_limit(lambda size: _set_cookies(site, size)[1]),
-        "requests that bring": _find_limit(lambda size: _send_cookies(site, size)),
+        "responses that set": _find_limit(site, Order.SET_COOKIES),
+        "requests that bring": _find_limit(site, Order.LOOK),
     }
     usable = min(size for size, _ in limits.values())
     if usable == MAX_SESSION_BYTES:
@@ -64,66 +62,46 @@ def examine_cookie_size(site: DeployedSite) -> Finding:
     return site.problem(name, found, _RAISE_LIMITS)
 
 
-def _find_limit(try_size: Callable[[int], str]) -> tuple[int, str]:
+def _find_limit(site: DeployedSite, order: Order) -> tuple[int, str]:
     """The largest session that arrives, in bytes, and the failure of a larger one; "" if none fails.
 
-    `try_size` returns the failure of a size. A larger session is assumed to fail too.
+    A session that is larger than one that fails is assumed to fail too.
     """
-    failure = try_size(MAX_SESSION_BYTES)
-    if not failure:
+    if not _try_cookies(site, order, MAX_SESSION_BYTES)[1]:
         return MAX_SESSION_BYTES, ""
-    arrives, too_large = 0, MAX_SESSION_BYTES
-    while too_large - arrives > _STEP_BYTES:
-        size = (arrives + too_large) // 2
-        if result := try_size(size):
-            too_large, failure = size, result
-        else:
-            arrives = size
-    return arrives, failure
+    sizes = range(0, MAX_SESSION_BYTES + 1, _STEP_BYTES)
+    first_failure = bisect_left(
+        sizes, True, lo=1, hi=len(sizes) - 1, key=lambda size: bool(_try_cookies(site, order, size)[1])
+    )
+    return sizes[first_failure - 1], _try_cookies(site, order, sizes[first_failure])[1]
 
 
-def _trial_cookies(site: DeployedSite, size: int) -> dict[str, str]:
-    return trial_cookies(size, str(site.first.seen["cookie_name"]))
-
-
-def _set_cookies(site: DeployedSite, size: int) -> tuple[SiteResponse | None, str]:
-    """The site's response that sets the trial cookies, None without one; and the failure, "" if all of them arrive."""
+def _try_cookies(site: DeployedSite, order: Order, size: int) -> tuple[SiteResponse | None, str]:
+    """The response with the trial cookies, or for LOOK the response to a request with them; None if there is none.
+    And the failure, "" if all cookies arrive."""
+    expected = trial_cookies(size, str(site.first.seen["cookie_name"]))
+    looks = order is Order.LOOK
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in expected.items())} if looks else {}
     try:
-        response = send_order(site.url, Order.SET_COOKIES, size=size)
+        response = send_order(site.url, order, size=size, headers=headers)
     except TROUBLE as error:
         return None, f"no response, {type(error).__name__}"
     if not response.seen:
         return None, f"status {response.status}"
-    expected, received = _trial_cookies(site, size), _received_cookies(site, response)
-    whole = sum(name in received and received[name].value == value for name, value in expected.items())
-    return response, _loss(whole, len(expected))
+    values = {name: cookie.value for name, cookie in _received_cookies(site, response).items()}
+    arrived = response.seen["cookies_arrived"] if looks else expected.items() & values.items()
+    whole = len(arrived) == len(expected)
+    return response, "" if whole else f"{len(arrived)} of {len(expected)} cookies arrived whole"
 
 
-def _send_cookies(site: DeployedSite, size: int) -> str:
-    """The failure of a request with the trial cookies; "" if all of them arrive at the site."""
-    expected = _trial_cookies(site, size)
-    header = "; ".join(f"{name}={value}" for name, value in expected.items())
-    try:
-        response = send_order(site.url, Order.LOOK, size=size, headers={"Cookie": header})
-    except TROUBLE as error:
-        return f"no response, {type(error).__name__}"
-    if not response.seen:
-        return f"status {response.status}"
-    return _loss(len(response.seen["cookies_arrived"]), len(expected))
-
-
-def _loss(arrived: int, expected: int) -> str:
-    return "" if arrived == expected else f"{arrived} of {expected} cookies arrived whole"
-
-
-def _changes(site: DeployedSite, morsel: "Morsel[str]") -> list[str]:
+def _changes(site: DeployedSite, cookie: "Morsel[str]") -> list[str]:
     seen = site.first.seen
     wanted = {"path": "/", "domain": "", "samesite": seen["cookie_samesite"], "httponly": True}
     wanted["secure"] = True if seen["cookie_secure"] else ""
     return [
-        f"{attribute} is {morsel[attribute] or 'missing'}"
+        f"{attribute} is {cookie[attribute] or 'missing'}"
         for attribute, value in wanted.items()
-        if str(morsel[attribute]).lower() != str(value).lower()
+        if str(cookie[attribute]).lower() != str(value).lower()
     ]
 
 
@@ -137,4 +115,4 @@ def _received_cookies(site: DeployedSite, response: SiteResponse) -> "dict[str, 
             parsed.load(line)
         if len(parsed) == 1:
             cookies.update(parsed)
-    return {name: morsel for name, morsel in cookies.items() if name.startswith(str(site.first.seen["cookie_name"]))}
+    return {name: cookie for name, cookie in cookies.items() if name.startswith(str(site.first.seen["cookie_name"]))}

@@ -139,11 +139,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         return bool(
             self.not_ended(record.pk)
             .filter(confirmed=record.confirmed, generation=record.generation)
-            .update(
-                confirmed=generation,
-                confirmed_at=Now(),
-                retired=retired,
-            )
+            .update(confirmed=generation, confirmed_at=Now(), retired=retired)
         )
 
     def end(self, session_id: UUID, reason: EndReason, *, up_to_generation: int | None = None) -> bool:

@@ -1,28 +1,14 @@
 """Recording the events of a rotation."""
 
+from typing import Any
+
 from accounts.history.events import record_event
-from accounts.models import EventKind, Trigger
+from accounts.models import EventKind
 from accounts.rotation.reuse_detection import Presented
 from accounts.session.api_session import ApiSession
 
 
-def record_rotation_event(
-    kind: EventKind,
-    session: ApiSession,
-    presented: Presented,
-    *,
-    trigger: Trigger | None = None,
-    seconds: float | None = None,
-    why: str = "",
-) -> None:
-    """Record an event of this generation of `session`, with its user and the address of the browser."""
-    record_event(
-        kind,
-        session.id,
-        user_id=session.user.id,
-        generation=session.generation,
-        trigger=trigger,
-        seconds=seconds,
-        address=presented.address,
-        why=why,
-    )
+def record_rotation_event(kind: EventKind, session: ApiSession, presented: Presented, **details: Any) -> None:
+    """Record an event of this generation of `session`. `details` are the other arguments of `record_event`."""
+    user, address = session.user, presented.address
+    record_event(kind, session.id, user_id=user.id, generation=session.generation, address=address, **details)

@@ -214,11 +214,7 @@ def _handle_refusal(session: ApiSession, presented: Presented, owner: str) -> Ro
         left = session.tokens.refresh_seconds_left()
         reason = EndReason.EXPIRED if left is not None and left <= 0 else EndReason.REFUSED
         if end_session(
-            session.id,
-            reason,
-            up_to_generation=session.generation,
-            user_id=session.user.id,
-            address=presented.address,
+            session.id, reason, up_to_generation=session.generation, user_id=session.user.id, address=presented.address
         ):
             raise SessionEnded(reason, delete_cookie=True)
     return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from django.http import HttpResponseBase
 
+from accounts.browser.cookies import set_cookie
 from accounts.conf import conf
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 
@@ -109,6 +110,4 @@ def _cookie_name(state: str) -> str:
 
 def _set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int) -> None:
     # Lax even if the session cookie is Strict: the browser comes back from another site.
-    response.set_cookie(
-        name, value, max_age=max_age, path="/", secure=conf.cookie_secure, httponly=True, samesite="Lax"
-    )
+    set_cookie(response, name, value, max_age, samesite="Lax")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from django.http import HttpResponseBase
 from django.urls import reverse
 
+from accounts.browser.cookies import set_cookie
 from accounts.conf import conf
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 
@@ -44,12 +45,4 @@ def _cookie_name() -> str:
 
 
 def _set_cookie(response: HttpResponseBase, value: str, max_age: int) -> None:
-    response.set_cookie(
-        _cookie_name(),
-        value,
-        max_age=max_age,
-        path=reverse("accounts:logout"),
-        secure=conf.cookie_secure,
-        httponly=True,
-        samesite="Strict",
-    )
+    set_cookie(response, _cookie_name(), value, max_age, path=reverse("accounts:logout"), samesite="Strict")

@@ -161,9 +161,8 @@ def _provider_error(request: ApiRequest, pending: AuthorizationRequest, query: Q
     """The page for an error in the provider's redirect (RFC 6749 section 4.1.2.1)."""
     error = clean_text(query.get("error"), 100)
     detail, status = PROVIDER_ERRORS.get(error, (PROVIDER_UNUSABLE, 502))
-    logger.log(
-        logging.ERROR if status == 502 else logging.INFO, "the provider refused a sign-in: %r", error or "no code"
-    )
+    level = logging.ERROR if status == 502 else logging.INFO
+    logger.log(level, "the provider refused a sign-in: %r", error or "no code")
     description = clean_text(query.get("error_description"), 300)
     return _sign_in_failed(request, detail, status=status, next_url=pending.next, description=description)
 

@@ -128,11 +128,7 @@ def _end_here_and_at_api(request: ApiRequest, reason: EndReason, *, revoke: bool
             with suppress(CannotOpen):
                 newest = record.newest(session)
             if end_session(
-                session.id,
-                reason,
-                up_to_generation=record.generation,
-                user_id=session.user.id,
-                address=browser.address,
+                session.id, reason, up_to_generation=record.generation, user_id=session.user.id, address=browser.address
             ):
                 break
     except AnyDatabaseError:

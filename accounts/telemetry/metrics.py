@@ -14,9 +14,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BYTES = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
 
 ROTATIONS = Counter(
-    "api_session_rotations",
-    "Attempts to get a newer token pair for a session, by outcome.",
-    ["outcome", "trigger"],
+    "api_session_rotations", "Attempts to get a newer token pair for a session, by outcome.", ["outcome", "trigger"]
 )
 REFRESH_SECONDS = Histogram(
     "api_session_refresh_seconds", "Duration of refreshes at the API.", ["outcome"], buckets=_SECONDS
@@ -49,7 +47,6 @@ CALLS = Histogram(
 # Maps an event's kind to the label's value. An event of any other kind ends a session, and its kind is the reason.
 _ROTATION_OUTCOMES = {"rotated": "rotated", "unstored": "unstored", "adopted": "adopted", "api-away": "api-away"}
 _UPDATE_OUTCOMES = {"handed-off": "sent", "handed-over": "taken"}
-_UNCOUNTED = {"confirmed"}
 
 
 def count_event(sender: Any, event: Any, **_: Any) -> None:
@@ -65,7 +62,7 @@ def count_event(sender: Any, event: Any, **_: Any) -> None:
         SESSION_UPDATES.labels(_UPDATE_OUTCOMES[kind]).inc()
     elif kind == "signed-in":
         STARTED.inc()
-    elif kind not in _UNCOUNTED:
+    elif kind != "confirmed":
         ENDED.labels(kind).inc()
 
 

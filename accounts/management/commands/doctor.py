@@ -1,25 +1,22 @@
 """`manage.py doctor`: examines the API, the keys, and with --url the deployed site from outside."""
 
 import json
-import os
 import sys
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from getpass import getpass
 from itertools import groupby
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from accounts.doctor.api import Credentials, examine_api
+from accounts.doctor.api import examine_api
 from accounts.doctor.findings import Finding, Findings, Status, count, problem, worst
 from accounts.doctor.keys import examine_keys
 from accounts.doctor.site import examine_site
 from accounts.text import parse_address
 
-PASSWORD_VARIABLE = "DOCTOR_PASSWORD"  # noqa: S105  # its name
 _STYLES = {Status.OK: "SUCCESS", Status.UNKNOWN: "NOTICE", Status.WARNING: "WARNING", Status.PROBLEM: "ERROR"}
 _HEADINGS = {"keys": "Keys", "api": "API", "site": "The deployed site"}
 
@@ -40,21 +37,14 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", dest="as_json", help="print the findings as JSON")
         parser.add_argument(
-            "--username",
-            help=f"sign in at the API, call, refresh and revoke; asks for the password, or takes {PASSWORD_VARIABLE}",
-        )
-        parser.add_argument(
             "--path",
             type=_api_path,
             default="/protected-route",
             help="the path that a signed-in user may GET at the API (%(default)s)",
         )
 
-    def handle(
-        self, *args: Any, url: str | None, as_json: bool, username: str | None, path: str, **options: Any
-    ) -> None:
-        credentials = Credentials(username, _password()) if username else None
-        findings = list(_examine(path, credentials, url))
+    def handle(self, *args: Any, url: str | None, as_json: bool, path: str, **options: Any) -> None:
+        findings = list(_examine(path, url))
         if as_json:
             report = {"status": worst(findings), "findings": [asdict(finding) for finding in findings]}
             self.stdout.write(json.dumps(report, indent=2))
@@ -79,8 +69,8 @@ class Command(BaseCommand):
         )
 
 
-def _examine(path: str, credentials: Credentials | None, url: str | None) -> Findings:
-    parts: dict[str, Callable[[], Findings]] = {"keys": examine_keys, "api": lambda: examine_api(path, credentials)}
+def _examine(path: str, url: str | None) -> Findings:
+    parts: dict[str, Callable[[], Findings]] = {"keys": examine_keys, "api": lambda: examine_api(path)}
     if url is not None:
         parts["site"] = lambda: examine_site(url)
     for group, examine in parts.items():
@@ -90,14 +80,6 @@ def _examine(path: str, credentials: Credentials | None, url: str | None) -> Fin
             found = f"The examination failed: {type(error).__name__}."
             advice = "Run `manage.py check`. If it finds no error, please report this."
             yield problem(f"{group}.examination", found, advice)
-
-
-def _password() -> str:
-    """Never an argument: every user of a host can read the arguments of a process."""
-    password = os.environ.get(PASSWORD_VARIABLE) or (getpass("Password: ") if sys.stdin.isatty() else "")
-    if not password:
-        raise CommandError(f"There is no terminal to ask for the password. Set {PASSWORD_VARIABLE}.")
-    return password
 
 
 def _site_address(text: str) -> str:

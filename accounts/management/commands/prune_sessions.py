@@ -25,9 +25,7 @@ class Command(BaseCommand):
             "--keep-days", type=int, default=30, help="days that ended sessions, events and requests stay (30)"
         )
         parser.add_argument(
-            "--idle-days",
-            type=int,
-            help="also end sessions without a known expiry that were not used for so many days",
+            "--idle-days", type=int, help="also end sessions without a known expiry that were not used for so many days"
         )
         parser.add_argument("--batch", type=int, default=500, help="rows changed at once (500)")
 

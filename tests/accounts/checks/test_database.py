@@ -18,7 +18,7 @@ from django.db.utils import ConnectionHandler
 from django.utils import timezone
 from environ import Env
 
-from accounts.checks.database import check_database, check_postgresql, check_sqlite, file_system
+from accounts.checks.database import check_database, check_postgresql, check_sqlite
 from accounts.models import EndReason, SessionRecord
 from tests.browsers import records_away
 from tests.load.postgres import PostgresServer, postgres
@@ -28,14 +28,6 @@ from tests.load.site import Site
 __all__ = ["postgres"]
 
 PASSWORD = "hunter2-of-the-database"
-MOUNTS = """\
-/dev/sda1 / ext4 rw,relatime 0 0
-fileserver:/export /srv/data nfs4 rw,relatime 0 0
-/dev/sdb1 /srv/data/local\\040disk xfs rw 0 0
-tmpfs /run tmpfs rw 0 0
-//fileserver/share /run cifs rw 0 0
-"""
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -148,15 +140,6 @@ def test_a_folder_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyP
     assert [*found()] == ["accounts.E043"]
 
 
-def test_a_network_file_system_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accounts.checks.database._mounts", lambda: "fileserver:/export / nfs4 rw 0 0\n")
-
-    messages = found()
-
-    assert [*messages] == ["accounts.W042"]
-    assert "nfs4" in messages["accounts.W042"].msg
-
-
 def test_records_that_nobody_prunes_are_a_warning() -> None:
     record(expires_at=timezone.now() - timedelta(days=3))
     record(ended_at=timezone.now() - timedelta(days=33), end_reason=EndReason.SIGNED_OUT)
@@ -176,24 +159,6 @@ def test_a_database_in_memory_is_a_warning() -> None:
     (message,) = check_sqlite(handler["default"])
 
     assert (message.id, message.is_serious(), bool(message.hint)) == ("accounts.W041", False, True)
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/var/lib/site/db.sqlite3", "ext4"),
-        ("/srv/data/db.sqlite3", "nfs4"),
-        ("/srv/data/local disk/db.sqlite3", "xfs"),
-        ("/srv/database/db.sqlite3", "ext4"),
-        ("/run/db.sqlite3", "cifs"),
-    ],
-)
-def test_which_file_system_a_file_is_on(path: str, kind: str) -> None:
-    assert file_system(Path(path), MOUNTS) == kind
-
-
-def test_a_system_that_does_not_list_its_mounts() -> None:
-    assert file_system(Path("/db.sqlite3"), "") == ""
 
 
 class TestCommand:

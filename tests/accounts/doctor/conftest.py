@@ -8,8 +8,8 @@ from django.conf import settings as django_settings
 from gunicorn.config import LimitRequestFieldSize
 from pytest_django import Settings
 
-from accounts.doctor.deployed_site import DeployedSite, send_order
 from accounts.doctor.endpoint import Order
+from accounts.doctor.network import DeployedSite, send_order
 from tests.accounts.doctor.gateway import make_certificate
 from tests.load.processes import free_port
 from tests.load.site import Site

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from accounts.doctor.findings import Status
-from tests.demo_api.server import DEMO_USERS, DemoApi
+from tests.demo_api.server import DemoApi
 from tests.load.processes import free_port
 from tests.load.site import KEY, Site
 
@@ -66,24 +66,6 @@ def test_as_json_it_is_the_same(deployed: Site) -> None:
     assert {name.partition(".")[0] for name in findings} == {"keys", "api", "site"}
     for finding in findings.values():
         assert finding["name"].partition(".")[2] + ":" in plain.stdout
-
-
-def test_with_a_name_somebody_signs_in_at_the_api(deployed: Site, strict_api: DemoApi) -> None:
-    done = deployed.manage("doctor", "--json", "--username", ADA, DOCTOR_PASSWORD=DEMO_USERS[ADA])
-
-    findings = read(done)
-    assert findings["api.session"]["status"] == Status.OK
-    assert findings["api.revocation"]["status"] == Status.OK
-    assert strict_api.count("POST", "/auth/logout", 204) == 1
-    assert DEMO_USERS[ADA] not in done.stdout + done.stderr
-    assert "eyJ" not in done.stdout + done.stderr
-
-
-def test_a_password_is_asked_for_at_a_terminal_only(deployed: Site) -> None:
-    done = deployed.manage("doctor", "--username", ADA)
-
-    assert done.returncode == 1
-    assert "DOCTOR_PASSWORD" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -158,21 +140,6 @@ def test_what_it_prints_is_for_a_person_to_read(api: DemoApi, transactional_db: 
     assert lines[lines.index(found) + 1].startswith("           -> Check the spelling")
     assert re.fullmatch(r"1 problem, \d+ warnings, 0 unknown, \d+ ok\.", lines[-1])
     assert sum(line.startswith("  ok ") for line in lines) == int(lines[-1].split(", ")[-1].split()[0])
-
-
-def test_nobody_is_signed_in_at_an_api_that_is_not_well(
-    api: DemoApi, transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    api.stop_serving()
-    monkeypatch.setenv("DOCTOR_PASSWORD", DEMO_USERS[ADA])
-    output = io.StringIO()
-
-    with pytest.raises(SystemExit):
-        call_command("doctor", "--username", ADA, "--json", stdout=output)
-
-    findings = {finding["name"]: finding for finding in json.loads(output.getvalue())["findings"]}
-    assert findings["api.connection"]["status"] == Status.PROBLEM
-    assert findings["api.session"]["status"] == Status.UNKNOWN
 
 
 def test_it_is_called_from_code_as_from_the_command_line() -> None:

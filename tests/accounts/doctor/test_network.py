@@ -1,4 +1,4 @@
-"""The doctor's connections: certificates, clocks and addresses."""
+"""The doctor's connections: certificates and addresses."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from accounts.doctor.api import examine_api
 from accounts.doctor.findings import Finding, Status
-from accounts.doctor.network import clock_difference, examine_server, origin_of
+from accounts.doctor.network import examine_server, origin_of
 from accounts.text import parse_address
 from tests.accounts.doctor.gateway import Gateway, make_certificate
 from tests.accounts.doctor.reports import by_name, statuses
@@ -61,16 +61,6 @@ class TestCertificate:
         url = api.url.replace("http:", "https:")
 
         assert by_name(examine_server("api", url))["certificate"].status is Status.PROBLEM
-
-
-class TestClock:
-    @pytest.mark.parametrize("date", [None, "", "yesterday"])
-    def test_a_server_that_sends_no_date(self, date: str | None) -> None:
-        assert clock_difference(date, sent_at=0.0, received_at=1.0) is None
-
-    def test_how_far_off_it_is(self) -> None:
-        # The header says second 100, so it was between 100 and 101 there; here it was between 90 and 92.
-        assert clock_difference("Thu, 01 Jan 1970 00:01:40 GMT", sent_at=90.0, received_at=92.0) == 9.5
 
 
 @pytest.mark.parametrize(
