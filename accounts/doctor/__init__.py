@@ -1,2 +1,2 @@
-"""`manage.py doctor`: examines the API, the keys, and the deployed site from outside. It yields findings, raises nothing
-for what it finds, and shows no key, token or password."""
+"""`manage.py doctor`: examines the API, the keys, and the deployed site from outside. An examination yields findings and
+raises nothing for what it finds. No finding shows a key, a token or a password."""
