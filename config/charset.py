@@ -15,8 +15,8 @@ from django.utils.http import parse_header_parameters
 class _Utf8(HttpRequest):
     """Decodes forms and queries as UTF-8, whatever charset the Content-Type names.
 
-    Django decodes the query with that charset while it creates the request. Some of Python's codecs (undefined, idna,
-    hex) fail then, where no error becomes a response; utf-7 produces lone surrogates, which no page can contain.
+    Django decodes the query with that charset while it creates the request. Some codecs (undefined, idna, hex) fail
+    then, where no error becomes a response; utf-7 produces lone surrogates, which no page can contain.
     """
 
     def _set_content_type_params(self, meta: Mapping[str, str]) -> None:

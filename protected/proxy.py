@@ -33,9 +33,8 @@ PASSED_TO_THE_BROWSER = (
 )
 #: Values of Sec-Fetch-Dest that are refused. A page's policy allows scripts of this site, and the API may return a file
 #: that an attacker uploaded.
-REFUSED_DESTINATIONS = frozenset(
-    ("script", "style", "xslt", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet")
-)
+_WORKERS = ("worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet")
+REFUSED_DESTINATIONS = ("script", "style", "xslt", *_WORKERS)
 #: A larger body is streamed, so it cannot be sent again after a 401.
 MAX_REPEATED_BODY_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024

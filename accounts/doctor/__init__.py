@@ -1,2 +1,2 @@
-"""`manage.py doctor`: examines the API, the keys, and the deployed site from outside. An examination yields findings and
-raises nothing for what it finds. No finding shows a key, a token or a password."""
+"""`manage.py doctor`: examines the API, the keys, and the deployed site from outside. An examination raises nothing for
+what it finds. No finding shows a key, a token or a password."""

@@ -36,7 +36,7 @@ KEY_ID_CHARACTERS = 7
 
 
 class Purpose(StrEnum):
-    """The use that a text is sealed for. Each has its own key."""
+    """The use that a text is sealed for. Each has its own key, made from this value: it must never change."""
 
     DOCTOR = "doctor's ticket"
     COOKIE = "session cookie"

@@ -2,7 +2,7 @@
 
 A program of its own, with DATABASE_URL: `python -m tests.benchmarks.rows_program`. Its answers are lines of JSON.
 
-A rotation is the whole hand-over, by the code that a request runs: claim and store, the look on the way out, and when
+A rotation runs the code of a request from start to end: claim and store, the check on the way out, and when
 the browser comes back with the new cookie the look, the confirmation, and once more the look on the way out. Its two
 events are written too. What is missing is everything around it: cookies, pages, and the API, which answers at once.
 """

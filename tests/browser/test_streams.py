@@ -1,4 +1,4 @@
-"""What only a browser's scripts can show: the hand-off out of a streamed page, and calls through this site."""
+"""What only a browser's scripts can show: the session update in a streamed page, and calls through this site."""
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect

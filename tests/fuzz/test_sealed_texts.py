@@ -1,4 +1,4 @@
-"""Cookies, hand-offs and posted bodies that are none, or were good once: they open nothing, and break nothing."""
+"""Broken and outdated cookies, session updates and posted bodies: none is accepted, and none breaks anything."""
 
 import json
 from collections.abc import Callable
@@ -42,7 +42,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
     st.sampled_from(_LEFT_OUT).map(lambda more: lambda text: text + more),
     st.sampled_from([str.upper, str.lower, lambda text: f"2.{text}", lambda text: text * 2, lambda text: text[::-1]]),
 )
-kinds = st.sampled_from(["cookie", "record", "hand-off"])
+kinds = st.sampled_from(["cookie", "record", "session update"])
 #: What our keys may have sealed some day, and nobody else can.
 contents = st.one_of(json_values.map(as_json), st.binary())
 
@@ -51,7 +51,7 @@ def sealed(session: ApiSession, kind: str) -> str:
     return {
         "cookie": session.seal_for_cookie(),
         "record": session.seal_for_record(),
-        "hand-off": session.seal_for_update(),
+        "session update": session.seal_for_update(),
     }[kind]
 
 
@@ -87,8 +87,8 @@ def test_what_a_key_of_ours_sealed_need_not_be_a_session(api: RawApi, content: b
 
 @fuzz
 @given(change=changes, kind=kinds, foreign=st.booleans())
-@example(change=unchanged, kind="hand-off", foreign=False)
-@example(change=unchanged, kind="hand-off", foreign=True)
+@example(change=unchanged, kind="session update", foreign=False)
+@example(change=unchanged, kind="session update", foreign=True)
 @example(change=unchanged, kind="cookie", foreign=False)
 def test_only_a_hand_off_of_this_browsers_session_becomes_its_cookie(
     api: RawApi, change: Change, kind: str, foreign: bool
@@ -101,7 +101,7 @@ def test_only_a_hand_off_of_this_browsers_session_becomes_its_cookie(
     response = browser.post(UPDATE, json.dumps({"session": changed}), content_type="application/json")
 
     visit = read(response, (204, 400))
-    assert (visit.status == 204) == (changed == text and kind == "hand-off" and not foreign)
+    assert (visit.status == 204) == (changed == text and kind == "session update" and not foreign)
     assert bool(visit.cookies) == (visit.status == 204)
     assert not visit.deletes_session
 

@@ -15,7 +15,7 @@ SESSION_UPDATE = re.compile(rb'<session-update session="([^"]+)"')
 
 
 def five_lost_answers_in_a_row(stage: Stage) -> Figures:
-    """A browser that missed five hand-overs still gets in, at once and after the leeway."""
+    """A browser that missed five rotations is still signed in, at once and after the leeway."""
     with Act(stage, [stage.site]) as act:
         browser = act.sign_in()
         for _ in range(LOSSES):

@@ -1,4 +1,4 @@
-"""The soak in small: `make soak` plays it for minutes, and judges memory too."""
+"""A short soak test. `make soak` runs it for minutes, and checks the memory, too."""
 
 import pytest
 
