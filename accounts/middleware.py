@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from requests import RequestException
 
-from accounts.api import ApiClient, ApiRequest
+from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
 from accounts.browser.error_responses import api_error_response, sign_in_required_response
 from accounts.browser.session import BrowserSession

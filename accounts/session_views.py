@@ -6,7 +6,7 @@ import logging
 from django.http import HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.browser.cookies import MAX_SESSION_BYTES, read_cookies
 from accounts.exceptions import SignInRequired
 from accounts.session.api_session import ApiSession

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import sign_in_url
 from accounts.exceptions import AccountsError, ApiUnavailable, SignInRequired
 

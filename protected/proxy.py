@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, QueryDict, 
 from django.middleware.csrf import CsrfViewMiddleware
 from django.views.decorators.csrf import csrf_exempt
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.exceptions import BodyConsumed
 from accounts.streaming import PassThroughBody
 

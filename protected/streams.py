@@ -7,7 +7,7 @@ from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import bad_request_response
 from accounts.exceptions import ApiMisbehaved
 from accounts.streaming import HEARTBEAT, HEARTBEAT_SECONDS, Event, PassThroughBody, stream_events, stream_html

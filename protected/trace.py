@@ -12,7 +12,7 @@ from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.diagram.svg import render_traced_request, summarize_request
 from accounts.history.traced_requests import KEPT_REQUESTS
 from accounts.models import TracedRequest

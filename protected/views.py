@@ -4,7 +4,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.conf import conf
 from protected.tables import as_table
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import next_page
 from accounts.conf import conf
 from accounts.dialects import current_dialect

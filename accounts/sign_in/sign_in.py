@@ -7,7 +7,7 @@ from django.db import Error as AnyDatabaseError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.browser.cookies import check_cookie_size
 from accounts.dialects import current_dialect
 from accounts.dialects.base import SignedIn

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import is_script, next_page
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts

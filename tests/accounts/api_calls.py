@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.urls import path
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from config.urls import urlpatterns as site
 from tests.browsers import Answer, Browser
 from tests.demo_api.server import DemoApi

@@ -13,7 +13,7 @@ from django.urls import path
 from django.views.decorators.cache import cache_control
 from pytest_django import Settings
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, NotSignedIn
 from accounts.models import EndReason, SessionRecord
 from config.urls import urlpatterns as site

@@ -6,7 +6,7 @@ import pytest
 from django.http import HttpResponse
 from django.urls import path
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from config.urls import urlpatterns as site
 from tests.browsers import Browser, cookies_set
 from tests.demo_api.server import DemoApi, Fault

@@ -10,7 +10,7 @@ from django.http import HttpResponse, JsonResponse
 from django.urls import path
 from pytest_django import Settings
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from config.urls import urlpatterns as site
 from tests.browsers import ADA, GRACE, Browser
 from tests.demo_api.server import DemoApi

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from accounts import api
+from accounts import api_client
 from accounts.browser import cookies, queue_time
 from accounts.browser import session as browser_session
 from accounts.dialects import discovery
@@ -85,7 +85,7 @@ def movable_clock(*, stopped: bool = False) -> Iterator[Clock]:
     def teach(connection: Any, **_: Any) -> None:
         connection.connection.create_function("STRFTIME", -1, clock.strftime)
 
-    modules: list[Any] = [api, queue_time, token_requests, browser_session, cookies, session_record]
+    modules: list[Any] = [api_client, queue_time, token_requests, browser_session, cookies, session_record]
     modules += [rotate, api_session, tokens, deadline, transport, authorization_request, discovery]
     connection_created.connect(teach)
     connection.close()

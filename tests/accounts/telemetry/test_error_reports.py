@@ -20,7 +20,7 @@ from django.urls import path
 from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.browser.cookies import read_cookies
 from accounts.dialects.base import RefreshOutcome, SignedIn
 from accounts.dialects.token_pair import TokenPairDialect

@@ -7,7 +7,7 @@ import pytest
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from accounts.api import ApiClient
+from accounts.api_client import ApiClient
 from accounts.browser.session import BrowserSession
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import TokenPair, User

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from pytest_django import Settings
 
-from accounts.api import ApiClient
+from accounts.api_client import ApiClient
 from accounts.exceptions import ApiUnavailable
 from accounts.upstream.calls import ApiAnswer
 from accounts.upstream.transport import AnswerLost, NotSent

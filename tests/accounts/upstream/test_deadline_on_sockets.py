@@ -14,7 +14,7 @@ import pytest
 import requests
 from pytest_django import Settings
 
-from accounts.api import ApiClient
+from accounts.api_client import ApiClient
 from accounts.exceptions import ApiUnavailable
 from accounts.upstream.calls import ApiAnswer
 from accounts.upstream.deadline import Deadline, current_deadline

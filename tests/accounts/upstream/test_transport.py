@@ -15,7 +15,7 @@ import responses
 from django.conf import settings as django_settings
 from pytest_django import Settings
 
-from accounts.api import ApiClient
+from accounts.api_client import ApiClient
 from accounts.exceptions import ApiUnavailable
 from accounts.upstream.calls import ApiAnswer
 from accounts.upstream.transport import AnswerLost, pooled_adapter, prepare

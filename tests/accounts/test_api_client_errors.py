@@ -7,7 +7,7 @@ import requests
 from django.http import HttpResponse
 from pytest_django import Settings
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from accounts.upstream.response import MAX_ANSWER_BYTES
 from tests.accounts.api_calls import REFRESHED, SECRET, call, sent
 from tests.browsers import Browser, cookies_set

@@ -10,7 +10,7 @@ import responses
 from django.http import HttpResponse
 from pytest_django import Settings
 
-from accounts.api import ApiRequest
+from accounts.api_client import ApiRequest
 from tests.accounts.api_calls import REFRESHED, SECRET, call, sent
 from tests.browsers import GRACE, Browser, cookies_set
 from tests.demo_api.server import DemoApi, Fault
