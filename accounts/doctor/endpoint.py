@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import cycle, islice
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
@@ -29,6 +28,7 @@ TICKET_HEADER = "Doctor-Ticket"
 TICKET_SECONDS = 60.0
 PIECES = 5
 PIECE_INTERVAL_SECONDS = 0.3
+TRIAL_SUFFIX = "-doctor"
 _TRIAL_COOKIE_SECONDS = 60
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -69,7 +69,8 @@ def trial_cookies(size: int, cookie_name: str) -> dict[str, str]:
 
     A proxy may treat the session's cookies by name, so the names begin like theirs. No session has these names.
     """
-    return split_cookie("".join(islice(cycle(_ALPHABET), size)), f"{cookie_name}-doctor") if size else {}
+    text = (_ALPHABET * (size // len(_ALPHABET) + 1))[:size]
+    return split_cookie(text, cookie_name + TRIAL_SUFFIX) if size else {}
 
 
 @csrf_exempt  # a page cannot make a browser send the ticket

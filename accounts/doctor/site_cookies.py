@@ -5,7 +5,7 @@ from contextlib import suppress
 from http.cookies import CookieError, Morsel, SimpleCookie
 
 from accounts.browser.cookies import MAX_COOKIE_BYTES, MAX_SESSION_BYTES, WARN_FROM_BYTES
-from accounts.doctor.endpoint import Order, trial_cookies
+from accounts.doctor.endpoint import TRIAL_SUFFIX, Order, trial_cookies
 from accounts.doctor.findings import Finding, count, ok, warning
 from accounts.doctor.network import TROUBLE, DeployedSite, SiteResponse, send_order
 
@@ -106,7 +106,7 @@ def _changes(site: DeployedSite, cookie: "Morsel[str]") -> list[str]:
 
 
 def _received_cookies(site: DeployedSite, response: SiteResponse) -> "dict[str, Morsel[str]]":
-    """The session's, by name: proxies add cookies of their own. A header with several cookies, or with half of one,
+    """The trial cookies, by name: proxies add cookies of their own. A header with several cookies, or with half of one,
     counts as none."""
     cookies: dict[str, Morsel[str]] = {}
     for line in response.set_cookies:
@@ -115,4 +115,5 @@ def _received_cookies(site: DeployedSite, response: SiteResponse) -> "dict[str, 
             parsed.load(line)
         if len(parsed) == 1:
             cookies.update(parsed)
-    return {name: cookie for name, cookie in cookies.items() if name.startswith(str(site.first.seen["cookie_name"]))}
+    prefix = site.first.seen["cookie_name"] + TRIAL_SUFFIX
+    return {name: cookie for name, cookie in cookies.items() if name.startswith(prefix)}

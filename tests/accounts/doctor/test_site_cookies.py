@@ -72,9 +72,10 @@ def test_a_gateway_that_changes_attributes(deployed: Site, trusted: Path) -> Non
     assert "path is /app, secure is missing" in finding.found
 
 
-def test_a_cookie_of_the_gateways_own_is_none_of_our_business(direct: Site) -> None:
+@pytest.mark.parametrize("name", ["affinity", "session-affinity"])
+def test_a_cookie_of_the_gateways_own_is_none_of_our_business(direct: Site, name: str) -> None:
     def add(lines: list[str]) -> list[str]:
-        return ["affinity=worker-7; Path=/", *lines]
+        return [f"{name}=worker-7; Path=/app", *lines]
 
     with Gateway(direct.url, Behaviour(set_cookies=add)) as gateway:
         finding = examine_set_cookie(visit(gateway.url))
