@@ -6,15 +6,14 @@ from functools import partial
 
 from accounts.conf import conf
 from accounts.dialects import current_dialect
-from accounts.dialects.base import PasswordDialect, Refreshed, RefreshOutcome, Refused, StillValid
+from accounts.dialects.base import PasswordDialect, Refreshed, Refused, StillValid
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, unknown, warning, worst
 from accounts.doctor.network import TROUBLE, examine_server, origin_of, read_json, request
 from accounts.exceptions import ApiError, CredentialsRefused
 from accounts.rotation.token_requests import request_refresh, request_revocation, request_sign_in
-from accounts.session.tokens import TokenPair, receive_pair
+from accounts.session.tokens import receive_pair
 
 _CHECK_SETTINGS = "Check the path in API_BASE_URL, and whether API_DIALECT fits this API."
-_READ_LOG = "Read the API's log."
 _NOT_LIVE = "Do not go live with this API."
 _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 
@@ -53,11 +52,8 @@ def _response() -> Findings:
 def _refusals() -> Findings:
     """The API must refuse made-up credentials and refresh tokens as the dialect says."""
     dialect = current_dialect()
-    yield (
-        _sign_in(dialect)
-        if isinstance(dialect, PasswordDialect)
-        else unknown("api.sign-in", "No sign-in was tried: users sign in on the provider's page.")
-    )
+    if isinstance(dialect, PasswordDialect):
+        yield _sign_in(dialect)
     yield _refresh()
 
 
@@ -93,7 +89,10 @@ def _is_said_of_any_path(message: str, path: str) -> bool:
 
 
 def _refresh() -> Finding:
-    name, outcome = "api.refresh", _refresh_once(receive_pair(secrets.token_urlsafe(), secrets.token_urlsafe()))
+    name, tokens = "api.refresh", receive_pair(secrets.token_urlsafe(), secrets.token_urlsafe())
+    ends_at = time.monotonic() + conf.attempt_seconds
+    # Like the site's refresh, without a second attempt.
+    outcome = request_refresh(tokens, address="", ends_at=ends_at, renew_lease=lambda: None)
     if isinstance(outcome, Refused):
         return ok(name, "The API refuses a made-up refresh token as the dialect expects.")
     if isinstance(outcome, Refreshed):
@@ -106,32 +105,19 @@ def _refresh() -> Finding:
     return warning(name, found, _CHECK_SETTINGS)
 
 
-def _refresh_once(tokens: TokenPair) -> RefreshOutcome:
-    """A refresh like the site's, without a second attempt."""
-    ends_at = time.monotonic() + conf.attempt_seconds
-    return request_refresh(tokens, address="", ends_at=ends_at, renew_lease=lambda: None)
-
-
 def _bearer(path: str) -> Finding:
     """Only a 401 makes a session rotate."""
-    name = "api.bearer"
-    status, response = _get(path, secrets.token_urlsafe())
-    found = f"GET {path} with a made-up access token gets {response}"
+    name, headers = "api.bearer", {**_JSON, "Authorization": f"Bearer {secrets.token_urlsafe()}"}
+    try:
+        with request("GET", conf.base_url + path, headers=headers, read_seconds=conf.read_timeout) as response:
+            status = response.status_code
+    except TROUBLE as error:
+        return warning(name, f"GET {path} gets no response: {type(error).__name__}.", "Read the API's log.")
+    found = f"GET {path} with a made-up access token gets status {status}"
     if status == 401:
         return ok(name, f"{found}, as an expired one must.")
     if status == 404:
         return unknown(name, f"{found}: the path does not exist.", "Name a path that a signed-in user may GET: --path")
-    if 200 <= status < 300:
+    if status < 300:
         return warning(name, f"{found}: it is public.", "If that is intended, name another path with --path.")
-    advice = "An expired token must get a 401: only a 401 makes a session rotate."
-    return warning(name, f"{found}.", advice if status else _READ_LOG)
-
-
-def _get(path: str, token: str) -> tuple[int, str]:
-    """The status of a GET with this access token, 0 without a response; and a description of the response."""
-    headers = {**_JSON, "Authorization": f"Bearer {token}"}
-    try:
-        with request("GET", conf.base_url + path, headers=headers, read_seconds=conf.read_timeout) as response:
-            return response.status_code, f"status {response.status_code}"
-    except TROUBLE as error:
-        return 0, f"no response ({type(error).__name__})"
+    return warning(name, f"{found}.", "An expired token must get a 401: only a 401 makes a session rotate.")

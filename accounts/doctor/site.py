@@ -76,10 +76,8 @@ def _explain_response(url: str, response: network.SiteResponse) -> Finding:
         return problem(name, f"It redirects to {target or 'another address'}.", f"Ask there: --url {target or url}")
     if status == 404:
         found += ": the site does not accept this command's ticket."
-        advice = (
-            "Run the command with the settings of the deployed site: its keys seal the ticket, for a minute, so the "
-        )
-        return problem(name, found, f"{advice}clocks must agree. An older release may lack the endpoint.")
+        advice = "Run the command with the settings of the deployed site: its keys seal the ticket, for a minute, so"
+        return problem(name, found, f"{advice} the clocks must agree. An older release may lack the endpoint.")
     if status == 400:
         return problem(name, f"{found}.", f"Is {urlsplit(url).hostname} in the site's ALLOWED_HOSTS?")
     if status in (401, 403):

@@ -30,18 +30,11 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--url",
-            type=_site_address,
-            help="examine the deployed site at its public address; run the command with the settings of that site",
-        )
+        url_help = "examine the deployed site at its public address; run the command with the settings of that site"
+        parser.add_argument("--url", type=_site_address, help=url_help)
         parser.add_argument("--json", action="store_true", dest="as_json", help="print the findings as JSON")
-        parser.add_argument(
-            "--path",
-            type=_api_path,
-            default="/protected-route",
-            help="the path that a signed-in user may GET at the API (%(default)s)",
-        )
+        path_help = "the path that a signed-in user may GET at the API (%(default)s)"
+        parser.add_argument("--path", type=_api_path, default="/protected-route", help=path_help)
 
     def handle(self, *args: Any, url: str | None, as_json: bool, path: str, **options: Any) -> None:
         findings = list(_examine(path, url))
