@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 
 class AccountsConfig(AppConfig):
@@ -7,10 +7,11 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         # These modules need the settings and the models, which are loaded only now.
-        # Importing the admin and the checks registers them.
-        from accounts.admin import sessions  # noqa: F401
+        # Importing the checks and the admin registers them.
         from accounts.checks import database, deployment, oauth, settings  # noqa: F401
         from accounts.signals import session_event
         from accounts.telemetry.metrics import count_event
 
         session_event.connect(count_event, dispatch_uid="accounts.telemetry.metrics")
+        if apps.is_installed("django.contrib.admin"):
+            from accounts.admin import sessions  # noqa: F401

@@ -63,7 +63,7 @@ class Conf:
     def oauth_endpoints(self) -> dict[str, str]:
         """The endpoints set here instead of by discovery, by their names in a discovery document."""
         names = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri")
-        return {name: url for name in names if (url := str(getattr(settings, f"OAUTH_{name.upper()}")))}
+        return {name: str(url) for name in names if (url := getattr(settings, f"OAUTH_{name.upper()}"))}
 
     @cached_property
     def attempt_seconds(self) -> float:

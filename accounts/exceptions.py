@@ -8,7 +8,7 @@ AccountsError
 ├── TooManyAttempts       show the form again: 429 and Retry-After
 └── ApiError              keep the session, try again later
     ├── ApiUnavailable    no response in time, or a 5xx: 503 and Retry-After
-    │   └── BodyConsumed     the same request will succeed when it is sent again
+    │   └── BodyConsumed  the same request will succeed when it is sent again
     └── ApiMisbehaved     an unusable response: 502
 """
 

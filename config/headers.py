@@ -5,10 +5,10 @@ from django.middleware.security import SecurityMiddleware
 
 
 class SecurityHeadersMiddleware(SecurityMiddleware):
-    """Django's headers and nothing else, outermost.
+    """Sets Django's security headers on every response. It stands first in MIDDLEWARE.
 
-    Django's own middleware refuses a wrong Host, or redirects to HTTPS, before it has set a header, and a load balancer
-    gets its answer even before that: this one stands outside of them all. The redirect is left to the one further in.
+    Django's own middleware sends a redirect to HTTPS, or a 400 for a wrong Host, before it sets a header, and the
+    health checks respond before it. The redirect stays with Django's own middleware.
     """
 
     def process_request(self, request: HttpRequest) -> None:

@@ -36,7 +36,7 @@ def api_error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
         detail = (
             "The service behind this site is not answering."
             if status == 503
-            else "The service behind this site gave an answer that cannot be used."
+            else "The service behind this site sent a response that this site cannot use."
         )
         response: HttpResponse = JsonResponse({"detail": detail}, status=status)
     else:

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from django.db.models import Count, F, Min, Q
-from django.db.models.functions import Now, Substr
+from django.db.models.functions import Substr
 
 from accounts.conf import conf
 from accounts.doctor.findings import Finding, Findings, count, ok, problem, unknown
@@ -89,4 +89,4 @@ def _sessions_that_may_need_an_older_key(first_key_seen_at: datetime | None) -> 
 
 
 def _living() -> SessionRecordQuerySet:
-    return SessionRecord.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), ended_at=None).order_by()
+    return SessionRecord.objects.active().order_by()

@@ -107,7 +107,7 @@ def _certificate(name: str, connection: socket.socket, host: str, authorities: s
     days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86_400
     found = f"The certificate of {host} is valid for another {days:.0f} days ({version})."
     if days < _RENEW_BEFORE_DAYS:
-        return warning(name, found, "Renew it, and find out why the automatic renewal did not.")
+        return warning(name, found, "Renew it, and find out why it was not renewed automatically.")
     return ok(name, found)
 
 

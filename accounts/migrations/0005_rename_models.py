@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """New names in Python, and new labels. Tables and columns stay as they are: no statement reaches the database."""
+    """New names in Python, and new labels. Tables, columns and content types stay as they are."""
 
     dependencies = [
         ("accounts", "0004_tally"),
@@ -10,7 +10,10 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AlterModelTable(name="tally", table="accounts_tally"),
-        migrations.RenameModel(old_name="Tally", new_name="AttemptCount"),
+        # State only: Django would also rename the content type, and could not name it back without contenttypes.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[migrations.RenameModel(old_name="Tally", new_name="AttemptCount")]
+        ),
         migrations.AlterModelOptions(name="attemptcount", options={"default_permissions": ()}),
         migrations.AlterField(
             model_name="tracedrequest", name="exchange", field=models.UUIDField(db_column="exchange")

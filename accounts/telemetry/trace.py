@@ -40,7 +40,7 @@ class StepKind(StrEnum):
     WAITED = "waited"  # for another request that was rotating
     PAUSE = "pause"  # after a refresh without a usable response, no request refreshes for a moment
     ADOPTED = "adopted"  # the tokens that another request had got
-    UPDATE_REFUSED = "update-refused"
+    UPDATE_REFUSED = "hand-off-refused"  # stored, so it keeps its first name
     COOKIE_SET = "cookie-set"
     COOKIE_DELETED = "cookie-deleted"
     ANSWER = "answer"  # the response's headers, and its body unless it is streamed
@@ -86,7 +86,7 @@ class Trace:
         #: Whether it is not stored: a request to the pages that show the traces.
         self.left_out = False
         #: The kind that calls to the API have at present.
-        self.label_api_calls = StepKind.CALL
+        self.api_call_kind = StepKind.CALL
         self._arrived = time.monotonic()
         self._calls = 0
         self.steps = [Step(StepKind.REQUEST, 0.0, method=clean_text(method, _MAX_METHOD), path=redact_path(path))]
@@ -104,7 +104,7 @@ class Trace:
         """Add a call to the API that lasted from `since` (time.monotonic()) until now."""
         at, took = self._times(since)
         call = Step(
-            self.label_api_calls.value,
+            self.api_call_kind.value,
             at,
             method=clean_text(method, _MAX_METHOD),
             path=redact_path(path),
@@ -173,11 +173,11 @@ def label_api_calls(kind: StepKind) -> Iterator[None]:
     if trace is None:
         yield
         return
-    before, trace.label_api_calls = trace.label_api_calls, kind
+    before, trace.api_call_kind = trace.api_call_kind, kind
     try:
         yield
     finally:
-        trace.label_api_calls = before
+        trace.api_call_kind = before
 
 
 def redact_path(path: str) -> str:

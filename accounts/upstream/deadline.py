@@ -114,7 +114,8 @@ class DeadlineConnection(HTTPConnection):
                 raise TimeoutError("the deadline passed before a connection was established")
             sock.connect(address)
             # A TLS handshake takes over this timeout.
-            deadline.limit(sock, self.timeout)
+            if not deadline.limit(sock, self.timeout):
+                raise TimeoutError("the deadline passed while the connection was established")
         except BaseException:
             sock.close()
             raise
@@ -163,7 +164,7 @@ class DeadlineResponse(HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         deadline = current_deadline()
         if deadline is not None:
-            # The reader that was made with the response becomes ours: another one, with a buffer, takes longer.
+            # Change the class of the existing reader: a second buffered reader would be slower.
             self.fp.raw.__class__ = _DeadlineReader
             self.fp.raw.obey(deadline, sock)  # type: ignore[attr-defined]
 

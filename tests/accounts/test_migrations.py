@@ -115,3 +115,10 @@ def test_a_host_that_still_runs_the_release_before_can_sign_people_in(database: 
     count = database.connection.execute("SELECT count(*) FROM accounts_sessionrecord WHERE id = ?", ["1" * 32])
     assert count.fetchall() == [(1,)]
     database.connection.execute("DELETE FROM accounts_sessionrecord WHERE id = ?", ["1" * 32])
+
+
+def test_the_newest_release_can_be_taken_back(database: Migrated) -> None:
+    migrate(database.path, "accounts", "0004")
+
+    assert database.connection.execute("SELECT count FROM accounts_tally").fetchall() == [(5,)]
+    migrate(database.path)

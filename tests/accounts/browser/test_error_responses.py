@@ -146,7 +146,7 @@ class TestApiErrors:
         assert (unavailable.status_code, unavailable["Retry-After"]) == (503, "5")
         assert unavailable.json() == {"detail": "The service behind this site is not answering."}
         assert unusable.status_code == 502
-        assert unusable.json() == {"detail": "The service behind this site gave an answer that cannot be used."}
+        assert unusable.json() == {"detail": "The service behind this site sent a response that this site cannot use."}
 
     def test_the_log_has_the_error_but_no_query(
         self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture

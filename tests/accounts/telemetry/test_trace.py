@@ -262,7 +262,7 @@ class TestWhatIsRecorded:
         known.post("/accounts/session/update/", json.dumps({"session": "no"}), content_type="application/json")
 
         recorded = steps(trace_writer, known)
-        assert kinds(recorded)[-2:] == ["update-refused", "answer"]
+        assert kinds(recorded)[-2:] == ["hand-off-refused", "answer"]
         assert recorded[-1].status == 400
 
     def test_signing_in(self, trace_writer: TracedRequestWriter, browser: Browser, api: DemoApi) -> None:
