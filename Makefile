@@ -58,8 +58,8 @@ test: install  ## all tests that can run here
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || \
 		echo "No nginx, so no tests of the production recipe here. To install it: apt-get install nginx"
 	$(BIN)/pytest --maxprocesses 4 --cov --cov-branch --cov-fail-under=95
-	@# Two at a time, because each starts a browser or many processes, and without coverage, which would slow them down.
-	$(BIN)/pytest -n 2 --dist loadfile -m large
+	@# Three at a time, because most of them wait for browsers and processes, and without coverage, which slows them down.
+	$(BIN)/pytest -n 3 --dist loadfile -m large
 
 lint: install  ## formatting, linting, types, import rules, missing migrations, Django's deployment checks
 	$(BIN)/ruff format --check .
