@@ -10,6 +10,7 @@ from requests import RequestException
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
 from accounts.browser.error_responses import api_error_response, sign_in_required_response
+from accounts.browser.id_token_hint import set_id_token_cookie
 from accounts.browser.session import BrowserSession
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
@@ -92,5 +93,7 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
     session = browser.pop_session_to_write()
     if session is not None:
         write_cookies(response, session, presented=request.COOKIES, replacing=browser.replaced)
+        if browser.id_token:
+            set_id_token_cookie(response, browser.id_token)
         response["Cache-Control"] = "private, no-store"
     return response

@@ -46,6 +46,8 @@ class BrowserSession:
         self.replaced = False
         #: Whether this request got the current token pair from the API.
         self.minted = False
+        #: The newer ID token that came with it, for the sign-out; empty if none came.
+        self.id_token = ""
 
     @property
     def current(self) -> ApiSession | None:
@@ -136,6 +138,7 @@ class BrowserSession:
             self._current = rotated.session
             self.modified = True
             self.minted = rotated.outcome is RotationOutcome.MINTED
+            self.id_token = rotated.id_token or self.id_token
         return rotated.outcome
 
     def begin(self, session: ApiSession) -> None:

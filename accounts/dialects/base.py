@@ -3,6 +3,7 @@
 It builds calls and reads responses, and keeps no state. `accounts.rotation.token_requests` sends the calls.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,21 @@ from accounts.upstream.retry_after import parse_retry_after
 
 _MAX_NAME_LENGTH = 255
 
+_SUCCESS_STATUSES = range(200, 300)
+# RFC 6749 section 5.2 has 400 and 401; Auth0 sends 403, other APIs 404.
+_REFUSAL_STATUSES = (400, 401, 403, 404)
+
+# Error codes that can only mean that the refresh token is refused, or that the user has to sign in again: RFC 6749
+# section 5.2, OpenID Connect Core 3.1.2.6, and the codes of GitHub, Slack, Supabase, Auth0 and SimpleJWT.
+_REFUSAL = re.compile(
+    r"invalid_grant|token_not_valid|bad_refresh_token"
+    r"|(invalid|expired|revoked|unknown|used|missing)_refresh_token"
+    r"|refresh_token_(invalid|not_valid|expired|revoked|not_found|used|already_used|reused|unknown|mismatch)"
+    r"|(interaction|login|consent|account_selection|session_selection|mfa|reauthentication)_required"
+)
+# The same, unless they are about another token, such as the one of a gateway.
+_PROBABLE_REFUSAL = re.compile(r"(invalid|expired|revoked)_token|token_(invalid|expired|revoked)")
+
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
@@ -28,13 +44,24 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """The API accepted the refresh token. `tokens` is the next pair."""
+    """The API accepted the refresh token. `tokens` is the next pair.
+
+    `id_token` is a newer ID token (OpenID Connect Core 12.2), empty if there is none.
+    """
 
     tokens: TokenPair
+    id_token: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
 class Refused:
-    """The API itself refused the refresh token: it is spent, expired or revoked. Most APIs do not say which."""
+    """The API refused the refresh token: it is spent, expired or revoked. Most APIs do not say which.
+
+    `is_certain`: an error code proves it. Otherwise a gateway may have sent the response in place of the API, so
+    `accounts.rotation.refusal_check` checks that before the session ends.
+    """
+
+    is_certain: bool = False
 
 
 class StillValid:
@@ -100,36 +127,72 @@ class PasswordDialect(Dialect):
         return conf.username_field or self.username_field
 
 
+def is_later(answer: ApiAnswer) -> bool:
+    """Whether the status says to try again later. It says nothing about the tokens or the credentials."""
+    return answer.status >= 500 or answer.status in (408, 425, 429)
+
+
+def is_success(answer: ApiAnswer) -> bool:
+    """Whether the status is 2xx and the JSON has no error. Some APIs send a pair with 201, and errors with 200."""
+    has_error = bool(answer.json_object().get("error")) or refusal_by_code(answer) is not None
+    return answer.status in _SUCCESS_STATUSES and not has_error
+
+
+def error_code(answer: ApiAnswer) -> str:
+    """The error code in `error`, `code` or `error_code` of the JSON, or in `code` of an `error` object.
+
+    In lower case, with underscores; empty if there is none.
+    """
+    body = answer.json_object()
+    nested = body.get("error")
+    values = [nested, body.get("code"), body.get("error_code"), nested.get("code") if isinstance(nested, dict) else ""]
+    texts = (re.sub(r"[\s.-]+", "_", value.strip()).lower() for value in values if isinstance(value, str))
+    return next((text for text in texts if re.fullmatch(r"[a-z_]{1,100}", text)), "")
+
+
+def refusal_by_code(answer: ApiAnswer) -> Refused | None:
+    """The refusal that the error code says; None if it says none. Some APIs send the error with status 200."""
+    if answer.status not in (*_SUCCESS_STATUSES, *_REFUSAL_STATUSES):
+        return None
+    code = error_code(answer)
+    if _REFUSAL.fullmatch(code):
+        return Refused(is_certain=True)
+    return Refused() if _PROBABLE_REFUSAL.fullmatch(code) else None
+
+
 def unknown(answer: ApiAnswer) -> Unknown:
     """The outcome of a response that the dialect does not know."""
-    return Unknown(f"status {answer.status}", retry_after=parse_retry_after(answer.headers.get("retry-after")))
+    code = error_code(answer)
+    why = f"status {answer.status}" + (f", error {code}" if code else "")
+    return Unknown(why, retry_after=parse_retry_after(answer.headers.get("retry-after")))
 
 
-def refreshed(read: Callable[[], TokenPair]) -> Refreshed | Unknown:
+def refreshed(read: Callable[[], TokenPair], id_token: object = None) -> Refreshed | Unknown:
     """The outcome of a success status: the pair that `read` returns.
 
     If `read` raises ApiMisbehaved, the response came from something else, such as a gateway: the outcome is Unknown.
     """
     try:
-        return Refreshed(read())
+        return Refreshed(read(), id_token if isinstance(id_token, str) else "")
     except ApiMisbehaved as error:
         return Unknown(str(error))
 
 
 def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
-    """Raise ApiUnavailable, CredentialsRefused or ApiMisbehaved unless the status is 200.
+    """Raise ApiUnavailable, CredentialsRefused or ApiMisbehaved unless the response is a success.
 
-    Any 4xx with the API's message becomes CredentialsRefused, and the form shows the message. A 4xx without one comes
-    from a gateway. Pass `message` if the API does not send it as `message` in its JSON.
+    Any 4xx, or 2xx with an error, becomes CredentialsRefused if it has the API's message, and the form shows the
+    message. A 4xx without one comes from a gateway. Pass `message` if it is not in the field `message` of the JSON.
     """
-    if answer.status >= 500 or answer.status in (408, 425, 429):
+    if is_later(answer):
         retry_after = parse_retry_after(answer.headers.get("retry-after"))
         raise ApiUnavailable(f"sign-in: status {answer.status}", retry_after=retry_after)
+    if is_success(answer):
+        return
     message = answer.message() if message is None else message
-    if 400 <= answer.status < 500 and message:
+    if message and not 300 <= answer.status < 400:
         raise CredentialsRefused(message)
-    if answer.status != 200:
-        raise ApiMisbehaved(f"sign-in: status {answer.status}")
+    raise ApiMisbehaved(f"sign-in: {unknown(answer).why}")
 
 
 def user_from(claims: object, username: str = "") -> User:

@@ -11,8 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
+from jwt.algorithms import OKPAlgorithm
 
 from accounts.conf import conf
+from accounts.dialects.base import is_later, is_success
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
 from accounts.upstream.calls import ApiCall
 from accounts.upstream.retry_after import parse_retry_after
@@ -27,8 +29,17 @@ PAUSE_SECONDS = 5.0
 # Many browsers and servers refuse longer URLs.
 _MAX_URL = 2000
 
+# The names of RFC 9864 for what RFC 8037 calls EdDSA.
+_NEW_NAMES = ("Ed25519", "Ed448")
+
 # Public keys only: with HS256 the client secret would be the key, and could forge a sign-in of any user.
-_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", *_NEW_NAMES)
+# A JWKS with more keys is not worth the time.
+_MAX_KEYS = 100
+
+_jws = jwt.PyJWS()
+for _name in _NEW_NAMES:
+    _jws.register_algorithm(_name, OKPAlgorithm())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +85,11 @@ def current_provider() -> Provider:
     )
 
 
-def find_signing_key(provider: Provider, token: str) -> jwt.PyJWK:
-    """The provider's public key that the header of `token` names.
+def check_signature(provider: Provider, token: str) -> None:
+    """Check that a key of the provider signed `token`, a JWT.
 
     An unknown key is searched at the provider, which may have started to sign with a new one. Raises ApiUnavailable,
-    or ApiMisbehaved if there is no such key or `token` is not a JWT.
+    or ApiMisbehaved if no key verifies the signature or `token` is not a JWT.
     """
     try:
         header = jwt.get_unverified_header(token)
@@ -89,25 +100,40 @@ def find_signing_key(provider: Provider, token: str) -> jwt.PyJWK:
     if not provider.jwks_uri:
         raise ApiMisbehaved("the provider sent an ID token but names no jwks_uri: set OAUTH_JWKS_URI")
     document = _document(provider.jwks_uri)
-    key = _select_key(document.get(), header) or _select_key(document.get(fresh=True), header)
-    if key is None:
-        raise ApiMisbehaved("the provider's ID token is signed with a key that is not in its JWKS")
-    return key
+    if not (_is_signed(token, header, document.get()) or _is_signed(token, header, document.get(fresh=True))):
+        raise ApiMisbehaved("no key in the provider's JWKS verifies the signature of its ID token")
 
 
-def _select_key(jwks: dict[str, Any], header: dict[str, Any]) -> jwt.PyJWK | None:
-    """The key with the header's `kid`; for a header without `kid`, the only key if there is just one."""
+def _is_signed(token: str, header: dict[str, Any], jwks: dict[str, Any]) -> bool:
+    """Whether one of the keys that may have signed `token` verifies it. `kid` does not always name one key only."""
     listed = jwks.get("keys")
     keys = [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
-    keys = [key for key in keys if key.get("use", "sig") == "sig"]
-    same_kid = [key for key in keys if key.get("kid") == header.get("kid")]
-    candidates = same_kid or (keys if "kid" not in header else [])
-    if len(candidates) != 1:
-        return None
+    return any(_may_sign(key, header) and _verifies(key, token, header["alg"]) for key in keys[:_MAX_KEYS])
+
+
+def _may_sign(key: dict[str, Any], header: dict[str, Any]) -> bool:
+    """Whether the key's own `kid`, `use`, `key_ops` and `alg` (RFC 7517 section 4) allow the token's signature."""
+    operations = key.get("key_ops", ["verify"])
+    return (
+        ("kid" not in header or key.get("kid") in (None, header["kid"]))
+        and key.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+        and _general(key.get("alg", header["alg"])) == _general(header["alg"])
+    )
+
+
+def _general(algorithm: object) -> object:
+    return "EdDSA" if algorithm in _NEW_NAMES else algorithm
+
+
+def _verifies(key: dict[str, Any], token: str, algorithm: str) -> bool:
     try:
-        return jwt.PyJWK(candidates[0], algorithm=header["alg"])
-    except jwt.PyJWTError as error:
-        raise ApiMisbehaved(f"the provider's key cannot be used: {type(error).__name__}") from error
+        _jws.decode(token, jwt.PyJWK(key, algorithm=str(_general(algorithm))).key, algorithms=[algorithm])
+    except (jwt.PyJWTError, ValueError, TypeError):
+        # A key of another type, or one that PyJWT cannot read.
+        return False
+    return True
 
 
 def _endpoint(document: dict[str, Any], name: str) -> str:
@@ -202,9 +228,9 @@ def _fetch(url: str) -> dict[str, Any]:
         answer = call_once(ApiCall(method="GET", path=url), address="", ends_at=time.monotonic() + conf.attempt_seconds)
     except (NotSent, AnswerLost) as error:
         raise ApiUnavailable(f"{url}: {error}") from error
-    if answer.status >= 500 or answer.status in (408, 425, 429):
+    if is_later(answer):
         retry_after = parse_retry_after(answer.headers.get("retry-after"))
         raise ApiUnavailable(f"{url}: status {answer.status}", retry_after=retry_after)
-    if answer.status != 200 or not answer.json_object():
+    if not is_success(answer) or not answer.json_object():
         raise ApiMisbehaved(f"{url}: status {answer.status} without a JSON object")
     return answer.json_object()

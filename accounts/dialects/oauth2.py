@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 
 import jwt
+from jwt.types import Options
 
 from accounts.conf import conf
 from accounts.dialects import base
-from accounts.dialects.discovery import Provider, current_provider, find_signing_key
+from accounts.dialects.discovery import Provider, check_signature, current_provider
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused
-from accounts.session.tokens import TokenPair, User, receive_pair, unverified_claims
+from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
 from accounts.text import clean_text
 from accounts.upstream.calls import ApiAnswer, ApiCall
 
@@ -26,8 +27,20 @@ logger = logging.getLogger(__name__)
 #: Clock difference allowed for `exp` and `iat` of an ID token. Its nonce prevents a second use.
 LEEWAY_SECONDS = 300
 
-# RFC 6749 section 5.2 has 400 and 401; Auth0 sends 403.
-_REFUSAL_STATUSES = (400, 401, 403)
+# check_signature has checked the signature. Without it, PyJWT checks only what is named here.
+_CLAIM_CHECKS: Options = {
+    "verify_signature": False,
+    "verify_exp": True,
+    "verify_nbf": True,
+    "verify_iat": True,
+    "verify_aud": True,
+    "verify_iss": True,
+    "verify_sub": True,
+    "require": ["iss", "sub", "aud", "exp", "iat"],
+}
+
+# The code is spent or expired (RFC 6749 section 5.2; GitHub has a code of its own).
+_CODE_REFUSALS = ("invalid_grant", "bad_verification_code")
 
 
 class OAuth2Dialect(base.Dialect):
@@ -78,12 +91,16 @@ class OAuth2Dialect(base.Dialect):
         """Raises CredentialsRefused for a code that is spent or expired, ApiUnavailable or ApiMisbehaved."""
         _raise_for_token(answer)
         tokens = _read_pair(answer)
-        id_token = answer.json_object().get("id_token")
-        if id_token is None and _is_openid():
-            raise ApiMisbehaved("the provider sent no ID token although the scope has openid")
-        if id_token is None or not _is_openid():
+        if not _is_openid():
             return base.SignedIn(_user_from_claims(unverified_claims(tokens.access)), tokens)
-        return base.SignedIn(_user_from_claims(_verify_id_token(str(id_token), nonce)), tokens, str(id_token))
+        id_token = answer.json_object().get("id_token")
+        try:
+            if not id_token:
+                raise ApiMisbehaved("the provider sent no ID token although the scope has openid")
+            claims = _verify_id_token(str(id_token), nonce)
+        except ApiMisbehaved as error:
+            raise UnusablePair(str(error), tokens) from error
+        return base.SignedIn(_user_from_claims(claims), tokens, str(id_token))
 
     def userinfo(self, tokens: TokenPair) -> ApiCall | None:
         """The userinfo request; None without openid or a userinfo endpoint."""
@@ -93,7 +110,7 @@ class OAuth2Dialect(base.Dialect):
     def read_userinfo(self, answer: ApiAnswer, user: User) -> User:
         """`user` with the claims of the response, if its `sub` is the same (OpenID Connect Core 5.3.2)."""
         claims = answer.json_object()
-        return _user_from_claims(claims) if answer.status == 200 and claims.get("sub") == user.id else user
+        return _user_from_claims(claims) if base.is_success(answer) and claims.get("sub") == user.id else user
 
     def is_named(self, user: User) -> bool:
         """Whether the tokens named the user, and not only the id."""
@@ -113,15 +130,14 @@ class OAuth2Dialect(base.Dialect):
         return _token_call({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
-        if answer.status == 200:
-            return base.refreshed(lambda: _read_pair(answer, previous=tokens))
-        error = answer.json_object().get("error")
-        if error == "invalid_grant" and answer.status in _REFUSAL_STATUSES:
-            return base.Refused()
+        if base.is_success(answer):
+            id_token = answer.json_object().get("id_token") if _is_openid() else None
+            return base.refreshed(lambda: _read_pair(answer, previous=tokens), id_token)
+        error = base.error_code(answer)
         if error in ("invalid_client", "unauthorized_client"):
             # The operator has to correct the client's settings. Sessions stay until then.
             logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET: %s", error)
-        return base.unknown(answer)
+        return base.refusal_by_code(answer) or base.unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
         """RFC 7009. The provider also ends the access tokens of the same grant, if it can."""
@@ -143,7 +159,7 @@ class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
         )
 
     def read_sign_in(self, answer: ApiAnswer, username: str) -> base.SignedIn:
-        if answer.json_object().get("error") == "invalid_grant":
+        if base.error_code(answer) == "invalid_grant":
             base.raise_for_sign_in(answer, answer.message("error_description") or "Wrong user name or password.")
         _raise_for_token(answer)
         tokens = _read_pair(answer)
@@ -193,9 +209,11 @@ def _auth_method(provider: Provider) -> str:
 def _raise_for_token(answer: ApiAnswer) -> None:
     """Raise unless the token endpoint sent tokens: CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
     error = answer.json_object().get("error")
-    if error == "invalid_grant":
+    if base.error_code(answer) in _CODE_REFUSALS:
         raise CredentialsRefused("This sign-in took too long or is already complete.")
-    if answer.status != 200 and isinstance(error, str) and answer.status < 500:
+    if base.refusal_by_code(answer) is not None:
+        raise CredentialsRefused("The provider asks you to sign in there again.")
+    if error and isinstance(error, str) and answer.status < 500:
         # The error is about this client and not for the user.
         raise ApiMisbehaved(f"the provider's token endpoint: status {answer.status}, {clean_text(error, 100)}")
     base.raise_for_sign_in(answer, "")
@@ -205,7 +223,7 @@ def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPai
     body = answer.json_object()
     if str(body.get("token_type", "")).lower() not in ("bearer", ""):
         raise ApiMisbehaved("the provider's token_type is not Bearer (RFC 6750)")
-    if previous is None and "refresh_token" not in body:
+    if previous is None and not body.get("refresh_token"):
         raise ApiMisbehaved("the provider sent no refresh token; it may need the scope offline_access")
     return receive_pair(
         body.get("access_token"),
@@ -220,16 +238,14 @@ def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPai
 def _verify_id_token(id_token: str, nonce: str) -> dict[str, Any]:
     """The claims of an ID token, after all checks of OpenID Connect Core 3.1.3.7. Raises ApiMisbehaved."""
     provider = current_provider()
-    key = find_signing_key(provider, id_token)
+    check_signature(provider, id_token)
     try:
         claims: dict[str, Any] = jwt.decode(
             id_token,
-            key,
-            algorithms=[key.algorithm_name],
             audience=conf.oauth_client_id,
             issuer=provider.issuer,
             leeway=LEEWAY_SECONDS,
-            options={"require": ["iss", "sub", "aud", "exp", "iat"]},
+            options=_CLAIM_CHECKS,
         )
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
         raise ApiMisbehaved(f"the provider's ID token: {type(error).__name__}") from error

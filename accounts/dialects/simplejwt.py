@@ -34,9 +34,11 @@ class SimpleJwtDialect(base.PasswordDialect):
         return ApiCall(method="POST", path="/token/refresh/", json={"refresh": tokens.refresh})
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
-        if answer.status == 200:
+        if base.is_success(answer):
             return base.refreshed(lambda: _read_pair(answer, previous=tokens))
-        return base.Refused() if _is_refusal(answer) else base.unknown(answer)
+        if _is_user_refused(answer):
+            return base.Refused()
+        return base.refusal_by_code(answer) or base.unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall:
         return ApiCall(method="POST", path="/token/blacklist/", json={"refresh": tokens.refresh})
@@ -47,15 +49,10 @@ def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPai
     return receive_pair(body.get("access"), body.get("refresh"), previous=previous)
 
 
-def _is_refusal(answer: ApiAnswer) -> bool:
-    """An expired, spent or malformed token gets a `code`; a deactivated user gets REST framework's 401 without one.
-
-    That 401 names its scheme, Bearer, which tells it apart from a gateway's.
-    """
+def _is_user_refused(answer: ApiAnswer) -> bool:
+    """Whether the user is deactivated. REST framework's 401 then has no `code`, and names its scheme, Bearer."""
     if answer.status != 401:
         return False
-    if answer.json_object().get("code") == "token_not_valid":
-        return True
     from_framework = answer.headers.get("www-authenticate", "").startswith("Bearer")
     return from_framework and "code" not in answer.json_object() and bool(answer.message("detail"))
 

@@ -27,9 +27,12 @@ class TokenPairDialect(base.PasswordDialect):
         )
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
-        if answer.status == 200:
+        if base.is_success(answer):
             return base.refreshed(lambda: _read_pair(answer, previous=tokens))
-        # Status and shape show that the API itself responded. A gateway's page with the same status says nothing.
+        refusal = base.refusal_by_code(answer)
+        if refusal is not None:
+            return refusal
+        # A gateway's page with the same status says nothing.
         if isinstance(answer.json_object().get("message"), str):
             if answer.status == 400:
                 return base.StillValid()

@@ -10,8 +10,10 @@ from accounts.dialects.base import PasswordDialect, Refreshed, Refused, StillVal
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, unknown, warning, worst
 from accounts.doctor.network import TROUBLE, examine_server, origin_of, read_json, request
 from accounts.exceptions import ApiError, CredentialsRefused
+from accounts.rotation.refusal_check import probe_beside
 from accounts.rotation.token_requests import request_refresh, request_revocation, request_sign_in
 from accounts.session.tokens import receive_pair
+from accounts.upstream.calls import ApiCall
 
 _CHECK_SETTINGS = "Check the path in API_BASE_URL, and whether API_DIALECT fits this API."
 _NOT_LIVE = "Do not go live with this API."
@@ -78,7 +80,7 @@ def _is_said_of_any_path(message: str, path: str) -> bool:
     exist, and the message is not a refusal."""
     if not path.startswith("/"):
         return False
-    nowhere = f"{path.rstrip('/').rpartition('/')[0]}/doctor-{secrets.token_hex(8)}{'/' if path.endswith('/') else ''}"
+    nowhere = probe_beside(ApiCall(method="POST", path=path)).path
     try:
         with request("POST", conf.base_url + nowhere, headers=_JSON, read_seconds=conf.read_timeout) as response:
             body = read_json(response)

@@ -10,19 +10,20 @@ In this module, `session` is what the request holds now, and `presented` is what
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from uuid import UUID, uuid4
 
 from django.db import Error as AnyDatabaseError
 
 from accounts.conf import conf
-from accounts.dialects.base import Refreshed, Refused, StillValid
+from accounts.dialects.base import Refreshed, RefreshOutcome, Refused, StillValid
 from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.models import EndReason, EventKind, SessionRecord, Trigger
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, refuse_open_transaction
 from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record, session_ended_error
 from accounts.rotation.events import record_rotation_event
+from accounts.rotation.refusal_check import verify_refusal
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation
 from accounts.rotation.single_flight import NoResult, SingleFlight
 from accounts.rotation.token_requests import request_refresh, request_revocation
@@ -50,11 +51,15 @@ class RotationOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """The session that the request continues with. `record` is the record that it was adopted from."""
+    """The session that the request continues with. `record` is the record that it was adopted from.
+
+    `id_token` is the newer ID token that came with a minted pair; empty if none came.
+    """
 
     session: ApiSession
     outcome: RotationOutcome
     record: SessionRecord | None = None
+    id_token: str = field(default="", repr=False)
 
 
 _single_flight: SingleFlight[Rotated] = SingleFlight()
@@ -143,31 +148,40 @@ def _refresh(session: ApiSession, presented: Presented, owner: str, ends_at: flo
     """
     started = time.monotonic()
     try:
-        outcome = request_refresh(
-            session.tokens,
-            address=presented.address,
-            ends_at=ends_at,
-            renew_lease=lambda: _renew_lease(session.id, owner),
-        )
+        outcome = _request_refresh(session, presented, owner, ends_at)
     except BaseException:
         _release_lease(session.id, owner)
         raise
     seconds = time.monotonic() - started
     if isinstance(outcome, Refreshed):
         minted = session.rotated(outcome.tokens)
-        return _store(minted, session, presented, owner, trigger=trigger, seconds=seconds)
+        rotated = _store(minted, session, presented, owner, trigger=trigger, seconds=seconds)
+        return replace(rotated, id_token=outcome.id_token)
     if isinstance(outcome, StillValid):
         _release_lease(session.id, owner)
         add_step(StepKind.STILL_VALID)
         return Rotated(session, RotationOutcome.STILL_VALID)
     if isinstance(outcome, Refused):
-        return _handle_refusal(session, presented, owner)
+        return _handle_refusal(session, presented, owner, may_end=outcome.is_certain)
     pause = RETRY_SECONDS if outcome.retry_after is None else outcome.retry_after
     _release_lease(session.id, owner, retry_in=pause)
     record_rotation_event(
         EventKind.API_UNAVAILABLE, session, presented, trigger=trigger, seconds=seconds, why=outcome.why
     )
     raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
+
+
+def _request_refresh(session: ApiSession, presented: Presented, owner: str, ends_at: float) -> RefreshOutcome:
+    """Spend the refresh token. A refusal that may be a gateway's is checked, unless this request has lost the lease."""
+    outcome = request_refresh(
+        session.tokens, address=presented.address, ends_at=ends_at, renew_lease=lambda: _renew_lease(session.id, owner)
+    )
+    if not isinstance(outcome, Refused) or outcome.is_certain:
+        return outcome
+    check_ends_at = _renew_lease(session.id, owner)
+    if check_ends_at is None:
+        return outcome
+    return verify_refusal(session.tokens, address=presented.address, ends_at=check_ends_at)
 
 
 def _store(
@@ -200,10 +214,10 @@ def _store(
     return _adopt(record, session, presented)
 
 
-def _handle_refusal(session: ApiSession, presented: Presented, owner: str) -> Rotated | None:
+def _handle_refusal(session: ApiSession, presented: Presented, owner: str, *, may_end: bool) -> Rotated | None:
     """The API refused the token: adopt the session of the request that spent it before, or else end the session.
 
-    Returns None while another request is rotating.
+    Returns None while another request is rotating. Without `may_end`, raises ApiUnavailable instead of ending it.
     """
     with database_errors_as_unavailable():
         record = fetch_active_record(session, presented)
@@ -211,6 +225,8 @@ def _handle_refusal(session: ApiSession, presented: Presented, owner: str) -> Ro
             return _adopt(record, session, presented)
         if record.is_leased_to_another(owner):
             return None
+        if not may_end:
+            raise ApiUnavailable("the API's refusal of the refresh token could not be checked")
         left = session.tokens.refresh_seconds_left()
         reason = EndReason.EXPIRED if left is not None and left <= 0 else EndReason.REFUSED
         if end_session(

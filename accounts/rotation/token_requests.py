@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from accounts.conf import conf
@@ -10,7 +11,7 @@ from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect, RefreshOutcome, SignedIn, Unknown
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
-from accounts.session.tokens import TokenPair
+from accounts.session.tokens import TokenPair, UnusablePair
 from accounts.telemetry.trace import StepKind, label_api_calls
 from accounts.upstream.calls import ApiAnswer, ApiCall
 from accounts.upstream.transport import AnswerLost, NotSent, call_once
@@ -26,7 +27,9 @@ def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
     dialect = current_dialect()
     if not isinstance(dialect, PasswordDialect):
         raise ApiMisbehaved("this dialect takes no passwords")
-    return dialect.read_sign_in(_send(dialect.sign_in(username, password), address), username)
+    answer = _send(dialect.sign_in(username, password), address)
+    with _revoked_if_unusable(address):
+        return dialect.read_sign_in(answer, username)
 
 
 @label_api_calls(StepKind.SIGN_IN)
@@ -35,7 +38,8 @@ def request_tokens(
 ) -> SignedIn:
     """Exchange an authorization code for tokens. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
     answer = _send(dialect.redeem(code, redirect_uri=redirect_uri, code_verifier=code_verifier), address)
-    signed_in = dialect.read_redeemed(answer, nonce=nonce)
+    with _revoked_if_unusable(address):
+        signed_in = dialect.read_redeemed(answer, nonce=nonce)
     call = None if dialect.is_named(signed_in.user) else dialect.userinfo(signed_in.tokens)
     if call is None:
         return signed_in
@@ -87,6 +91,16 @@ def request_revocation(tokens: TokenPair, *, address: str) -> None:
         logger.warning("a token pair could not be revoked at the API: %s", error)
     else:
         logger.debug("the API answered a revocation with status %s", answer.status)
+
+
+@contextmanager
+def _revoked_if_unusable(address: str) -> Iterator[None]:
+    """Revoke tokens that the API has issued and that this site cannot use."""
+    try:
+        yield
+    except UnusablePair as unusable:
+        request_revocation(unusable.tokens, address=address)
+        raise
 
 
 def _send(call: ApiCall, address: str) -> ApiAnswer:

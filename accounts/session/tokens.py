@@ -51,6 +51,14 @@ class TokenPair:
         return None if self.refresh_expires_at is None else datetime.fromtimestamp(self.refresh_expires_at, UTC)
 
 
+class UnusablePair(ApiMisbehaved):
+    """The API issued tokens that this site cannot use. `tokens` has them, to be revoked."""
+
+    def __init__(self, message: str, tokens: TokenPair) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+
+
 def receive_pair(
     access: object,
     refresh: object,
@@ -61,27 +69,34 @@ def receive_pair(
 ) -> TokenPair:
     """Check the tokens of a response, and set their expiry by our own clock.
 
-    `*_expires_in` are the seconds from the response (RFC 6749 section 5.1). If None, a JWT's own `exp - iat` counts;
-    the expiry of an opaque token is unknown. If the response to a refresh has no refresh token, or the same one again,
-    the `previous` one and its expiry stay (RFC 6749 section 6). Raises ApiMisbehaved if a token is missing or invalid.
+    `*_expires_in` are the seconds from the response (RFC 6749 section 5.1). If it is None, 0 or no number, a JWT's own
+    `exp - iat` counts; the expiry of an opaque token is then unknown. If the response to a refresh has no refresh
+    token, an empty one, or the same one again, the `previous` one and its expiry stay (RFC 6749 section 6).
+
+    Raises ApiMisbehaved if a token is missing, or UnusablePair if one has characters that no token may have.
     """
-    if previous is not None and refresh in (None, previous.refresh):
+    kept_expiry = None
+    if previous is not None and (_is_empty(refresh) or refresh == previous.refresh):
         refresh = previous.refresh
         kept_expiry = previous.refresh_expires_at
-    else:
-        kept_expiry = None
-    if not (_is_token(access) and _is_token(refresh)):
-        raise ApiMisbehaved("the API's response has no usable pair of tokens")
     now = time.time()
     access_seconds = _lifetime(access, access_expires_in)
     refresh_seconds = _lifetime(None if kept_expiry is not None else refresh, refresh_expires_in)
-    return TokenPair(
+    tokens = TokenPair(
         access=str(access),
         refresh=str(refresh),
         received_at=now,
         access_expires_at=None if access_seconds is None else now + access_seconds,
         refresh_expires_at=kept_expiry if refresh_seconds is None else now + refresh_seconds,
     )
+    named = {"access token": access, "refresh token": refresh}
+    for name, token in named.items():
+        if _is_empty(token) or not isinstance(token, str):
+            raise ApiMisbehaved(f"the API's response has no {name}")
+    for name, token in named.items():
+        if not _TOKEN.fullmatch(str(token)):
+            raise UnusablePair(f"the {name} in the API's response has characters that no token may have", tokens)
+    return tokens
 
 
 def unverified_claims(token: object) -> dict[str, Any]:
@@ -97,22 +112,22 @@ def unverified_claims(token: object) -> dict[str, Any]:
     return claims
 
 
-def _is_token(value: object) -> bool:
-    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+def _is_empty(value: object) -> bool:
+    """Whether the response leaves `value` out: null, "", blank, false and 0 all mean that in some API."""
+    return not value or (isinstance(value, str) and not value.strip())
 
 
 def _lifetime(token: object, expires_in: object) -> float | None:
     """The lifetime of a token in seconds, None if unknown. Never the API's absolute `exp`: its clock is not ours."""
-    if expires_in is not None:
-        return _to_seconds(expires_in, at_most=_MAX_LIFETIME_SECONDS)
-    claims = unverified_claims(token) if token is not None else {}
-    issued, expires = _to_seconds(claims.get("iat")), _to_seconds(claims.get("exp"))
-    if issued is None or expires is None:
-        return None
-    return _to_seconds(expires - issued, at_most=_MAX_LIFETIME_SECONDS)
+    lifetime = _to_seconds(expires_in)
+    if not lifetime:
+        claims = unverified_claims(token) if token is not None else {}
+        issued, expires = _to_seconds(claims.get("iat")), _to_seconds(claims.get("exp"))
+        lifetime = None if issued is None or expires is None else _to_seconds(expires - issued)
+    return min(lifetime, _MAX_LIFETIME_SECONDS) if lifetime else None
 
 
-def _to_seconds(value: object, *, at_most: float = float("inf")) -> float | None:
+def _to_seconds(value: object) -> float | None:
     """`value` as seconds, None if it is no sensible time. Some APIs send numbers as strings."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -120,4 +135,4 @@ def _to_seconds(value: object, *, at_most: float = float("inf")) -> float | None
         seconds = float(value)
     except (ValueError, OverflowError):
         return None
-    return min(seconds, at_most) if 0 <= seconds < math.inf else None
+    return seconds if 0 <= seconds < math.inf else None

@@ -11,13 +11,13 @@ from django.views.decorators.http import require_GET
 
 from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import next_page
+from accounts.browser.id_token_hint import delete_id_token_cookie, read_id_token_cookie, set_id_token_cookie
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.exceptions import RETRY_AFTER_SECONDS, ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
 from accounts.sign_in.authorization_request import AuthorizationRequest
-from accounts.sign_in.id_token_hint import delete_id_token_cookie, read_id_token_cookie, set_id_token_cookie
 from accounts.sign_in.sign_in import begin_sign_in_at_provider, finish_sign_in_at_provider
 from accounts.text import clean_text
 

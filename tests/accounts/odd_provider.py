@@ -65,6 +65,8 @@ class OddProvider(RecordedApi):
         self.claims: Claims = {}
         self.tokens: dict[str, object] = {}
         self.userinfo: Claims = {}
+        #: The status of a response with tokens.
+        self.success_status = 200
         self.keys: list[object] = [published("one")]
         self.sign: Callable[[Claims], str] = signed
         #: Responses that replace the others, by path.
@@ -151,7 +153,7 @@ class OddProvider(RecordedApi):
             tokens["id_token"] = self.sign(merge(self._default_claims(form["code"]), self.claims))
         tokens = {name: value() if callable(value) else value for name, value in merge(tokens, self.tokens).items()}
         self._access_tokens.add(str(tokens.get("access_token")))
-        return Answer.json(200, tokens)
+        return Answer.json(self.success_status, tokens)
 
     def _default_claims(self, code: str) -> Claims:
         now = int(time.time())

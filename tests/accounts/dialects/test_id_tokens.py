@@ -191,19 +191,21 @@ def test_what_is_no_token_though_openid_was_asked_for(
     expect_refused(odd_provider, newcomer)
 
 
-@pytest.mark.parametrize("algorithm", ["RS512", "PS256", "ES256", "ES384", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"])
 def test_every_algorithm_with_a_public_key(odd_provider: OddProvider, newcomer: Browser, algorithm: str) -> None:
     key: Any
     if algorithm.startswith("ES"):
         key = ec.generate_private_key(ec.SECP256R1() if algorithm == "ES256" else ec.SECP384R1())
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    elif algorithm == "EdDSA":
+    elif algorithm in ("EdDSA", "Ed25519"):
         key = ed25519.Ed25519PrivateKey.generate()
         public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
     else:
         key, public = signing_key("one"), published("one", alg=None)
+    encoder = jwt.PyJWS()
+    encoder.register_algorithm("Ed25519", OKPAlgorithm())  # RFC 9864, not yet in PyJWT
     odd_provider.keys = [{**public, "kid": "k"}]
-    odd_provider.sign = lambda claims: jwt.encode(claims, key, algorithm=algorithm, headers={"kid": "k"})
+    odd_provider.sign = lambda claims: encoder.encode(json.dumps(claims).encode(), key, algorithm, {"kid": "k"})
 
     assert sign_in(odd_provider, newcomer).status_code == 302
     assert whoami(newcomer) == "Ada"

@@ -72,9 +72,10 @@ def lose(browser: Browser, api: DemoApi) -> None:
     assert (response.status_code, response["Location"]) == (302, "/accounts/login/?next=%2Fprotected%2F&ended=1")
     assert cookies_set(response)["session"].value == ""
     assert SessionRecord.objects.get(pk=session_id).end_reason == EndReason.REFUSED
-    [_, (method, path, status)] = wire(api)
-    assert (method, path) == ("POST", "/auth/refresh")
-    assert status in (401, 404)
+    [_, refused, (method, path, status), refused_again] = wire(api)
+    assert refused[:2] == refused_again[:2] == ("POST", "/auth/refresh")
+    assert refused[2] == refused_again[2] in (401, 404)
+    assert (method, path.startswith("/auth/no-such-path-"), status) == ("POST", True, 404)
 
 
 def leave(browser: Browser, api: DemoApi) -> None:

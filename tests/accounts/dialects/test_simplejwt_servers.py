@@ -178,7 +178,7 @@ class TestWhoIsShutOut:
             answer = newcomer.open_page()
 
             assert (answer.status_code, "ended=1" in answer["Location"]) == (302, True)
-            assert simplejwt.count("POST", REFRESH, 401) == 1
+            assert simplejwt.count("POST", REFRESH, 401) == 2, "without a code, the refusal is checked"
             assert SessionRecord.objects.get().end_reason == EndReason.REFUSED
             page = newcomer.sign_in()
             assert (page.status_code, "No active account found" in page.text) == (200, True)

@@ -118,7 +118,7 @@ class TestOneRefreshPerRotation:
         ("fault", "status"),
         [
             (Fault.answer(503, headers={"Retry-After": "7"}), 503),
-            (Fault.answer(401, {"message": "This refresh token has been revoked."}), 302),
+            (Fault.answer(401, {"code": "refresh_token_revoked"}), 302),
         ],
         ids=["no response", "refused"],
     )

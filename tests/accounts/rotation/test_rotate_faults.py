@@ -132,7 +132,7 @@ class TestARefusalThatIsStale:
             answers.append(other.open_page())
 
         api.expire_access_tokens()
-        api.fail("POST", "/auth/refresh", REFUSED)
+        api.fail("POST", "/auth/refresh", REFUSED, times=2)
         with (
             several_hosts(2) as hosts,
             connection.execute_wrapper(AnotherHost(hosts, api, rotate, statement=statement)),
@@ -151,7 +151,7 @@ class TestARefusalThatIsStale:
             assert SessionRecord.objects.claim(session.id, generation=0, owner="another", lease_seconds=1)
 
         api.expire_access_tokens()
-        api.fail("POST", "/auth/refresh", REFUSED)
+        api.fail("POST", "/auth/refresh", REFUSED, times=2)
         with several_hosts(2) as hosts, connection.execute_wrapper(AnotherHost(hosts, api, claim_lease)):
             page = signed_in.open_page()
 
@@ -161,7 +161,7 @@ class TestARefusalThatIsStale:
     def test_a_session_that_ended_meanwhile_keeps_its_reason(self, signed_in: Browser, api: DemoApi) -> None:
         session = signed_in.session()
         api.expire_access_tokens()
-        api.fail("POST", "/auth/refresh", REFUSED)
+        api.fail("POST", "/auth/refresh", REFUSED, times=2)
 
         def end() -> None:
             SessionRecord.objects.end(session.id, EndReason.SIGNED_OUT)

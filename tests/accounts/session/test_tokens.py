@@ -61,7 +61,7 @@ class TestLifetime:
             (1000.5, 1300.75, 300.25),
             ("1000", "1300", 300),
             (0, 300, 300),
-            (1000, 1000, 0),
+            (1000, 1000, None),
             (0, 10**15, TEN_YEARS),
             (1000, 999, None),
             (None, 1300, None),
@@ -98,7 +98,7 @@ class TestLifetime:
             (60, 60),
             ("60", 60),
             (0.5, 0.5),
-            (0, 0),
+            (0, None),
             (10**400, None),
             (1e300, TEN_YEARS),
             (-1, None),
@@ -170,7 +170,8 @@ class TestUsableTokens:
         with pytest.raises(ApiMisbehaved) as caught:
             receive_pair("the-good-access-token", "a bad\nrefresh token")
 
-        assert "token" not in str(caught.value).replace("tokens", "")
+        assert "the-good-access-token" not in str(caught.value)
+        assert "a bad" not in str(caught.value)
 
     @pytest.mark.parametrize("token", ["x", "a.b-c_d~e+f/g==", "x" * 6000, "!#$%&'()*,:;<>?@[]^`{|}"])
     def test_any_visible_ascii_is_a_token(self, token: str) -> None:
@@ -184,8 +185,8 @@ class TestRefreshWithoutANewRefreshToken:
     def previous(self) -> TokenPair:
         return TokenPair(access="a0", refresh="r0", received_at=1.0, access_expires_at=2.0, refresh_expires_at=9e9)
 
-    @pytest.mark.parametrize("answered", [None, "r0"], ids=["none", "the same"])
-    def test_the_old_one_stays_with_its_expiry(self, previous: TokenPair, answered: str | None) -> None:
+    @pytest.mark.parametrize("answered", [None, "", " ", 0, False, [], "r0"], ids=repr)
+    def test_the_old_one_stays_with_its_expiry(self, previous: TokenPair, answered: object) -> None:
         pair = receive_pair("a1", answered, previous=previous)
 
         assert (pair.access, pair.refresh, pair.refresh_expires_at) == ("a1", "r0", 9e9)
@@ -206,7 +207,7 @@ class TestRefreshWithoutANewRefreshToken:
 
         assert (pair.refresh, pair.refresh_expires_at) == ("r1", None)
 
-    @pytest.mark.parametrize("answered", ["", 0, False, "not a token"], ids=repr)
+    @pytest.mark.parametrize("answered", [5, True, ["r1"], "not a token"], ids=repr)
     def test_an_invalid_one_does_not_count_as_missing(self, previous: TokenPair, answered: object) -> None:
         with pytest.raises(ApiMisbehaved):
             receive_pair("a1", answered, previous=previous)

@@ -1,5 +1,6 @@
 """Sign-in while the API or the database fails."""
 
+import json
 import secrets
 
 import pytest
@@ -34,18 +35,23 @@ UNUSABLE_RESPONSES = {
     "null": Fault.answer(200, b"null"),
     "no JSON at all": Fault.answer(200, b"\xff\xfe{"),
     "nested beyond measure": Fault.answer(200, b"[" * 100_000),
+    "an error in a 200": Fault.answer(200, {"error": "server_error"}),
+    "an error in a 201, with tokens": Fault.answer(201, {"error": "x", "accessToken": "a", "refreshToken": "r"}),
     "no refresh token": Fault.answer(200, {"accessToken": "a"}),
     "no access token": Fault.answer(200, {"refreshToken": "r"}),
     "numbers for tokens": Fault.answer(200, {"accessToken": 1, "refreshToken": 2}),
     "an empty token": Fault.answer(200, {"accessToken": "", "refreshToken": "r"}),
-    "a token with a line break": Fault.answer(200, {"accessToken": "a\r\nX-Evil: 1", "refreshToken": "r"}),
-    "a token that is not ASCII": Fault.answer(200, {"accessToken": "\u00e4", "refreshToken": "r"}),
     "401 without JSON": Fault.answer(401, b"<h1>Unauthorized</h1>", "text/html"),
     "401 with nothing": Fault.answer(401),
     "401 with a message that is no text": Fault.answer(401, {"message": {"code": 7}}),
     "404 in HTML": Fault.answer(404, b"<h1>Not Found</h1>", "text/html"),
     "a redirect": Fault.answer(302, headers={"Location": "/protected-route"}),
     "a redirect that keeps the method": Fault.answer(307, headers={"Location": "/auth/login"}),
+}
+# Tokens that the site cannot use are given back.
+UNUSABLE_PAIRS = {
+    "a token with a line break": Fault.answer(200, {"accessToken": "a\r\nX-Evil: 1", "refreshToken": "r"}),
+    "a token that is not ASCII": Fault.answer(200, {"accessToken": "\u00e4", "refreshToken": "r"}),
 }
 
 
@@ -165,3 +171,23 @@ class TestTheDatabaseUnavailable:
 
         assert signed_in.session() == before
         assert signed_in.is_signed_in()
+
+    @pytest.mark.parametrize("fault", UNUSABLE_PAIRS.values(), ids=UNUSABLE_PAIRS)
+    def test_a_pair_that_cannot_be_used_is_revoked(self, browser: Browser, api: DemoApi, fault: Fault) -> None:
+        api.fail("POST", "/auth/login", fault)
+
+        response = browser.sign_in()
+
+        assert (response.status_code, UNUSABLE in response.text) == (502, True)
+        assert [(call.method, call.path) for call in api.calls] == [("POST", "/auth/login"), ("POST", "/auth/logout")]
+        assert json.loads(api.calls[1].body) == {"refreshToken": "r"}
+
+    @pytest.mark.parametrize("status", [200, 201])
+    def test_an_error_in_a_success_is_the_apis_refusal(self, browser: Browser, api: DemoApi, status: int) -> None:
+        refusal = {"error": "invalid_credentials", "message": "Wrong name or password."}
+        api.fail("POST", "/auth/login", Fault.answer(status, refusal))
+
+        response = browser.sign_in()
+
+        assert (response.status_code, "Wrong name or password." in response.text) == (200, True)
+        assert not SessionRecord.objects.exists()

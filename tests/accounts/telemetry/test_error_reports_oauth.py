@@ -11,7 +11,7 @@ from django.core import mail
 from django.db import connection
 from pytest_django import Settings
 
-from accounts.sign_in.id_token_hint import read_id_token_cookie
+from accounts.browser.id_token_hint import read_id_token_cookie
 from tests.accounts.at_provider import (
     CALLBACK,
     PROVIDERS_SIGN_OUT,

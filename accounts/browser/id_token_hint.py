@@ -1,7 +1,7 @@
 """The ID token, kept for the sign-out: `id_token_hint` of OpenID Connect RP-Initiated Logout section 2.
 
 It is in a sealed cookie that the browser sends only to the sign-out URLs. So it adds nothing to other requests, and the
-server stores nothing.
+server stores nothing. A rotation replaces it if the provider sends a newer one (OpenID Connect Core 12.2).
 """
 
 from collections.abc import Mapping
