@@ -1,13 +1,15 @@
 """Bad days on order: what a test can make happen to the next calls, between a network, a gateway and the API."""
 
+import gzip
 import json
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.demo_api.messages import Answer
+from tests.demo_api.gateway import Gateway
+from tests.demo_api.messages import Answer, Request
 
 GATE_SECONDS = 60.0
 LOOK_UP_SECONDS = 0.02
@@ -55,7 +57,10 @@ class Fault:
     name: str
     seconds: float = 0.0
     gate: Gate | None = None
-    reply: Answer | None = field(default=None, repr=False)
+    #: Answers in place of the API.
+    reply: Callable[[Request], Answer] | None = field(default=None, repr=False)
+    #: Makes what arrives of what the API answered.
+    change: Callable[[Answer], Answer] | None = field(default=None, repr=False)
 
     @classmethod
     def answer(
@@ -67,7 +72,49 @@ class Fault:
     ) -> "Fault":
         """This answer instead of the API's, which never sees the request: a gateway's error page, a redirect, junk."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return cls("answer", reply=Answer(status, content, {"Content-Type": content_type, **(headers or {})}))
+        answer = Answer(status, content, {"Content-Type": content_type, **(headers or {})})
+        return cls("answer", reply=lambda request: answer)
+
+    @classmethod
+    def gateway(cls, gateway: Gateway) -> "Fault":
+        """The gateway answers, and the API never sees the request. For all paths: `RecordedApi.behind_gateway`."""
+        return cls("gateway", reply=gateway.answer)
+
+    @classmethod
+    def success_status(cls, status: int) -> "Fault":
+        """The API does what it was asked to. Where it succeeds, its answer has this status: 201, 202, 203 or 206."""
+        return cls(
+            "success_status", change=lambda answer: replace(answer, status=status) if _succeeds(answer) else answer
+        )
+
+    @classmethod
+    def fields(cls, **fields: Any) -> "Fault":
+        """The API does what it was asked to. Where it succeeds, these fields of its JSON are others.
+
+        `refreshToken=""` and `expires_in=0` set a value, and a function makes it of the API's own value:
+        `accessToken=lambda token: token + "\x07"`. The API still knows the tokens that it made.
+        """
+        return cls("fields", change=lambda answer: _with_fields(answer, fields) if _succeeds(answer) else answer)
+
+    @classmethod
+    def byte_order_mark(cls) -> "Fault":
+        """The API's answer begins with U+FEFF, as some servers write their JSON."""
+        return cls("byte_order_mark", change=lambda answer: replace(answer, body=b"\xef\xbb\xbf" + answer.body))
+
+    @classmethod
+    def cut_gzip(cls) -> "Fault":
+        """The API's answer is compressed, and the second half of it is missing. As HTTP it is complete."""
+        return cls("cut_gzip", change=_cut_gzip)
+
+    @classmethod
+    def quiet_event_stream(cls, gate: Gate) -> "Fault":
+        """An event stream in place of the API's answer: its headers come at once, its one event waits at the gate."""
+        headers = {"Content-Type": "text/event-stream"}
+        return cls(
+            "quiet_event_stream",
+            gate=gate,
+            reply=lambda request: Answer(200, headers=headers, stream=iter([b"data: tide\n\n"])),
+        )
 
     @classmethod
     def delay(cls, seconds: float) -> "Fault":
@@ -109,6 +156,11 @@ class Fault:
         if self.name == "hold_after" and self.gate:
             self.gate.hold(closing)
 
+    def wait_in_body(self, closing: threading.Event) -> None:
+        """Between the head and the body of a streamed answer."""
+        if self.name == "quiet_event_stream" and self.gate:
+            self.gate.hold(closing)
+
 
 NO_FAULT = Fault("")
 
@@ -122,9 +174,13 @@ class _Order:
 
 
 class FaultPlan:
-    """The faults on order. Each request takes at most one: the first registered that fits and is not used up."""
+    """The faults on order. Each request takes at most one: the first registered that fits and is not used up.
+
+    While a `gateway` is in front, it answers everything.
+    """
 
     def __init__(self) -> None:
+        self.gateway: Gateway | None = None
         self._orders: list[_Order] = []
         self._lock = threading.Lock()
 
@@ -135,12 +191,32 @@ class FaultPlan:
     def clear(self) -> None:
         with self._lock:
             self._orders.clear()
+            self.gateway = None
 
     def take(self, method: str, path: str) -> Fault:
         with self._lock:
+            if self.gateway is not None:
+                return Fault.gateway(self.gateway)
             for order in self._orders:
                 if order.method == method and path.startswith(order.path_prefix) and order.times != 0:
                     if order.times is not None:
                         order.times -= 1
                     return order.fault
         return NO_FAULT
+
+
+def _succeeds(answer: Answer) -> bool:
+    return 200 <= answer.status < 300
+
+
+def _with_fields(answer: Answer, fields: Mapping[str, Any]) -> Answer:
+    payload = json.loads(answer.body)
+    for name, value in fields.items():
+        payload[name] = value(payload.get(name)) if callable(value) else value
+    return replace(answer, body=json.dumps(payload).encode())
+
+
+def _cut_gzip(answer: Answer) -> Answer:
+    content = gzip.compress(answer.body if answer.stream is None else b"".join(answer.stream))
+    headers = {**answer.headers, "Content-Encoding": "gzip"}
+    return replace(answer, body=content[: len(content) // 2], headers=headers, stream=None)

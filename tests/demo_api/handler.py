@@ -40,7 +40,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         if answer is None or fault.name == "lose_answer":
             self._reset()
         else:
-            self._send(answer, interval=fault.seconds if fault.name == "dribble" else None)
+            self._send(answer, fault)
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET
 
@@ -59,7 +59,9 @@ class ApiHandler(BaseHTTPRequestHandler):
         fault.wait_before(server.closing)
         if fault.name == "reset" or server.closing.is_set():
             return None
-        answer = fault.reply or server.answer(request)
+        answer = fault.reply(request) if fault.reply else server.answer(request)
+        if fault.change:
+            answer = fault.change(answer)
         if not fault.reply and server.processing_seconds and not request.path.startswith("/auth/"):
             server.closing.wait(server.processing_seconds)
         fault.wait_after(server.closing)
@@ -117,7 +119,8 @@ class ApiHandler(BaseHTTPRequestHandler):
         )
         self.server.record(call)
 
-    def _send(self, answer: Answer, interval: float | None = None) -> None:
+    def _send(self, answer: Answer, fault: Fault = NO_FAULT) -> None:
+        interval = fault.seconds if fault.name == "dribble" else None
         bodiless = self.command == "HEAD" or answer.status < 200 or answer.status in (204, 304)
         chunked = answer.stream is not None and self.request_version == "HTTP/1.1"
         if answer.stream is not None and not chunked:
@@ -127,6 +130,7 @@ class ApiHandler(BaseHTTPRequestHandler):
             self._write(head + (b"" if bodiless else answer.body), interval)
             return
         self._write(head, interval)
+        fault.wait_in_body(self.server.closing)
         for piece in answer.stream:
             self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece, interval)
         if chunked:

@@ -5,10 +5,12 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from tests.demo_api.faults import Fault, FaultPlan
+from tests.demo_api.gateway import Gateway
 from tests.demo_api.handler import ApiHandler
 from tests.demo_api.listener import ApiServer
 from tests.demo_api.messages import Answer, Call, Request
@@ -147,8 +149,17 @@ class RecordedApi(ABC):
         """Let the next `times` such calls meet this fault (None: all, until `heal`). First registered, first used."""
         self._faults.add(method, path_prefix, fault, times)
 
+    @contextmanager
+    def behind_gateway(self, gateway: Gateway) -> Iterator[None]:
+        """Meanwhile the gateway answers every call, whatever its path, and the API sees none (`Call.fault` says so)."""
+        self._faults.gateway = gateway
+        try:
+            yield
+        finally:
+            self._faults.gateway = None
+
     def heal(self) -> None:
-        """No more faults. A request that waits at a gate goes on waiting."""
+        """No more faults, and no gateway. A request that waits at a gate goes on waiting."""
         self._faults.clear()
 
     def _record(self, call: Call) -> None:

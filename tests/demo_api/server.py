@@ -71,9 +71,27 @@ class DemoApi(RecordedApi):
     def revoke_all(self) -> None:
         self._sign_ins.revoke_all()
 
+    def stop_rotating(self) -> None:
+        """Until `heal`, a refresh leaves the refresh token as it is and returns it again."""
+        self._sign_ins.rotates = False
+
+    def issue_dead_access_tokens(self) -> None:
+        """Until `heal`, sign-ins and refreshes succeed, and every call with the new access token gets a 401."""
+        self._sign_ins.issues_dead_access_tokens = True
+
+    def heal(self) -> None:
+        super().heal()
+        self._sign_ins.rotates = True
+        self._sign_ins.issues_dead_access_tokens = False
+
     def advance_clock(self, seconds: float) -> None:
         """Let time pass, for the API alone."""
         self._sign_ins.clock_offset += seconds
+
+    @property
+    def open_sign_ins(self) -> int:
+        """How many sign-ins have not been revoked."""
+        return self._sign_ins.count_open()
 
     @property
     def reuses(self) -> int:

@@ -47,6 +47,8 @@ class SignIns:
     Every sign-in and token since the start, under one lock. Nothing is ever forgotten: it is a demo.
 
     Lives, grace and clock offset are in seconds. `clock_offset` may be changed at any time: time passes for the API.
+    So may `rotates` (without it, a refresh leaves the refresh token as it is and returns it again), and
+    `issues_dead_access_tokens` (those of the next sign-ins and refreshes count as expired, whatever their `exp` says).
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class SignIns:
         self.refresh_ttl = refresh_ttl
         self.clock_offset = clock_offset
         self.reuses = 0
+        self.rotates = True
+        self.issues_dead_access_tokens = False
         self._grace_seconds = grace_seconds
         self._bound = bound
         self._mint: Mint = JwtMint() if tokens == "jwt" else OpaqueMint()
@@ -95,10 +99,13 @@ class SignIns:
             token = self._living(refresh_id)
             access_id = self._mint.identify(access) or ""
             self._check_companion(token, access_id)
+            self._spends[refresh_id] += 1
+            if not self.rotates:
+                access, token.issued_with = self._issue_access(token.sign_in)
+                return Pair(access, refresh)
             if token.successor is None:
                 token.successor = self._issue(token.sign_in)
                 token.spent_at = self.now()
-            self._spends[refresh_id] += 1
             return token.successor
 
     def sign_out(self, refresh: str) -> None:
@@ -133,15 +140,24 @@ class SignIns:
         with self._lock:
             return Counter(self._spends)
 
+    def count_open(self) -> int:
+        with self._lock:
+            return len({id(token.sign_in) for token in self._refresh.values() if not token.sign_in.revoked})
+
     def _issue(self, sign_in: SignIn) -> Pair:
-        now = self.now()
-        user = user_claim(sign_in.email)
-        subject = {"sub": str(user["id"])}
-        access, access_id, access_end = self._mint.mint(now=now, life=self.access_ttl, claims={**subject, "user": user})
-        refresh, refresh_id, refresh_end = self._mint.mint(now=now, life=self.refresh_ttl, claims=subject)
-        self._access[access_id] = AccessToken(sign_in, access_end)
-        self._refresh[refresh_id] = RefreshToken(sign_in, refresh_end, issued_with=access_id)
+        access, access_id = self._issue_access(sign_in)
+        subject = {"sub": str(user_claim(sign_in.email)["id"])}
+        refresh, refresh_id, ends_at = self._mint.mint(now=self.now(), life=self.refresh_ttl, claims=subject)
+        self._refresh[refresh_id] = RefreshToken(sign_in, ends_at, issued_with=access_id)
         return Pair(access, refresh)
+
+    def _issue_access(self, sign_in: SignIn) -> tuple[str, str]:
+        """An access token and its id."""
+        user = user_claim(sign_in.email)
+        claims = {"sub": str(user["id"]), "user": user}
+        access, access_id, ends_at = self._mint.mint(now=self.now(), life=self.access_ttl, claims=claims)
+        self._access[access_id] = AccessToken(sign_in, 0.0 if self.issues_dead_access_tokens else ends_at)
+        return access, access_id
 
     def _living(self, refresh_id: str) -> RefreshToken:
         token = self._refresh.get(refresh_id)

@@ -296,9 +296,10 @@ class Act:
 
     def _count(self) -> None:
         self.figures.requests = sum(browser.requests for browser in self._browsers)
-        # What the API has accepted: an answer in its place (Fault.answer) never reached it.
+        # What the API has accepted: it never saw a call that a fault answered in its place.
         self.figures.refreshes = sum(
-            self.api.is_refresh(call) and call.status == 200 and call.fault != "answer" for call in self.api.calls
+            self.api.is_refresh(call) and 200 <= call.status < 300 and call.fault not in ("answer", "gateway")
+            for call in self.api.calls
         )
         self.figures.rotations = sum(self._generations.values())
         self.figures.reuses = self.api.reuses - self._reuses_before
