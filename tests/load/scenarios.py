@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.load import copies, databases, hosts, lost, restarts, sick_api, tabs, workers
+from tests.load import copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.figures import Figures
 from tests.load.stage import Stage
 
@@ -61,6 +61,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     sick_api.sick_under_load,
     sick_api.a_dribbled_refresh,
     sick_api.a_dribbled_page,
+    odd_answers.a_gateways_json,
+    odd_answers.a_success_that_is_created,
     hosts.key_rotation_during_a_rotation,
     hosts.api_clock_five_minutes_ahead,
     hosts.api_clock_five_minutes_behind,

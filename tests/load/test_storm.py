@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import copies, databases, hosts, lost, restarts, sick_api, tabs, workers
+from tests.load import copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.scenarios import SCENARIOS
 from tests.load.stage import Stage
 
@@ -145,6 +145,14 @@ def test_a_dribbled_refresh_meets_its_deadline(stage: Stage) -> None:
 
 def test_a_dribbled_page_meets_its_deadline(stage: Stage) -> None:
     sick_api.a_dribbled_page(stage)
+
+
+def test_a_gateways_json_signs_nobody_out(stage: Stage) -> None:
+    odd_answers.a_gateways_json(stage)
+
+
+def test_a_success_with_201_brings_the_new_pair(stage: Stage) -> None:
+    odd_answers.a_success_that_is_created(stage)
 
 
 def test_a_key_rotation_during_a_rotation_signs_nobody_out(stage: Stage) -> None:

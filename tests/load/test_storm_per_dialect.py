@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.load import copies, databases, hosts, lost, restarts, sick_api, tabs, workers
+from tests.load import copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.postgres import PostgresServer
 from tests.load.scenarios import SCENARIOS, Scenario
 from tests.load.stage import KINDS, SHORT, Stage
@@ -35,6 +35,8 @@ PLAYED: tuple[Scenario, ...] = (
     sick_api.a_gateways_error_pages,
     sick_api.one_bad_answer_of_each_kind,
     sick_api.a_timeout,
+    odd_answers.a_gateways_json,
+    odd_answers.a_success_that_is_created,
     copies.replayed_cookie_after_the_leeway,
 )
 PLAYED_WITH_GRACE: tuple[Scenario, ...] = (lost.answer_lost_under_the_apis_grace,)
