@@ -11,15 +11,17 @@ Each test signs in anew. If the API refreshes only after the access token has ex
 server whose access tokens expire after a few seconds, or override `expire_access_token`.
 """
 
+import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from itertools import product
 from unittest import SkipTest
 
 from django.test import override_settings
 
 from accounts.dialects import base
-from accounts.exceptions import CredentialsRefused
+from accounts.exceptions import ApiError, CredentialsRefused
 from accounts.session.tokens import TokenPair
 from accounts.upstream.calls import ApiAnswer, ApiCall
 from accounts.upstream.transport import call_once
@@ -39,6 +41,18 @@ FOREIGN_RESPONSES = {
         for status in (400, 401, 403, 404, 408, 425, 429, 500, 502, 503, 504)
     },
 }
+
+#: What a gateway in front of the API sends in JSON, with the status of a refusal.
+GATEWAY_JSON = (
+    {"message": "Unauthorized"},
+    {"message": "no Route matched with those values", "request_id": "0b57e1c3"},
+    {"detail": "Not Found"},
+    {"error": "Unauthorized"},
+    {"error": "Not Found", "message": "No message available", "path": "/refresh"},
+    {"error": {"code": "UNAUTHORIZED", "message": "Unauthorized"}},
+)
+#: Error codes that say for certain that the user has to sign in again (RFC 6749, OpenID Connect Core 3.1.2.6).
+REFUSAL_CODES = ("invalid_grant", "login_required", "interaction_required", "consent_required")
 
 
 class DialectContract:
@@ -196,3 +210,90 @@ class DialectContract:
         outcome = self._refresh_when_due(tokens)
         assert isinstance(outcome, base.Refreshed), f"not Refreshed, but {outcome!r}"
         return outcome.tokens
+
+    # --- Odd responses: the API's own with one change, and those of a gateway ---
+
+    def test_any_2xx_with_a_pair_is_a_success(self) -> None:
+        tokens, answer, rotated = self._refresh_and_keep_answer()
+
+        for status in (200, 201, 202, 203, 206):
+            outcome = self.dialect.read_refresh(replace(answer, status=status), tokens)
+            assert isinstance(outcome, base.Refreshed), f"status {status}: not Refreshed, but {outcome!r}"
+            assert outcome.tokens.refresh == rotated.refresh, f"status {status}: another refresh token"
+        if isinstance(self.dialect, base.PasswordDialect):
+            created = replace(self.ask(self.dialect.sign_in(self.username, self.password)), status=201)
+            assert self.dialect.read_sign_in(created, self.username).tokens.refresh
+
+    def test_an_empty_refresh_token_keeps_the_old_one(self) -> None:
+        tokens, answer, rotated = self._refresh_and_keep_answer()
+
+        for empty in ("", " ", None):
+            outcome = self.dialect.read_refresh(_replaced(answer, rotated.refresh, empty), tokens)
+            assert isinstance(outcome, base.Refreshed), f"{empty!r}: not Refreshed, but {outcome!r}"
+            assert outcome.tokens.refresh == tokens.refresh, f"{empty!r}: not the old refresh token"
+
+    def test_a_lifetime_of_zero_is_unknown(self) -> None:
+        tokens, answer, _ = self._refresh_and_keep_answer()
+
+        body = json.loads(answer.body, parse_int=lambda _: 0, parse_float=lambda _: 0)
+        outcome = self.dialect.read_refresh(replace(answer, body=json.dumps(body).encode()), tokens)
+
+        assert isinstance(outcome, base.Refreshed), f"not Refreshed, but {outcome!r}"
+        left = outcome.tokens.access_seconds_left(), outcome.tokens.refresh_seconds_left()
+        assert all(seconds is None or seconds > 0 for seconds in left), "the new pair has expired"
+
+    def test_a_token_with_control_characters_is_no_success(self) -> None:
+        tokens, answer, rotated = self._refresh_and_keep_answer()
+
+        for token in (rotated.access, rotated.refresh):
+            if token != tokens.refresh:  # an API that does not rotate sends no refresh token
+                outcome = self.dialect.read_refresh(_replaced(answer, token, f"{token}\n"), tokens)
+                assert isinstance(outcome, base.Unknown), f"not Unknown, but {outcome!r}"
+
+    def test_an_error_with_status_200_is_no_success(self) -> None:
+        tokens = self.sign_in().tokens
+        answer = _json_answer(200, {"error": "temporarily_unavailable", "message": "Try again."})
+
+        outcome = self.dialect.read_refresh(answer, tokens)
+
+        assert isinstance(outcome, base.Unknown), f"not Unknown, but {outcome!r}"
+        if isinstance(self.dialect, base.PasswordDialect):
+            with suppress(ApiError, CredentialsRefused):
+                self.dialect.read_sign_in(answer, self.username)
+                raise AssertionError("a sign-in with an error in its JSON was a success")
+
+    def test_a_certain_error_code_refuses(self) -> None:
+        tokens = self.sign_in().tokens
+
+        for status, code in product((200, 400, 401), REFUSAL_CODES):
+            outcome = self.dialect.read_refresh(_json_answer(status, {"error": code}), tokens)
+            assert isinstance(outcome, base.Refused), f"{status} {code}: not Refused, but {outcome!r}"
+
+    def test_the_json_of_a_gateway_refuses_nothing_for_certain(self) -> None:
+        """If the outcome is Refused, `accounts.rotation.refusal_check` checks that it comes from the API itself."""
+        tokens = self.sign_in().tokens
+
+        for status, payload in product((401, 403, 404), GATEWAY_JSON):
+            outcome = self.dialect.read_refresh(_json_answer(status, payload), tokens)
+            assert not isinstance(outcome, base.Refreshed), f"{status} {payload}: Refreshed"
+            assert outcome != base.Refused(is_certain=True), f"{status} {payload}: {outcome!r}"
+
+    def _refresh_and_keep_answer(self) -> tuple[TokenPair, ApiAnswer, TokenPair]:
+        """The pair of a sign-in, the API's response to its refresh, and the next pair that it holds."""
+        tokens = self.sign_in().tokens
+        if not self.dialect.refreshes_early:
+            self.expire_access_token(tokens)
+        answer = self.ask(self.dialect.refresh(tokens))
+        outcome = self.dialect.read_refresh(answer, tokens)
+        assert isinstance(outcome, base.Refreshed), f"not Refreshed, but {outcome!r}"
+        return tokens, answer, outcome.tokens
+
+
+def _json_answer(status: int, payload: object) -> ApiAnswer:
+    return ApiAnswer(status=status, headers={"content-type": "application/json"}, body=json.dumps(payload).encode())
+
+
+def _replaced(answer: ApiAnswer, token: str, new: object) -> ApiAnswer:
+    """`answer` with `new` in place of `token` in its JSON."""
+    body = json.dumps(answer.json_object()).replace(json.dumps(token), json.dumps(new))
+    return replace(answer, body=body.encode())
