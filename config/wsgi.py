@@ -2,11 +2,11 @@
 
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
 
-from config.charset import Utf8WSGIRequest
+from config.uploads import SiteHandler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup(set_prefix=False)
 
-application = get_wsgi_application()
-application.request_class = Utf8WSGIRequest
+application = SiteHandler()

@@ -1,18 +1,30 @@
-"""nginx with the very file of the recipe: only ports and places are those of the test."""
+"""nginx with the very file of the recipe: only ports and places are those of the test. And requests through it."""
 
+import http.client
 import os
 import shutil
 import ssl
 import subprocess
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import requests
 
+from tests.accounts.at_provider import PAGE, Person
+from tests.accounts.odd_provider import OddProvider
 from tests.load.processes import free_port, stop_process, wait_until
 from tests.load.site import PROJECT
 
 RECIPE = PROJECT / "config/deployment/nginx.conf"
+PRODUCTION = {
+    "SECURE_SSL_REDIRECT": "true",
+    "API_SESSION_COOKIE_SECURE": "true",
+    "API_SESSION_COOKIE_NAME": "__Host-session",
+    "TRUSTED_PROXY_COUNT": "1",
+    "API_PROXY_ALLOW": "GET /protected-route, POST /protected-route",
+}
 MISSING = "No nginx; to install it: apt-get install nginx"
 
 #: What surrounds the recipe on Debian, as far as it matters; gzip is on there.
@@ -100,3 +112,23 @@ class Nginx:
             return requests.get(self.plain_url, allow_redirects=False, timeout=10).status_code == 301
         except requests.ConnectionError:
             return False
+
+
+def sign_in(provider: OddProvider, nginx: Nginx) -> Person:
+    person = Person(nginx.port, tls=nginx.tls)
+    answer = person.open(provider.come_back(person.begin()))
+    assert answer.header("Location") == PAGE, f"{answer}"
+    return person
+
+
+@contextmanager
+def asked(
+    person: Person, path: str, headers: Mapping[str, str], *, body: bytes | None = None, chunked: bool = False
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a request with headers of one's own, its body still to be read."""
+    with closing(person.connect(person.port)) as connection:
+        sent = {"Cookie": person.jar.header(path), **headers}
+        content = iter([body]) if chunked and body else body
+        connection.request("GET" if body is None else "POST", path, content, sent, encode_chunked=chunked)
+        with closing(connection.getresponse()) as answer:
+            yield answer

@@ -1,12 +1,11 @@
 """The production recipe: real nginx with config/deployment/nginx.conf in front of real gunicorn."""
 
 import http.client
-import os
 import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import IncompleteRead
@@ -14,16 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 from pytest_django import Settings
 
 from accounts.browser.cookies import MAX_SESSION_BYTES
 from accounts.doctor.findings import Status
 from accounts.doctor.site import examine_site
 from tests.accounts.at_provider import PAGE, Person
-from tests.accounts.doctor.gateway import make_certificate
 from tests.accounts.odd_provider import OddProvider
-from tests.config.nginx import MISSING, Nginx, find_nginx
+from tests.config.nginx import PRODUCTION, Nginx, asked, sign_in
 from tests.demo_api import handler
 from tests.demo_api.messages import Answer
 from tests.demo_api.server import Fault, Gate
@@ -38,79 +35,6 @@ UPLOAD_SECONDS = 0.5
 MEGABYTE = 1024 * 1024
 PROXY = "/protected/api/protected-route"
 NOBODY = "203.0.113.77"
-PRODUCTION = {
-    "SECURE_SSL_REDIRECT": "true",
-    "API_SESSION_COOKIE_SECURE": "true",
-    "API_SESSION_COOKIE_NAME": "__Host-session",
-    "TRUSTED_PROXY_COUNT": "1",
-    "API_PROXY_ALLOW": "GET /protected-route, POST /protected-route",
-}
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[OddProvider]:
-    """An API that takes tokens of any size."""
-    if find_nginx() is None:
-        if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    with OddProvider() as provider:
-        yield provider
-
-
-@pytest.fixture(scope="module")
-def site(provider: OddProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(
-        database_url=f"sqlite:///{tmp_path_factory.mktemp('site') / 'db.sqlite3'}",
-        api_url=provider.url,
-        workers=1,
-        threads=4,
-        environment={**provider.site_environment, **PRODUCTION, "SECRET_KEY": django_settings.SECRET_KEY},
-    )
-    site.migrate()
-    with site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_certificate(tmp_path_factory.mktemp("tls") / "certificate.pem")
-
-
-@pytest.fixture(scope="module")
-def nginx(site: Site, certificate: Path) -> Iterator[Nginx]:
-    with Nginx(site.port, certificate) as nginx:
-        yield nginx
-
-
-@pytest.fixture
-def person(provider: OddProvider, nginx: Nginx) -> Iterator[Person]:
-    """Somebody who is signed in, and an API that is well."""
-    provider.tokens = {}
-    provider.forget_calls()
-    yield sign_in(provider, nginx)
-    provider.heal()
-    provider.answers = {}
-
-
-def sign_in(provider: OddProvider, nginx: Nginx) -> Person:
-    person = Person(nginx.port, tls=nginx.tls)
-    answer = person.open(provider.come_back(person.begin()))
-    assert answer.header("Location") == PAGE, f"{answer}"
-    return person
-
-
-@contextmanager
-def asked(
-    person: Person, path: str, headers: Mapping[str, str], *, body: bytes | None = None, chunked: bool = False
-) -> Iterator[http.client.HTTPResponse]:
-    """The answer to a request with headers of one's own, its body still to be read."""
-    with closing(person.connect(person.port)) as connection:
-        sent = {"Cookie": person.jar.header(path), **headers}
-        content = iter([body]) if chunked and body else body
-        connection.request("GET" if body is None else "POST", path, content, sent, encode_chunked=chunked)
-        with closing(connection.getresponse()) as answer:
-            yield answer
 
 
 @contextmanager

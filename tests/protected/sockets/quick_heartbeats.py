@@ -1,6 +1,10 @@
-"""The site's WSGI application with a heartbeat each second, so that no test has to wait for ten seconds."""
+"""The site's WSGI application with a heartbeat each second, and with one second for an upload that no view reads. So no
+test has to wait for long.
+"""
 
+from config import uploads
 from config.wsgi import application as application
 from protected import streams
 
 streams.HEARTBEAT_SECONDS = 1.0  # type: ignore[attr-defined]
+uploads.MAX_SECONDS = 1.0
