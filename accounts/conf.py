@@ -23,7 +23,7 @@ class Conf:
     """Times are in seconds."""
 
     #: The API's address, without a trailing slash.
-    base_url = setting("API_BASE_URL", lambda url: str(url).rstrip("/"))
+    base_url = setting("API_BASE_URL", lambda url: str(url).strip().rstrip("/"))
     dialect = setting("API_DIALECT", str)
     #: The name of the user name field in the API's login call; empty for the dialect's default.
     username_field = setting("API_USERNAME_FIELD", str)
@@ -33,8 +33,8 @@ class Conf:
     #: Whether requests are recorded for the request trace.
     traces = setting("API_TRACE", bool)
 
-    #: The provider's issuer identifier, unchanged: a trailing slash is part of it.
-    oauth_issuer = setting("OAUTH_ISSUER", str)
+    #: The provider's issuer identifier. A trailing slash is part of it.
+    oauth_issuer = setting("OAUTH_ISSUER", lambda url: str(url).strip())
     oauth_client_id = setting("OAUTH_CLIENT_ID", str)
     #: Empty for a public client.
     oauth_client_secret = setting("OAUTH_CLIENT_SECRET", str)
@@ -63,7 +63,7 @@ class Conf:
     def oauth_endpoints(self) -> dict[str, str]:
         """The endpoints set here instead of by discovery, by their names in a discovery document."""
         names = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri")
-        return {name: str(url) for name in names if (url := getattr(settings, f"OAUTH_{name.upper()}"))}
+        return {name: url for name in names if (url := str(getattr(settings, f"OAUTH_{name.upper()}")).strip())}
 
     @cached_property
     def attempt_seconds(self) -> float:

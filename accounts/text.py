@@ -12,7 +12,12 @@ def clean_text(value: object, longest: int) -> str:
 
 
 def parse_address(text: str, *, may_have_query: bool = False) -> SplitResult | None:
-    """The pieces of an http or https address; None for any other text, and for one with a user name or a fragment."""
+    """The pieces of an http or https address; None for any other text, and for one with a user name or a fragment.
+
+    A space, a line end or another control character makes an address invalid. `urlsplit` would remove some of them.
+    """
+    if not text.isprintable() or " " in text:
+        return None
     try:
         url = urlsplit(text)
         usable = url.scheme in ("http", "https") and url.hostname and url.port != 0

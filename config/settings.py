@@ -13,6 +13,8 @@ import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from accounts.text import parse_address
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
@@ -60,6 +62,14 @@ def required_in_production(name: str, development: str) -> str:
     return value or development
 
 
+def address(name: str, text: str, *, may_have_query: bool = False) -> str:
+    """`text`, the value of the variable `name`, without spaces and line ends around it."""
+    if text and parse_address(text.strip(), may_have_query=may_have_query) is None:
+        # The value is not shown: it may hold a password.
+        raise ImproperlyConfigured(f"{name} is not a valid address. Write it like https://api.example.com/v1.")
+    return text.strip()
+
+
 # --- Development or production ---------------------------------------------------------------------------------------
 ON_COMMAND_LINE = Path(sys.argv[0]).name == "manage.py"
 DEBUG = flag("DEBUG", default=ON_COMMAND_LINE and "SECRET_KEY" not in env)
@@ -71,7 +81,7 @@ ALLOWED_HOSTS = listed(required_in_production("ALLOWED_HOSTS", "localhost,127.0.
 CSRF_TRUSTED_ORIGINS = listed(as_it_stands("CSRF_TRUSTED_ORIGINS"))
 
 # --- The API behind this site ----------------------------------------------------------------------------------------
-API_BASE_URL = required_in_production("API_BASE_URL", "http://127.0.0.1:8001")
+API_BASE_URL = address("API_BASE_URL", required_in_production("API_BASE_URL", "http://127.0.0.1:8001"))
 API_DIALECT = env.str("API_DIALECT", default="token-pair")
 API_USERNAME_FIELD = env.str("API_USERNAME_FIELD", default="")
 API_CONNECT_TIMEOUT = number("API_CONNECT_TIMEOUT", 3.0)
@@ -79,16 +89,20 @@ API_READ_TIMEOUT = number("API_READ_TIMEOUT", 10.0)
 API_REFRESH_AHEAD = number("API_REFRESH_AHEAD", 30.0)
 
 # For API_DIALECT=oauth2. The endpoints come from the issuer's discovery document; what is set here replaces them.
-OAUTH_ISSUER = env.str("OAUTH_ISSUER", default="")
+OAUTH_ISSUER = address("OAUTH_ISSUER", env.str("OAUTH_ISSUER", default=""))
 OAUTH_CLIENT_ID = as_it_stands("OAUTH_CLIENT_ID")
 OAUTH_CLIENT_SECRET = as_it_stands("OAUTH_CLIENT_SECRET")
 OAUTH_CLIENT_AUTH = env.str("OAUTH_CLIENT_AUTH", default="")
 OAUTH_SCOPE = env.str("OAUTH_SCOPE", default="openid profile email")
 OAUTH_AUTHORIZATION_PARAMETERS = env.str("OAUTH_AUTHORIZATION_PARAMETERS", default="")
-OAUTH_AUTHORIZATION_ENDPOINT = env.str("OAUTH_AUTHORIZATION_ENDPOINT", default="")
-OAUTH_TOKEN_ENDPOINT = env.str("OAUTH_TOKEN_ENDPOINT", default="")
-OAUTH_REVOCATION_ENDPOINT = env.str("OAUTH_REVOCATION_ENDPOINT", default="")
-OAUTH_JWKS_URI = env.str("OAUTH_JWKS_URI", default="")
+OAUTH_AUTHORIZATION_ENDPOINT = address(
+    "OAUTH_AUTHORIZATION_ENDPOINT", env.str("OAUTH_AUTHORIZATION_ENDPOINT", default=""), may_have_query=True
+)
+OAUTH_TOKEN_ENDPOINT = address("OAUTH_TOKEN_ENDPOINT", env.str("OAUTH_TOKEN_ENDPOINT", default=""), may_have_query=True)
+OAUTH_REVOCATION_ENDPOINT = address(
+    "OAUTH_REVOCATION_ENDPOINT", env.str("OAUTH_REVOCATION_ENDPOINT", default=""), may_have_query=True
+)
+OAUTH_JWKS_URI = address("OAUTH_JWKS_URI", env.str("OAUTH_JWKS_URI", default=""), may_have_query=True)
 
 API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 

@@ -15,6 +15,10 @@ from accounts.conf import conf
     [
         ("API_BASE_URL", "https://api.example.com/v1/", "base_url", "https://api.example.com/v1"),
         ("API_BASE_URL", "https://api.example.com", "base_url", "https://api.example.com"),
+        ("API_BASE_URL", "\thttp://api:8000/ \r\n", "base_url", "http://api:8000"),
+        ("OAUTH_ISSUER", " https://login.example.com/\n", "oauth_issuer", "https://login.example.com/"),
+        ("OAUTH_JWKS_URI", "https://keys.example.com\n", "oauth_endpoints", {"jwks_uri": "https://keys.example.com"}),
+        ("OAUTH_JWKS_URI", "\n", "oauth_endpoints", {}),
         ("API_DIALECT", "oauth2", "dialect", "oauth2"),
         ("API_USERNAME_FIELD", "login", "username_field", "login"),
         ("API_CONNECT_TIMEOUT", "1.5", "connect_timeout", 1.5),

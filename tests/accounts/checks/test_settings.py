@@ -110,6 +110,7 @@ def test_a_bad_value_is_an_error_that_names_its_setting_and_a_way_out(
         ("METRICS_ALLOW", ["10.0.0.1/8", "192.0.2.1", "::1", "fd00::/8"]),
         ("API_BASE_URL", "https://api.example.com/v1/"),
         ("API_BASE_URL", "http://[::1]:8001"),
+        ("API_BASE_URL", " https://api.example.com/v1\r\n"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -219,8 +220,14 @@ class TestBaseUrl:
             "http://[::1",
             "http://127.0.0.1:port",
             "http://127.0.0.1:99999",
+            "https://api\n.example.com",
+            "https://api.example.com/v1\t2",
+            "https://api.example.com/v 1",
+            "https://api.example.com/\x00",
+            "https://api.example.com/\x7f",
+            "https://api.example.com\N{ZERO WIDTH SPACE}",
         ],
-        ids=lambda url: url or "empty",
+        ids=lambda url: repr(url) if url else "empty",
     )
     def test_what_is_no_address_of_an_api_is_an_error(self, settings: Settings, url: str) -> None:
         settings.API_BASE_URL = url
