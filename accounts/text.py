@@ -1,6 +1,11 @@
-"""Makes text from outside safe to store, to send and to show, and parses addresses."""
+"""Makes text from outside safe to store, to send and to show, and parses addresses and JSON."""
 
+import codecs
+import json
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
+
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 def clean_text(value: object, longest: int) -> str:
@@ -25,3 +30,17 @@ def parse_address(text: str, *, may_have_query: bool = False) -> SplitResult | N
         return None
     plain = not (url.fragment or "@" in url.netloc or (url.query and not may_have_query))
     return url if usable and plain else None
+
+
+def has_byte_order_mark(body: bytes) -> bool:
+    """Whether a text begins with U+FEFF in an encoding of Unicode, which the mark then names."""
+    return body.lstrip().startswith(_BYTE_ORDER_MARKS)
+
+
+def parse_json(body: bytes, **options: Any) -> Any:
+    """The JSON in `body`, in any encoding of Unicode, and after byte order marks. Raises ValueError or RecursionError.
+
+    Editors on Windows write a mark, and PHP sends one for each of its source files that has one.
+    """
+    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    return json.loads(text.lstrip("\ufeff \t\r\n"), **options)

@@ -3,7 +3,6 @@
 Such a proxy would be examined instead of the proxies in front of the server.
 """
 
-import json
 import os
 import socket
 import ssl
@@ -23,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from accounts.browser.client_address import is_private
 from accounts.doctor.endpoint import TICKET_HEADER, Order, Ticket
 from accounts.doctor.findings import Finding, Findings, ok, problem, warning
-from accounts.text import parse_address
+from accounts.text import parse_address, parse_json
 
 #: The errors of a request; `requests`' own are OSErrors.
 TROUBLE = (OSError, HTTPError)
@@ -140,7 +139,7 @@ def request(
 def read_json(response: requests.Response) -> Any:
     """The JSON of a body of at most 64 KB; None for any other body. Raises TROUBLE."""
     with suppress(ValueError, RecursionError):
-        return json.loads(response.raw.read(_MAX_BODY_BYTES, decode_content=True))
+        return parse_json(response.raw.read(_MAX_BODY_BYTES, decode_content=True))
     return None
 
 

@@ -1,11 +1,10 @@
 """A call to the API's token endpoints and its response, as values. `accounts.upstream.transport` sends the call."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from accounts.text import clean_text
+from accounts.text import clean_text, parse_json
 
 _MAX_MESSAGE = 300
 
@@ -35,7 +34,7 @@ class ApiAnswer:
     def json_object(self) -> dict[str, Any]:
         """The JSON object in the body; {} for any other body, such as a gateway's HTML page."""
         try:
-            value = json.loads(self.body)
+            value = parse_json(self.body)
         except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}

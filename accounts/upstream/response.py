@@ -6,6 +6,7 @@ import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from accounts.exceptions import ApiMisbehaved
+from accounts.text import has_byte_order_mark, parse_json
 
 #: The limit of a body that is read as a whole, after decompression: a few kilobytes can inflate to gigabytes. A body
 #: that is read piece by piece (`stream=True`) has no limit.
@@ -40,8 +41,13 @@ class ApiResponse(requests.Response):
             return str(self.content, errors="replace")
 
     def json(self, **options: Any) -> Any:
-        """The body's JSON. Raises requests.JSONDecodeError, also for too deep nesting and too many digits."""
+        """The body's JSON. Raises requests.JSONDecodeError, also for too deep nesting and too many digits.
+
+        A byte order mark tells the encoding, and wins over a charset.
+        """
         try:
+            if has_byte_order_mark(self.content):
+                return parse_json(self.content, **options)
             return super().json(**options)
         except requests.JSONDecodeError:
             raise
