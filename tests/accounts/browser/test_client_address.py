@@ -9,7 +9,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from accounts.browser.client_address import client_address, client_network, is_private
+from accounts.browser.client_address import _warn_of_unknown_address, client_address, client_network, is_private
 
 PEER = "198.51.100.9"
 
@@ -35,6 +35,27 @@ def address_of(*, forwarded: str | None = None, peer: str = PEER) -> str:
         (2, "203.0.113.5", "203.0.113.5"),
         (1, None, PEER),
         (3, None, PEER),
+        (1, "203.0.113.7:51812", "203.0.113.7"),
+        (1, "6.6.6.6:1, 203.0.113.7:51812", "203.0.113.7"),
+        (1, "[2001:db8::1]:443", "2001:db8::1"),
+        (1, "[2001:db8::1]", "2001:db8::1"),
+        (1, '"[2001:DB8::1]:443"', "2001:db8::1"),
+        (1, '"203.0.113.7"', "203.0.113.7"),
+        (1, "\t203.0.113.7 ", "203.0.113.7"),
+        (1, "fe80::1%eth0", "fe80::1"),
+        (1, "[fe80::1%eth0]:443", "fe80::1"),
+        (1, "::ffff:203.0.113.7", "203.0.113.7"),
+        (1, "[::ffff:203.0.113.7]:443", "203.0.113.7"),
+        (1, "unknown", ""),
+        (1, "6.6.6.6, unknown", ""),
+        (1, "_hidden", ""),
+        (1, "unix:", ""),
+        (1, "203.0.113.7:", ""),
+        (1, "203.0.113.7:port", ""),
+        (1, "[203.0.113.7", ""),
+        (1, "[]", ""),
+        (1, "[2001:db8::1]x", ""),
+        (1, "6.6.6.6, 203.0.113.7.1", ""),
     ],
     ids=[
         "no proxy",
@@ -47,6 +68,27 @@ def address_of(*, forwarded: str | None = None, peer: str = PEER) -> str:
         "one of two proxies bypassed",
         "proxy bypassed",
         "all proxies bypassed",
+        "with a port",
+        "with a port, forged",
+        "IPv6 with a port",
+        "IPv6 in brackets",
+        "in quotes, with a port",
+        "in quotes",
+        "with white space",
+        "with a zone",
+        "with a zone and a port",
+        "IPv4 as IPv6",
+        "IPv4 as IPv6 with a port",
+        "unknown",
+        "unknown, forged before",
+        "obfuscated (RFC 7239 section 6.3)",
+        "from a Unix socket",
+        "a colon without a port",
+        "a port that is none",
+        "an open bracket",
+        "empty brackets",
+        "text behind the bracket",
+        "too many numbers",
     ],
 )
 def test_the_entry_of_the_outermost_trusted_proxy_counts(
@@ -65,7 +107,8 @@ def test_the_entry_of_the_outermost_trusted_proxy_counts(
         ("", ""),
         ("unix:", ""),
         ("localhost", ""),
-        ("203.0.113.5:4711", ""),
+        ("203.0.113.5:4711", "203.0.113.5"),
+        ("::ffff:203.0.113.5", "203.0.113.5"),
         ("010.0.0.1", ""),
         ("203.0.113.5\r\nX-Admin: yes", ""),
         ("1" * 10_000, ""),
@@ -77,6 +120,7 @@ def test_the_entry_of_the_outermost_trusted_proxy_counts(
         "unix socket with a name",
         "a name",
         "with a port",
+        "IPv4 on a dual-stack socket",
         "octal",
         "line end",
         "huge",
@@ -84,6 +128,40 @@ def test_the_entry_of_the_outermost_trusted_proxy_counts(
 )
 def test_an_address_is_normalized_and_any_other_text_is_dropped(peer: str, address: str) -> None:
     assert address_of(peer=peer) == address
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, None, ""),
+        (0, "203.0.113.5", ""),
+        (1, "203.0.113.5", "203.0.113.5"),
+        (1, "6.6.6.6, unknown", ""),
+        (1, None, ""),
+    ],
+    ids=["no proxy", "no proxy, forged", "one proxy", "a proxy that knows no address", "a proxy without the header"],
+)
+def test_a_server_on_a_unix_socket_believes_the_header_of_trusted_proxies_alone(
+    settings: Settings, proxies: int, forwarded: str | None, address: str
+) -> None:
+    settings.TRUSTED_PROXY_COUNT = proxies
+
+    assert address_of(forwarded=forwarded, peer="") == address
+
+
+@pytest.mark.parametrize(("proxies", "forwarded"), [(0, None), (1, "unknown"), (1, None)])
+def test_the_log_says_once_what_to_set_where_an_address_is_unknown(
+    settings: Settings, caplog: pytest.LogCaptureFixture, proxies: int, forwarded: str | None
+) -> None:
+    settings.TRUSTED_PROXY_COUNT = proxies
+    _warn_of_unknown_address.cache_clear()
+
+    for _ in range(3):
+        address_of(forwarded=forwarded, peer="")
+
+    (warning,) = caplog.records
+    assert warning.levelname == "WARNING"
+    assert "TRUSTED_PROXY_COUNT" in warning.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -135,3 +213,8 @@ def test_public_hosts(host: str) -> None:
 )
 def test_rate_limits_count_ipv6_by_its_64_bit_network(address: str, network: str) -> None:
     assert client_network(address) == network
+
+
+def test_and_by_its_48_bit_network() -> None:
+    assert client_network("2001:db8:1:2:3:4:5:6", 48) == "2001:db8:1::"
+    assert client_network("198.51.100.9", 48) == "198.51.100.9"
