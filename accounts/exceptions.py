@@ -6,6 +6,7 @@ AccountsError
 │   └── SessionEnded      its session has ended; `reason` says why
 ├── CredentialsRefused    show the form again, with the API's message
 ├── TooManyAttempts       show the form again: 429 and Retry-After
+│   └── TooManyAtOnce     others are still under way; none of them has failed
 └── ApiError              keep the session, try again later
     ├── ApiUnavailable    no response in time, or a 5xx: 503 and Retry-After
     │   └── BodyConsumed  the same request will succeed when it is sent again
@@ -58,6 +59,14 @@ class TooManyAttempts(AccountsError):
         self.retry_after = max(1, math.ceil(retry_after))
         self.message = f"Too many attempts to sign in have failed. Please try again in {_in_words(self.retry_after)}."
         super().__init__(self.message)
+
+
+class TooManyAtOnce(TooManyAttempts):
+    """Too many sign-ins are under way. They have not failed, so the next attempt is soon allowed."""
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=RETRY_AFTER_SECONDS)
+        self.message = "Too many sign-ins are under way. Please try again in some seconds."
 
 
 class ApiError(AccountsError):

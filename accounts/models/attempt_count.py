@@ -12,7 +12,7 @@ from django.utils.crypto import salted_hmac
 
 
 class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
-    """Fixed windows. A window begins with the first event that is counted; later events do not prolong it.
+    """Counts in windows. A window begins with the first event. Only `prolong` makes a later event move its end.
 
     Methods take the readable key and hash it. They raise DatabaseError.
     """
@@ -20,18 +20,19 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
     def current(self) -> "AttemptCountQuerySet":
         return self.filter(expires_at__gt=Now())
 
-    def add(self, key: str, *, seconds: int) -> int:
+    def add(self, key: str, *, seconds: float, prolong: bool = False) -> int:
         """Count one event, in a new window of `seconds` unless one is running. Returns the count.
 
-        The row stays locked until the end of the transaction, so no two callers get the same count.
+        With `prolong`, the window ends `seconds` from now. The row stays locked until the end of the transaction, so no
+        two callers get the same count.
         """
         key = _hash(key)
         with transaction.atomic(using=router.db_for_write(AttemptCount), savepoint=False):
-            if not self._add(key, seconds):
+            if not self._add(key, seconds, prolong):
                 # Another process may insert the row at the same time.
                 empty = AttemptCount(key=key, count=0, expires_at=Now() + timedelta(seconds=seconds))
                 self.bulk_create([empty], ignore_conflicts=True)
-                self._add(key, seconds)
+                self._add(key, seconds, prolong)
             return self.values_list("count", flat=True).get(pk=key)
 
     def take_back(self, key: str) -> None:
@@ -47,11 +48,11 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
         running = self.current().filter(pk=_hash(key)).annotate(left=left).values_list("left", flat=True).first()
         return running.total_seconds() if running else 0.0
 
-    def _add(self, hashed_key: str, seconds: int) -> int:
-        is_over = Q(expires_at__lte=Now())
+    def _add(self, hashed_key: str, seconds: float, prolong: bool) -> int:
+        is_over, new_end = Q(expires_at__lte=Now()), Now() + timedelta(seconds=seconds)
         return self.filter(pk=hashed_key).update(
             count=Case(When(is_over, then=1), default=F("count") + 1),
-            expires_at=Case(When(is_over, then=Now() + timedelta(seconds=seconds)), default=F("expires_at")),
+            expires_at=new_end if prolong else Case(When(is_over, then=new_end), default=F("expires_at")),
         )
 
 

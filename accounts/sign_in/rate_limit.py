@@ -1,14 +1,19 @@
 """Rate limits on failed sign-ins, by address and by user name, over all processes and hosts.
 
-An attempt is counted before the API is asked, and taken back if it succeeds or cannot be decided. So wrong passwords
-that are sent at once never exceed a limit. Counting afterwards would let through as many more as the site has threads.
-The price: right passwords count while they are under way, and stay counted if the worker dies in the meantime.
+Failures are counted, and separately the attempts that are under way. An attempt is made only if the failures and the
+attempts under way are together within the limit. So wrong passwords that are sent at once never exceed a limit, and
+right passwords that are sent at once leave nothing behind. A worker that dies during an attempt leaves it under way
+until no other attempt has begun for a minute or so.
 
-- SIGN_IN_LIMIT_PER_ADDRESS counts all attempts from one address. It stops one password tried on many users.
+- SIGN_IN_LIMIT_PER_ADDRESS counts all attempts from one address. It stops one password tried on many users. An IPv6 /48
+  has five times as many: one attacker can have all its addresses. All browsers with an unknown address share one limit.
 - SIGN_IN_LIMIT_PER_USER counts one user name from one address. It stops many passwords tried on one user. The attacker
   locks out only his own address, and not the user elsewhere.
 - SIGN_IN_LIMIT_PER_USER_ANYWHERE counts one user name from all addresses. It stops an attack from many addresses. Such
   an attacker could lock out the user, so this limit does not hold where the user has signed in before.
+
+Names count alike if an API might take them for the same user. The places where a user has signed in belong to the exact
+name: another account with a similar name makes no place known.
 
 A limit is a fixed window. It begins with its first failure and is not prolonged by later ones, so each lock-out ends.
 """
@@ -16,7 +21,7 @@ A limit is a fixed window. It begins with its first failure and is not prolonged
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,15 +31,17 @@ from django.db import router, transaction
 
 from accounts.browser.client_address import client_network
 from accounts.conf import conf
-from accounts.exceptions import CredentialsRefused, TooManyAttempts
+from accounts.exceptions import CredentialsRefused, TooManyAtOnce, TooManyAttempts
 from accounts.models.attempt_count import AttemptCount
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection
 from accounts.telemetry.metrics import count_sign_in_not_tried
 
 logger = logging.getLogger(__name__)
 
-#: How long the network of a successful sign-in counts as known for its user.
+#: How long the network of a user's latest successful sign-in counts as known for this user.
 KNOWN_SECONDS = 90 * 24 * 3600
+#: How many times the limit of one IPv6 /64 an IPv6 /48 has.
+IPV6_SITE_FACTOR = 5
 
 _DAY = 24 * 3600
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": _DAY, "month": 30 * _DAY, "year": 360 * _DAY}
@@ -58,8 +65,18 @@ class RateLimit(NamedTuple):
 
 
 class _Counter(NamedTuple):
-    key: str
-    limit: RateLimit
+    """The failures of one address or one user name, and its attempts under way."""
+
+    identifiers: tuple[str, ...]
+    limits: tuple[RateLimit, ...]
+
+    @property
+    def under_way_key(self) -> str:
+        return "/".join(["under way", *self.identifiers])
+
+    def failures(self) -> list[tuple[str, RateLimit]]:
+        """The key of each limit's row."""
+        return [(limit.key_for(*self.identifiers), limit) for limit in self.limits]
 
 
 @lru_cache
@@ -83,75 +100,94 @@ def rate_limited_attempt(
     """Wrap one attempt to sign in from `address`. An exception of type `failure` counts; every other outcome does not.
 
     `realm` separates users of different systems who have the same name. Raises TooManyAttempts, or ApiUnavailable if
-    the database fails: an attempt that cannot be counted is not made.
+    the database fails: an attempt that cannot be counted is not made, and its failure is not told.
     """
-    network, name = client_network(address), _normalize(name)
-    place = f"known/{realm}/{name}/{network}" if name and network else ""
+    place = f"place/{realm}/{name}/{client_network(address)}" if name and address else ""
     with database_errors_as_unavailable():
         is_known = bool(place and AttemptCount.objects.count_of(place))
-        counters = _counters(realm, name, network, is_known=is_known)
+        counters = _counters(realm, _normalize(name), address, is_known=is_known)
         try:
             # Read first: a client that is over a limit locks no row, however often it tries.
-            _check(counters, _has_room)
+            _check(counters, [AttemptCount.objects.count_of(counter.under_way_key) + 1 for counter in counters])
             with transaction.atomic(using=router.db_for_write(AttemptCount)):
-                _check(counters, _count)
+                # The locks on these rows keep `_end` out until the failures are read.
+                _check(counters, [_begin(counter) for counter in counters])
         except TooManyAttempts as error:
             # The name is not logged: users type passwords into that field.
-            where = address or "an unknown address"
-            logger.warning("sign-in from %s refused: too many failures, next attempt in %s s", where, error.retry_after)
+            where, cause = address or "an unknown address", "failures"
+            if isinstance(error, TooManyAtOnce):
+                cause = "attempts under way"
+            logger.warning(
+                "sign-in from %s refused: too many %s, next attempt in %s s", where, cause, error.retry_after
+            )
             count_sign_in_not_tried()
             raise
     try:
         yield
     except failure:
+        with database_errors_as_unavailable():
+            _end(counters, failed=True)
         raise
     except BaseException:
-        _take_back(counters)
+        _end_if_possible(counters)
         raise
-    _take_back(counters, place="" if is_known else place)
+    _end_if_possible(counters, place=place)
 
 
-def _counters(realm: str, name: str, network: str, *, is_known: bool) -> list[_Counter]:
+def _counters(realm: str, name: str, address: str, *, is_known: bool) -> list[_Counter]:
     """Always in the same order: rows are locked one by one, and two attempts must not deadlock."""
-    counted: list[tuple[str, tuple[str, ...]]] = []
-    if network:
-        counted.append((conf.sign_in_limit_per_address, ("address", network)))
+    network, site = client_network(address), client_network(address, 48)
+    per_address = parse_limits(conf.sign_in_limit_per_address)
+    counters = [_Counter(("address", network or "unknown"), per_address)]
+    if ":" in site:
+        per_site = tuple(limit._replace(amount=limit.amount * IPV6_SITE_FACTOR) for limit in per_address)
+        counters.append(_Counter(("address", f"{site}-48"), per_site))
     if name:
-        counted.append((conf.sign_in_limit_per_user, ("user", realm, name, network)))
+        counters.append(_Counter(("user", realm, name, network), parse_limits(conf.sign_in_limit_per_user)))
     if name and not is_known:
-        counted.append((conf.sign_in_limit_per_user_anywhere, ("anywhere", realm, name)))
-    return [
-        _Counter(limit.key_for(*identifiers), limit) for text, identifiers in counted for limit in parse_limits(text)
-    ]
+        counters.append(_Counter(("anywhere", realm, name), parse_limits(conf.sign_in_limit_per_user_anywhere)))
+    return [counter for counter in counters if counter.limits]
 
 
-def _has_room(counter: _Counter) -> bool:
-    return AttemptCount.objects.count_of(counter.key) < counter.limit.amount
+def _begin(counter: _Counter) -> int:
+    """Count one attempt under way. Returns how many are."""
+    # Longer than any attempt: each call of a sign-in, and there are a few, has `attempt_seconds`.
+    return AttemptCount.objects.add(counter.under_way_key, seconds=4 * conf.attempt_seconds, prolong=True)
 
 
-def _count(counter: _Counter) -> bool:
-    """Count the attempt. Returns whether it is within the limit."""
-    return AttemptCount.objects.add(counter.key, seconds=counter.limit.seconds) <= counter.limit.amount
+def _check(counters: list[_Counter], under_way: list[int]) -> None:
+    """Raises TooManyAttempts with the longest wait of the limits that are used up, or TooManyAtOnce."""
+    waits, are_too_many = [], False
+    for counter, attempts in zip(counters, under_way, strict=True):
+        for key, limit in counter.failures():
+            failures = AttemptCount.objects.count_of(key)
+            if failures >= limit.amount:
+                waits.append(AttemptCount.objects.seconds_left(key))
+            are_too_many |= failures + attempts > limit.amount
+    if waits:
+        raise TooManyAttempts(retry_after=max(waits))
+    if are_too_many:
+        raise TooManyAtOnce
 
 
-def _check(counters: list[_Counter], is_within: Callable[[_Counter], bool]) -> None:
-    """Raises TooManyAttempts with the longest wait of the limits that are used up."""
-    used_up = [counter for counter in counters if not is_within(counter)]
-    if used_up:
-        raise TooManyAttempts(retry_after=max(AttemptCount.objects.seconds_left(counter.key) for counter in used_up))
+def _end(counters: list[_Counter], *, failed: bool = False, place: str = "") -> None:
+    """Count an attempt as no longer under way, and as a failure if it failed. Remember `place` as known."""
+    with transaction.atomic(using=router.db_for_write(AttemptCount)):
+        for counter in counters:
+            AttemptCount.objects.take_back(counter.under_way_key)
+        for key, limit in (row for counter in counters if failed for row in counter.failures()):
+            AttemptCount.objects.add(key, seconds=limit.seconds)
+        if place:
+            AttemptCount.objects.add(place, seconds=KNOWN_SECONDS, prolong=True)
 
 
-def _take_back(counters: list[_Counter], *, place: str = "") -> None:
-    """Uncount an attempt that did not fail, and remember `place` as known. Never raises."""
+def _end_if_possible(counters: list[_Counter], *, place: str = "") -> None:
+    """The end of an attempt that did not fail. Never raises."""
     try:
-        with transaction.atomic(using=router.db_for_write(AttemptCount)):
-            for counter in counters:
-                AttemptCount.objects.take_back(counter.key)
-            if place:
-                AttemptCount.objects.add(place, seconds=KNOWN_SECONDS)
+        _end(counters, place=place)
     except AnyDatabaseError as error:
         drop_broken_connection()
-        logger.error("a sign-in that did not fail stays counted as a failure: %s", type(error).__name__)
+        logger.error("a sign-in that did not fail stays counted as under way: %s", type(error).__name__)
 
 
 def _normalize(name: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import Settings
 
-from accounts.sign_in.rate_limit import KNOWN_SECONDS
+from accounts.sign_in.rate_limit import IPV6_SITE_FACTOR, KNOWN_SECONDS, rate_limited_attempt
 from tests.accounts.rotation.clocks import Clock
 from tests.accounts.sign_in.rate_limits import (
     ANYWHERE,
@@ -44,6 +44,13 @@ NEIGHBOURS = {
     "a /64 each": ("2001:db8:0:{}::1", False),
     "IPv4 on a socket for both": ("::ffff:192.0.2.{}", False),
     "IPv4": ("192.0.2.{}", False),
+}
+#: The number of trusted proxies, and headers that tell no address, on a Unix socket.
+UNKNOWN_ADDRESSES = {
+    "no proxy": (0, {"X-Forwarded-For": "192.0.2.1"}),
+    "a proxy that says nothing": (1, {}),
+    "a proxy that says unknown": (1, {"X-Forwarded-For": "192.0.2.1, unknown"}),
+    "a proxy that hides it": (1, {"X-Forwarded-For": "_hidden"}),
 }
 
 
@@ -170,13 +177,36 @@ class TestByAddress:
 
         assert refused == [False] * PER_ADDRESS + [count_together]
 
-    def test_visitors_without_an_address_are_not_all_one(self, browser: Browser) -> None:
-        """The site listens on a Unix socket, and the proxy sends no X-Forwarded-For."""
-        for number in range(PER_ADDRESS + 1):
-            assert not is_refused(sign_in(browser, f"user-{number}@example.com", WRONG, ""))
+    def test_an_ipv6_48_has_a_limit_five_times_as_high(self, browser: Browser) -> None:
+        """Whoever has one /48 has 65,536 networks to attack from."""
+        for number in range(PER_ADDRESS * IPV6_SITE_FACTOR):
+            fail(browser, 1, f"user-{number}@example.com", f"2001:db8:0:{number:x}::1")
+
+        assert is_refused(sign_in(browser, ADA, address="2001:db8:0:ffff::1"))
+        assert sign_in(browser, ADA, address="2001:db8:1:ffff::1").status_code == 302
+
+    def test_one_64_that_has_reached_its_limit_locks_out_no_other(self, browser: Browser) -> None:
+        for number in range(PER_ADDRESS * 2):
+            sign_in(browser, f"user-{number}@example.com", WRONG, "2001:db8:0:1::1")
+
+        assert is_refused(sign_in(browser, ADA, address="2001:db8:0:1::2"))
+        assert sign_in(browser, ADA, address="2001:db8:0:2::1").status_code == 302
+
+    @pytest.mark.parametrize(("proxies", "headers"), UNKNOWN_ADDRESSES.values(), ids=UNKNOWN_ADDRESSES)
+    def test_browsers_with_an_unknown_address_share_one_limit(
+        self, browser: Browser, settings: Settings, proxies: int, headers: dict[str, str]
+    ) -> None:
+        settings.TRUSTED_PROXY_COUNT = proxies
+        for number in range(PER_ADDRESS):
+            assert not is_refused(sign_in(browser, f"user-{number}@example.com", WRONG, "", headers=headers))
+
+        assert is_refused(sign_in(browser, ADA, address="", headers=headers))
+
+    def test_there_the_limit_of_a_user_holds_too(self, browser: Browser) -> None:
         fail(browser, PER_USER, ADA, "")
 
         assert is_refused(sign_in(browser, ADA, WRONG, ""))
+        assert sign_in(browser, GRACE, address="").status_code == 302
 
 
 class TestByUserNameFromEverywhere:
@@ -214,6 +244,24 @@ class TestByUserNameFromEverywhere:
     def test_a_place_is_forgotten_some_day(self, browser: Browser, clock: Clock) -> None:
         sign_in(browser, ADA, address=ELSEWHERE)
         clock.ahead = KNOWN_SECONDS + 1
+        self.guess_from_everywhere(browser)
+
+        assert is_refused(sign_in(browser, ADA, address=ELSEWHERE))
+
+    def test_each_success_prolongs_it(self, browser: Browser, clock: Clock) -> None:
+        sign_in(browser, ADA, address=ELSEWHERE)
+        clock.ahead = KNOWN_SECONDS - 60
+        sign_in(browser, ADA, address=ELSEWHERE)
+        clock.ahead = KNOWN_SECONDS + 60
+        self.guess_from_everywhere(browser)
+
+        assert sign_in(browser, ADA, address=ELSEWHERE).status_code == 302
+
+    @pytest.mark.parametrize("look_alike", ["ad@aexample.com", "ADA@example.com", "ada@exam-ple.com"])
+    def test_an_account_with_a_similar_name_makes_no_place_known(self, browser: Browser, look_alike: str) -> None:
+        """Otherwise an attacker could sign in with such an account from each of many addresses, and guess on."""
+        with rate_limited_attempt(ELSEWHERE, look_alike):
+            """The API accepts the attacker's own password."""
         self.guess_from_everywhere(browser)
 
         assert is_refused(sign_in(browser, ADA, address=ELSEWHERE))

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts.models.attempt_count import AttemptCount
+from accounts.sign_in.rate_limit import rate_limited_attempt
 from tests.accounts.rotation.clocks import Clock
 from tests.accounts.sign_in.rate_limits import (
     ANYWHERE,
@@ -105,6 +106,45 @@ class TestWhatCounts:
         assert sorted(statuses) == [200] * PER_USER + [429] * (20 - PER_USER)
         assert passwords_checked(api) == PER_USER
 
+    def test_more_right_ones_at_once_are_told_to_wait_some_seconds(self, browser: Browser, api: DemoApi) -> None:
+        """None of them has failed, so none is told so, and none waits for the end of a window."""
+        with Gate() as gate, ThreadPoolExecutor(PER_USER) as threads:
+            api.fail("POST", "/auth/login", Fault.hold_after(gate), times=PER_USER)
+            others = [threads.submit(lambda: sign_in(Browser()).status_code) for _ in range(PER_USER)]
+            wait_until(lambda: gate.arrivals == PER_USER)
+
+            response = sign_in(browser)
+
+            gate.release()
+            assert [other.result() for other in others] == [302] * PER_USER
+        assert response.status_code == 429
+        assert int(response["Retry-After"]) <= 10
+        assert "Too many sign-ins are under way. Please try again in some seconds." in response.text
+        assert "failed" not in response.text
+        assert sign_in(browser).status_code == 302
+
+    def test_failures_and_attempts_under_way_share_one_limit(self, browser: Browser, api: DemoApi) -> None:
+        fail(browser, PER_USER - 1)
+        with Gate() as gate, ThreadPoolExecutor(1) as threads:
+            api.fail("POST", "/auth/login", Fault.hold_after(gate))
+            guess = threads.submit(lambda: sign_in(Browser(), ADA, WRONG).status_code)
+            assert gate.reached.wait(30)
+
+            assert "under way" in sign_in(browser, ADA, WRONG).text
+
+            gate.release()
+            assert guess.result() == 200
+        assert "have failed" in sign_in(browser).text
+
+    def test_an_attempt_whose_worker_died_is_forgotten(self, browser: Browser, clock: Clock) -> None:
+        attempts = [rate_limited_attempt(HERE, ADA) for _ in range(PER_USER)]
+        for attempt in attempts:
+            attempt.__enter__()
+        assert is_refused(sign_in(browser))
+        clock.ahead = 60
+
+        assert sign_in(browser).status_code == 302
+
     def test_right_ones_at_once_leave_nothing_behind(self, browser: Browser) -> None:
         with ThreadPoolExecutor(PER_USER) as threads:
             for _ in range(3):
@@ -153,7 +193,7 @@ class TestTheDatabaseUnavailable:
     def test_a_successful_sign_in_stays_one(
         self, browser: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The table fails after the API's response: the attempt stays counted, and nothing else happens."""
+        """The table fails after the API's response: the attempt stays under way, and nothing else happens."""
         with Gate() as gate, ThreadPoolExecutor(1) as threads:
             api.fail("POST", "/auth/login", Fault.hold_after(gate))
             signing_in = threads.submit(lambda: sign_in(browser).status_code)
@@ -163,9 +203,21 @@ class TestTheDatabaseUnavailable:
                 assert signing_in.result() == 302
 
         assert browser.is_signed_in()
-        assert "stays counted as a failure" in caplog.text
+        assert "stays counted as under way" in caplog.text
         fail(browser, PER_USER - 1)
         assert is_refused(sign_in(browser))
+
+    def test_a_failure_that_cannot_be_counted_is_not_told(self, browser: Browser, api: DemoApi) -> None:
+        with Gate() as gate, ThreadPoolExecutor(1) as threads:
+            api.fail("POST", "/auth/login", Fault.hold_after(gate))
+            guess = threads.submit(lambda: sign_in(browser, ADA, WRONG))
+            assert gate.reached.wait(30)
+            with table_away("accounts_tally"):
+                gate.release()
+                response = guess.result()
+
+        assert response.status_code == 503
+        assert "is not answering" in response.text
 
 
 class TestWhatItCosts:
@@ -200,7 +252,7 @@ class TestWhatIsKept:
         sign_in(browser, GRACE)
 
         rows = list(AttemptCount.objects.values_list("key", "count"))
-        assert len(rows) == 6, "one address, two names from there and from everywhere, one known place"
+        assert len(rows) == 9, "failures: one address, one name; under way: one address, two names; one known place"
         assert all(re.fullmatch("[0-9a-f]{64}", key) for key, _ in rows)
         for secret in (WRONG, DEMO_USERS[ADA], DEMO_USERS[GRACE], ADA):
             assert secret not in caplog.text
