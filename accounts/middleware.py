@@ -10,6 +10,7 @@ from requests import RequestException
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
 from accounts.browser.error_responses import api_error_response, sign_in_required_response
+from accounts.browser.event_source import is_event_source, is_over, reconnect_response, seconds_until_retry
 from accounts.browser.id_token_hint import set_id_token_cookie
 from accounts.browser.session import BrowserSession
 from accounts.conf import conf
@@ -53,6 +54,10 @@ class ApiSessionMiddleware:
         response = write_session(request, self.get_response(request))
         return response if request.trace is None else finish_trace(request.trace, response)
 
+    def process_view(self, request: ApiRequest, *_: object) -> HttpResponse | None:
+        """The response to an EventSource that reconnects after a stream that is over for good: 204 stops it."""
+        return HttpResponse(status=204) if is_over(request) else None
+
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
         """The response to an error of the session or the API that a view did not catch; None for any other error."""
         if isinstance(error, SignInRequired):
@@ -60,11 +65,16 @@ class ApiSessionMiddleware:
         if isinstance(error, RequestException) and request.api.called:
             # The view could not use the API's response: it was not JSON, or raise_for_status() found an error.
             logger.error("%s %r: unusable response of the API", request.method, request.path, exc_info=error)
-            return api_error_response(request, ApiMisbehaved(type(error).__name__))
-        if isinstance(error, ApiError):
+            api_error: ApiError = ApiMisbehaved(type(error).__name__)
+        elif isinstance(error, ApiError):
             logger.error("%s %r: %s: %s", request.method, request.path, type(error).__name__, error)
-            return api_error_response(request, error)
-        return None
+            api_error = error
+        else:
+            return None
+        seconds = seconds_until_retry(error)
+        if seconds is not None and is_event_source(request):
+            return reconnect_response(seconds)
+        return api_error_response(request, api_error)
 
 
 def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:

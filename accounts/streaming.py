@@ -2,12 +2,15 @@
 
 HTML carries `<session-update>`, whose script posts the update to the deferred-update endpoint. An event stream sends
 an event named `session-update`. An update that never arrives is not lost: the next request adopts it from the record.
+
+An event stream that ends early says when to reconnect. `accounts.browser.event_source` has the rules.
 """
 
 import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from django.http import StreamingHttpResponse
 from django.middleware.csrf import get_token
@@ -20,12 +23,29 @@ from urllib3.exceptions import HTTPError
 
 from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import sign_in_url
-from accounts.exceptions import AccountsError, ApiUnavailable, SignInRequired
+from accounts.browser.event_source import (
+    OVER,
+    RECONNECT_SECONDS,
+    STREAM_HEADERS,
+    retry_line,
+    seconds_until_retry,
+)
+from accounts.exceptions import AccountsError, ApiMisbehaved, ApiUnavailable, SignInRequired
+from accounts.upstream.event_stream import (
+    EVENT_END,
+    EVENT_STREAM,
+    EVENT_STREAM_HEADERS,
+    HEARTBEAT_SECONDS,
+    LINE_END,
+    is_event_stream,
+    read_events,
+)
 
 logger = logging.getLogger(__name__)
 
-#: Proxies close connections that are silent for long.
-HEARTBEAT_SECONDS = 10.0
+__all__ = ["HEARTBEAT", "HEARTBEAT_SECONDS", "OVER", "Event", "PassThroughBody", "PassThroughEvents"]
+__all__ += ["api_events", "session_update", "stream", "stream_events", "stream_html"]
+
 HEARTBEAT = ": heartbeat\n\n"
 _PIECE_BYTES = 64 * 1024
 
@@ -78,6 +98,37 @@ class PassThroughBody:
         self._response.close()
 
 
+class PassThroughEvents:
+    """The API's event stream, passed on to the browser line by line, with heartbeats. `close` closes the connection.
+
+    The headers are sent at once, because the first event may take hours. Raises ApiUnavailable if the stream breaks
+    off, so the server breaks the browser's connection too.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        # Lines without an empty line after them, because an empty line would complete an event of the API.
+        yield retry_line(RECONNECT_SECONDS).encode()
+        line_end = b"\n"
+        try:
+            for piece in read_events(self._response, LINE_END):
+                if piece is None:
+                    yield b":"  # in two writes, as in `_events`
+                    yield b" heartbeat" + line_end
+                else:
+                    yield piece
+                    # After CR, an LF may follow that belongs to it.
+                    line_end = piece[-1:]
+        except ApiUnavailable as error:
+            yield retry_line(error.retry_after).encode()
+            raise
+
+    def close(self) -> None:
+        self._response.close()
+
+
 def stream_html(request: ApiRequest, parts: Iterable[str]) -> StreamingHttpResponse:
     """Send a page piece by piece. A session update goes where a part has `{% session_update %}`, else at the end.
 
@@ -91,10 +142,31 @@ def stream_html(request: ApiRequest, parts: Iterable[str]) -> StreamingHttpRespo
 def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> StreamingHttpResponse:
     """Send server-sent events. A session update follows the event during which the session rotated.
 
-    If the session ends or the API fails on the way, an event named `error` ends the stream, and the log has the cause.
+    If the session ends or the API fails on the way, an event named `failure` ends the stream, and the log has the
+    cause. An EventSource then reconnects, unless the session is over or the API refuses the call (a 4xx).
     """
     get_token(request)
-    return stream(_events(request, events), "text/event-stream")
+    return stream(_events(request, events), EVENT_STREAM)
+
+
+def api_events(request: ApiRequest, path: str, **options: Any) -> Iterator[str]:
+    """The events of the API's event stream at `path`, for `stream_events`; a heartbeat while the API is quiet.
+
+    The call begins at once, with the browser's Last-Event-ID and the `options` of `request.api.get`. Raises as that
+    does, requests.HTTPError for a 4xx, and ApiMisbehaved for a response that is no event stream.
+    """
+    headers = {**EVENT_STREAM_HEADERS, **options.pop("headers", {})}
+    if last := request.headers.get("Last-Event-ID"):
+        headers.setdefault("Last-Event-ID", last)
+    response = request.api.get(path, headers=headers, stream=True, **options)
+    if response.status_code == 204:
+        response.close()
+        return iter([OVER])
+    if not is_event_stream(response):
+        response.close()
+        response.raise_for_status()
+        raise ApiMisbehaved(f"status {response.status_code}: no event stream")
+    return _api_events(response)
 
 
 def session_update(request: ApiRequest) -> SafeString:
@@ -112,9 +184,7 @@ def session_update(request: ApiRequest) -> SafeString:
 
 def stream(body: Iterator[str], content_type: str) -> StreamingHttpResponse:
     """Send each piece of `body` at once, and ask proxies not to buffer it."""
-    # Nginx holds the pieces back until its buffer is full, unless X-Accel-Buffering turns that off.
-    headers = {"X-Accel-Buffering": "no", "Cache-Control": "private, no-store, no-transform"}
-    return StreamingHttpResponse(body, content_type=content_type, headers=headers)
+    return StreamingHttpResponse(body, content_type=content_type, headers=STREAM_HEADERS)
 
 
 def _html(request: ApiRequest, parts: Iterable[str]) -> Iterator[str]:
@@ -128,18 +198,38 @@ def _html(request: ApiRequest, parts: Iterable[str]) -> Iterator[str]:
 
 
 def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]:
+    yield retry_line(RECONNECT_SECONDS)
     try:
         for event in events:
-            yield str(event)
+            text = str(event)
+            if text == HEARTBEAT:
+                # A browser that has left breaks the connection at the first write. The second one notices it.
+                yield text[:1]
+                text = text[1:]
+            yield text
             yield _session_update_event(request)
     except (AccountsError, RequestException) as error:
         _log(request, error)
-        if isinstance(error, SignInRequired):
-            data = {"detail": "Your session has ended.", "login": sign_in_url(request, error)}
-        else:
-            data = {"detail": "The service behind this site is not answering."}
-        yield str(Event(name="error", data=data))
+        yield _failure(request, error)
     yield _session_update_event(request)
+
+
+def _failure(request: ApiRequest, error: AccountsError | RequestException) -> str:
+    """The last event. Its name is not `error`: an EventSource has events of this name for broken connections."""
+    seconds = seconds_until_retry(error)
+    if isinstance(error, SignInRequired):
+        data = {"detail": "Your session has ended.", "login": sign_in_url(request, error)}
+    elif seconds is None:
+        data = {"detail": "The service behind this site has refused this."}
+    else:
+        data = {"detail": "The service behind this site is not answering."}
+    return f"{Event(name='failure', data=data)}{OVER if seconds is None else retry_line(seconds)}"
+
+
+def _api_events(response: Response) -> Iterator[str]:
+    with response:
+        for piece in read_events(response, EVENT_END):
+            yield HEARTBEAT if piece is None else piece.decode(errors="replace")
 
 
 def _session_update_event(request: ApiRequest) -> str:

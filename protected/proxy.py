@@ -19,13 +19,17 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.api_client import ApiRequest
+from accounts.browser.event_source import TEMPORARY_STATUSES, is_event_source, reconnect_response
 from accounts.exceptions import BodyConsumed
-from accounts.streaming import PassThroughBody
+from accounts.streaming import PassThroughBody, PassThroughEvents
+from accounts.upstream.event_stream import is_event_stream
+from accounts.upstream.retry_after import parse_retry_after
 
 PASSED_TO_THE_API = (
     *("Accept", "Accept-Encoding", "Accept-Language", "Prefer", "Range", "Idempotency-Key"),
     *("Content-Encoding", "Content-Language", "Content-Type"),
     *("If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since"),
+    "Last-Event-ID",
 )
 PASSED_TO_THE_BROWSER = (
     *("Cache-Control", "ETag", "Expires", "Last-Modified", "Vary", "Accept-Ranges", "Link", "Retry-After"),
@@ -122,6 +126,10 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
         return _refuse(400, str(error))
     if request.method not in _SAFE_METHODS and not _has_valid_csrf_token(request):
         return _refuse(403, "The CSRF token is missing or wrong: send the csrftoken cookie's value as X-CSRFToken.")
+    wants_events = is_event_source(request)
+    if wants_events:
+        # Heartbeats cannot be added to a compressed stream.
+        headers["Accept-Encoding"] = "identity"
     try:
         api_response = request.api.request(
             str(request.method),
@@ -130,11 +138,14 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
             # `requests` refuses a value that begins with a space of Latin 1, which `str.strip` removes.
             headers={"Accept-Encoding": "identity"} | {name: value.strip() for name, value in headers.items()},
             stream=True,
-            any_status=True,
+            any_status=not wants_events,
         )
     except BodyConsumed:
         detail = "The access token had expired and was refreshed. Send the same request again."
         return _refuse(401, detail, **{"Retry-After": "1"})
+    if wants_events and api_response.status_code in TEMPORARY_STATUSES:
+        api_response.close()
+        return reconnect_response(parse_retry_after(api_response.headers.get("Retry-After")))
     return _stream_response(api_response)
 
 
@@ -160,12 +171,14 @@ def _refuse_unlisted(request: ApiRequest, path: str) -> JsonResponse | None:
 
 
 def _stream_response(api_response: requests.Response) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(PassThroughBody(api_response, decoded=False), status=api_response.status_code)
+    has_events = is_event_stream(api_response)
+    body = PassThroughEvents(api_response) if has_events else PassThroughBody(api_response, decoded=False)
+    response = StreamingHttpResponse(body, status=api_response.status_code)
     del response["Content-Type"]
     for name, value in _select_headers(api_response.headers, PASSED_TO_THE_BROWSER).items():
         # Such as the line end of a folded value, which a proxy replaces with spaces (RFC 9112 section 5.2).
         response[name] = _CONTROL_CHARACTERS.sub(" ", value)
-    if not _has_valid_length(api_response):
+    if has_events or not _has_valid_length(api_response):
         del response["Content-Length"]
     # Without a Cache-Control of the API, the ETag decides.
     response.setdefault("Cache-Control", "private, no-cache")

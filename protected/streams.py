@@ -85,7 +85,6 @@ def _html_rows(request: ApiRequest, rows: int, delay: float) -> Iterator[str]:
 
 
 def _row_events(request: ApiRequest, first: int, rows: int, delay: float) -> Iterator[Event | str]:
-    yield "retry: 2000\n\n"
     for number in range(first, rows + 1):
         if number > 1:
             yield from _heartbeats(request, delay)

@@ -65,7 +65,6 @@ def _own_session(request: ApiRequest) -> ApiSession:
 
 def _new_request_events(request: ApiRequest, session_id: UUID, after: int) -> Iterator[Event | str]:
     """Rows that any process of the site writes from now on. Ends with the session, or after MAX_SECONDS."""
-    yield "retry: 1000\n\n"
     started = verified_at = time.monotonic()
     with database_errors_as_unavailable():
         # A set of ids, not the last id: two processes may write rows in another order than they took their ids.

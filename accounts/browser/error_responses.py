@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from accounts.browser.event_source import is_event_source
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
 
 
@@ -56,7 +57,7 @@ def bad_request_response(request: HttpRequest, detail: str) -> HttpResponse:
 def is_script(request: HttpRequest) -> bool:
     """Whether a script sent the request, so that it gets JSON and no page: by `Accept`, or by `Sec-Fetch-Mode`."""
     accepts_json = "application/json" in request.headers.get("Accept", "")
-    return accepts_json or request.headers.get("Sec-Fetch-Mode") == "cors"
+    return accepts_json or is_event_source(request) or request.headers.get("Sec-Fetch-Mode") == "cors"
 
 
 def is_own_url(request: HttpRequest, url: str) -> bool:

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from http.client import HTTPResponse
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any, Self
 
 from urllib3.connection import HTTPConnection
@@ -168,6 +169,22 @@ class DeadlineResponse(HTTPResponse):
             self.fp.raw.__class__ = _DeadlineReader
             self.fp.raw.obey(deadline, sock)  # type: ignore[attr-defined]
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for more of the body, or for its end. Returns False if neither arrives within `seconds`.
+
+        Waiting longer than the timeout of a read does not break the connection. Raises OSError if it is broken.
+        """
+        ends_at = time.monotonic() + seconds
+        # The line end of a chunk is not read with the chunk, so it may be here already.
+        known = 2 if self.chunk_left == 0 else 0
+        while self.fp is not None and self.length != 0:
+            reader: _DeadlineReader = self.fp.raw  # type: ignore[assignment]
+            if reader.count_arrived(self.fp) > known:
+                return True
+            if not reader.read_ahead(ends_at - time.monotonic()):
+                return reader.at_end
+        return True
+
 
 class _DeadlineReader(socket.SocketIO):
     """Reads from a socket until the deadline."""
@@ -175,13 +192,45 @@ class _DeadlineReader(socket.SocketIO):
     def obey(self, deadline: Deadline, sock: socket.socket) -> None:
         """urllib3 has set the timeout for each read on the socket."""
         self._deadline, self._socket, self._timeout = deadline, sock, sock.gettimeout()
+        #: What `read_ahead` has read, for the next reads.
+        self._ahead = b""
+        self._only_ahead = False
+        self.at_end = False
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def read_ahead(self, seconds: float) -> bool:
+        """Read what arrives within `seconds`, and keep it. Returns False if nothing does, or at the end."""
+        if seconds <= 0 or self.at_end:
+            return False
+        self._socket.settimeout(seconds)
+        try:
+            piece = self._socket.recv(_TLS_RECORD_BYTES)
+        except TimeoutError:
+            return False
+        self._ahead += piece
+        self.at_end = not piece
+        return bool(piece)
+
+    def count_arrived(self, buffered: BufferedReader) -> int:
+        """How many bytes `buffered`, which reads from here, can read without a wait."""
+        self._only_ahead = True
+        try:
+            # Without buffered bytes, `peek` calls `readinto`.
+            return len(buffered.peek()) + len(self._ahead)
+        finally:
+            self._only_ahead = False
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
         """Raises TimeoutError for a read that takes too long. At the deadline, the connection ends.
 
         What had arrived by then is still read, then comes the end of the file: a process that was suspended reads the
         response when it resumes, and that response may hold the only valid token pair.
         """
+        if self._ahead or self._only_ahead:
+            view = memoryview(buffer).cast("B")
+            count = min(len(view), len(self._ahead))
+            view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
+            # None means: nothing has arrived yet.
+            return count or None
         try:
             if self._deadline.limit(self._socket, self._timeout):
                 return self._socket.recv_into(buffer)

@@ -33,17 +33,20 @@ function startLive() {
     last = event.lastEventId;
     show(JSON.parse(event.data));
   });
-  source.addEventListener("error", (event) => {
-    if (event.data) { // an error of the site, not of the network
-      const { detail, login } = JSON.parse(event.data);
-      stopLive(detail);
-      if (login) {
-        const link = document.createElement("a");
-        link.href = login;
-        link.textContent = "Sign in again";
-        liveStatus.append(" ", link);
-      }
-    } else if (source.readyState === EventSource.CLOSED) {
+  source.addEventListener("failure", (event) => {
+    const { detail, login } = JSON.parse(event.data);
+    if (!login) { // the browser reconnects by itself
+      liveStatus.textContent = `${detail} New requests will appear when it does.`;
+      return;
+    }
+    stopLive(detail);
+    const link = document.createElement("a");
+    link.href = login;
+    link.textContent = "Sign in again";
+    liveStatus.append(" ", link);
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) {
       stopLive("Live updates have stopped. Reload the page to see new requests.");
     }
   });

@@ -19,7 +19,8 @@ FOLLOW = """address => {
   source.addEventListener("message", event => heard.push(`row ${event.lastEventId}`));
   source.addEventListener("session-update", () => heard.push("session-update"));
   source.addEventListener("end", () => heard.push("end"));
-  source.addEventListener("error", event => heard.push(event.data ? `error ${event.data}` : "cut off"));
+  source.addEventListener("failure", event => heard.push(`failure ${event.data}`));
+  source.addEventListener("error", () => heard.push("cut off"));
 }"""
 
 #: Posts a session update in the way of our script.

@@ -65,7 +65,7 @@ def test_an_event_source_that_was_cut_off_resumes_where_it_was(page: Page, api: 
     wait_for(page, "window.source.readyState === EventSource.CLOSED")
 
     heard = page.evaluate("window.heard.filter(it => it !== 'cut off')")
-    assert heard.pop(1).startswith("error ")
+    assert heard.pop(1).startswith("failure ")
     assert heard == ["row 1", "row 2", "row 3", "end"]
     assert watch.count("/protected/events/") == 3
     assert api.count("GET", ROUTE, 200) == 3
@@ -83,11 +83,11 @@ def test_an_event_source_is_told_when_the_session_ends(page: Page, person: Brows
         other.get_by_role("button", name="Sign out").click()
         other.wait_for_url("/")
         two.release()
-        wait_for(page, "window.heard.some(it => it.startsWith('error'))")
+        wait_for(page, "window.heard.some(it => it.startsWith('failure'))")
 
-    (error,) = [it for it in page.evaluate("window.heard") if it.startswith("error")]
-    told = json.loads(error.removeprefix("error "))
+    (failure,) = [it for it in page.evaluate("window.heard") if it.startswith("failure")]
+    told = json.loads(failure.removeprefix("failure "))
     assert told["detail"] == "Your session has ended."
     assert told["login"].startswith("/accounts/login/?")
-    # What comes of its reconnecting is final: a 401.
+    # It reconnects once, and is told that this was all.
     wait_for(page, "window.source.readyState === EventSource.CLOSED")

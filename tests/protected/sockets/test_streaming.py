@@ -163,7 +163,7 @@ class TestHeartbeats:
         assert until_end.index(b"id: 2") < until_end.index(b"event: end")
         assert b"id: 1" in until_sign_out
         assert HEARTBEAT not in until_sign_out
-        assert b"event: error" in until_sign_out
+        assert b"event: failure" in until_sign_out
         assert b"Your session has ended." in until_sign_out
         assert b"id: 2" not in until_sign_out
 
