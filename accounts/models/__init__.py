@@ -4,8 +4,9 @@
 """
 
 from accounts.models.attempt_count import AttemptCount
+from accounts.models.end_reason import EndReason
 from accounts.models.session_event import EventKind, SessionEvent, Trigger
-from accounts.models.session_record import EndReason, SessionRecord, SessionRecordQuerySet
+from accounts.models.session_record import SessionRecord, SessionRecordQuerySet
 from accounts.models.traced_request import TracedRequest
 
 __all__ = [

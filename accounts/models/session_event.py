@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from accounts.models.session_record import EndReason
+from accounts.models.end_reason import EndReason
 
 
 class EventKind(models.TextChoices):

@@ -1,33 +1,29 @@
 """The record of each sign-in. It decides which request may rotate the session, and the admin shows it.
 
 Each change is one conditional UPDATE of one row, keyed by the session id. So any database that Django supports can
-decide, and several databases can share the rows. Times are compared by the database's clock, never by the clocks of
-the hosts.
+decide, and several databases can share the rows. Times are compared by the database's clock. Where a wrong clock could
+end a session, the clock of the host that stored a time is its second witness (`clocks.py`).
 """
 
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import models, router
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.conf import conf
+from accounts.models.clocks import Moment, host_time
+from accounts.models.end_reason import EndReason
 from accounts.session.api_session import ApiSession
 from accounts.text import clean_text
 
-
-class EndReason(models.TextChoices):
-    """Why a session ended. Nothing else ends one."""
-
-    REFUSED = "refused", "the API refused the refresh token"
-    EXPIRED = "expired", "the refresh token expired"
-    SIGNED_OUT = "signed-out", "the user signed out"
-    REPLACED = "replaced", "the user signed in again"
-    REVOKED = "revoked", "staff ended it"
-    REUSED = "reused", "a copied cookie was used"
+#: The longest pause after a failure. One that ends later was set before the database's clock was set back.
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
@@ -37,11 +33,16 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         return self.filter(pk=session_id, ended_at=None)
 
     def fetch(self, session_id: UUID) -> "SessionRecord | None":
-        """The record with the time of this query, by both clocks; None if there is no record."""
-        record = self.annotate(now=Now()).filter(pk=session_id).first()
+        """The record with the time of this query, by all clocks; None if there is no record.
+
+        From the database that is written to: a replica that lags behind does not know a new session.
+        """
+        records = self.using(router.db_for_write(self.model))
+        record = records.annotate(now=Now()).filter(pk=session_id).first()
         if record is not None:
             # Read after the query: its duration can only date a request's arrival too early, never too late.
-            record.database_time, record.monotonic_time = record.now, time.monotonic()  # type: ignore[attr-defined]
+            now: datetime = record.now  # type: ignore[attr-defined]
+            record.fetched_at = Moment(now.timestamp(), time.monotonic(), time.time())
         return record
 
     def active(self) -> "SessionRecordQuerySet":
@@ -67,30 +68,40 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             user_agent=clean_text(user_agent, 255),
         )
 
-    def claim(self, session_id: UUID, *, generation: int, owner: str, lease_seconds: float) -> bool:
+    def claim(
+        self,
+        session_id: UUID,
+        *,
+        generation: int,
+        owner: str,
+        lease_seconds: float,
+        run_out: "SessionRecord | None" = None,
+    ) -> bool:
         """Take the lease to rotate `generation`, unless another request has it or a pause after a failure runs.
 
-        The record may be behind its cookie, after a restored backup or a rotation that could not be stored.
+        The record may be behind its cookie, after a restored backup or a rotation that could not be stored. `run_out`
+        is the record whose lease has run out. It is taken too, if no request has claimed or renewed it since.
         """
-        unleased = Q(lease_until=None) | Q(lease_until__lte=Now())
-        not_paused = Q(retry_at=None) | Q(retry_at__lte=Now())
+        unleased = Q(lease_until=None)
+        if run_out is not None and run_out.lease_until is not None:
+            # Not `=`: SQLite compares times as text, and has two forms of the same time.
+            same_end = run_out.lease_until - timedelta(milliseconds=1), run_out.lease_until
+            unleased |= Q(lease_owner=run_out.lease_owner, lease_until__range=same_end)
+        longest_pause = Now() + timedelta(seconds=LONGEST_PAUSE_SECONDS)
+        not_paused = Q(retry_at=None) | Q(retry_at__lte=Now()) | Q(retry_at__gt=longest_pause)
         return bool(
             self.not_ended(session_id)
             .filter(unleased, not_paused, generation__lte=generation)
-            .update(lease_owner=owner, lease_until=Now() + timedelta(seconds=lease_seconds), retry_at=None)
+            .update(lease_owner=owner, retry_at=None, **_lease(owner, lease_seconds))
         )
 
     def renew(self, session_id: UUID, *, owner: str, lease_seconds: float) -> bool:
         """Extend the lease for a second attempt, if `owner` still has it."""
-        return bool(
-            self.not_ended(session_id)
-            .filter(lease_owner=owner)
-            .update(lease_until=Now() + timedelta(seconds=lease_seconds))
-        )
+        return bool(self.not_ended(session_id).filter(lease_owner=owner).update(**_lease(owner, lease_seconds)))
 
     def release(self, session_id: UUID, *, owner: str, retry_in: float | None = None) -> bool:
-        """Release the lease. With `retry_in`, no request can claim it for that many seconds."""
-        retry_at = None if retry_in is None else Now() + timedelta(seconds=retry_in)
+        """Release the lease. With `retry_in`, no request can claim it for that many seconds, at most 60."""
+        retry_at = None if retry_in is None else Now() + timedelta(seconds=min(retry_in, LONGEST_PAUSE_SECONDS))
         return bool(
             self.not_ended(session_id)
             .filter(lease_owner=owner)
@@ -131,15 +142,15 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             )
         )
 
-    def confirm(self, record: "SessionRecord", generation: int, *, retired: list[list[float]]) -> bool:
-        """Store that the browser presented `generation`, and the `retired` generations.
+    def confirm(self, record: "SessionRecord", generation: int, **retired: Any) -> bool:
+        """Store that the browser presented `generation`, and the fields with the `retired` generations.
 
         Changes nothing if another request has changed the record since `record` was fetched.
         """
         return bool(
             self.not_ended(record.pk)
             .filter(confirmed=record.confirmed, generation=record.generation)
-            .update(confirmed=generation, confirmed_at=Now(), retired=retired)
+            .update(confirmed=generation, confirmed_at=Now(), **retired)
         )
 
     def end(self, session_id: UUID, reason: EndReason, *, up_to_generation: int | None = None) -> bool:
@@ -157,6 +168,12 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         )
 
 
+def _lease(owner: str, seconds: float) -> dict[str, Any]:
+    """The fields of a lease that begins now. Other releases do not write `lease_host_time`, so it has an owner."""
+    begun = host_time(time.monotonic(), time.time())
+    return {"lease_until": Now() + timedelta(seconds=seconds), "lease_host_time": [owner, seconds, *begun]}
+
+
 _ENDED, _NOT_ENDED = Q(ended_at__isnull=False), Q(ended_at__isnull=True)
 
 
@@ -170,13 +187,19 @@ class SessionRecord(models.Model):
     confirmed_at = models.DateTimeField(null=True, blank=True)
     # [[generation, time], ...]: when the confirmation of that generation retired the older ones. See `retired_by`.
     retired = models.JSONField(default=list, blank=True)
+    # {generation: host_time}: the same confirmations, by the clock of the host that stored them.
+    retired_host_times = models.JSONField(null=True, blank=True, editable=False)
     sealed = models.TextField("the newest session, sealed", blank=True, default="")
 
     lease_owner = models.CharField(max_length=64, blank=True, default="")
     lease_until = models.DateTimeField(null=True, blank=True)
+    # [lease_owner, the seconds of the lease, *host_time of its begin]
+    lease_host_time = models.JSONField(null=True, blank=True, editable=False)
     retry_at = models.DateTimeField(null=True, blank=True)
 
     ended_at = models.DateTimeField(null=True, blank=True)
+    # How many more requests may revoke the pair of a session that staff ended. 0 after a success.
+    revocations_left = models.PositiveSmallIntegerField(db_default=3, editable=False)
     end_reason = models.CharField(max_length=16, blank=True, default="", choices=EndReason)
 
     user_id = models.CharField("user id at the API", max_length=255)
@@ -191,9 +214,8 @@ class SessionRecord(models.Model):
 
     objects = SessionRecordQuerySet.as_manager()
 
-    # Set by `fetch`: the same moment by the database's clock and by time.monotonic().
-    database_time: datetime
-    monotonic_time: float
+    # Set by `fetch`.
+    fetched_at: Moment
 
     class Meta:
         verbose_name = "session"
@@ -240,20 +262,32 @@ class SessionRecord(models.Model):
 
     def had_ended_by(self, arrived: float) -> bool:
         """Whether the session had ended when a request arrived, at `arrived` (time.monotonic())."""
-        return self.ended_at is not None and self.ended_at.timestamp() <= self.to_database_time(arrived)
+        return self.ended_at is not None and self.ended_at.timestamp() <= self.fetched_at.to_database_time(arrived)
 
     def had_rotated_by(self, arrived: float) -> bool:
         """Whether the newest generation had been stored when a request arrived, at `arrived` (time.monotonic())."""
-        return self.last_rotated_at is not None and self.last_rotated_at.timestamp() <= self.to_database_time(arrived)
+        return (
+            self.last_rotated_at is not None
+            and self.last_rotated_at.timestamp() <= self.fetched_at.to_database_time(arrived)
+        )
 
-    def to_database_time(self, moment: float) -> float:
-        """Convert a time.monotonic() of this process to seconds since the epoch by the database's clock."""
-        return self.database_time.timestamp() - (self.monotonic_time - moment)
+    def lease_has_run_out(self) -> bool:
+        """Whether a lease was taken and neither released nor running. One in the future does not count as running."""
+        if self.lease_until is None:
+            return False
+        owner, seconds, *begun = self.lease_host_time or [None, None]
+        if owner != self.lease_owner:
+            # Claimed by a release that does not store its host's clock.
+            seconds, begun = max(conf.lease_seconds, LONGEST_PAUSE_SECONDS), None
+        begun_at = self.lease_until.timestamp() - seconds
+        since = self.fetched_at.seconds_since(begun_at, begun, earliest=-1.0)
+        return since is None or since >= seconds
 
     def is_leased_to_another(self, owner: str) -> bool:
         """Whether another request than `owner` is rotating now."""
-        return self.lease_owner != owner and self.lease_until is not None and self.lease_until > self.database_time
+        return self.lease_owner != owner and self.lease_until is not None and not self.lease_has_run_out()
 
     def retry_in(self) -> float:
         """Seconds until the end of the pause after a failure; 0 if there is no pause."""
-        return max(0.0, (self.retry_at - self.database_time).total_seconds()) if self.retry_at else 0.0
+        seconds = self.retry_at.timestamp() - self.fetched_at.database if self.retry_at else 0.0
+        return max(0.0, seconds) if seconds <= LONGEST_PAUSE_SECONDS else 0.0

@@ -34,9 +34,7 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
                 return session
             elif record.confirmed == session.generation:
                 return replace(session, confirmed=True)
-            elif SessionRecord.objects.confirm(
-                record, session.generation, retired=retired_by(record, session.generation)
-            ):
+            elif SessionRecord.objects.confirm(record, session.generation, **retired_by(record, session.generation)):
                 record_rotation_event(EventKind.CONFIRMED, session, presented)
                 return replace(session, confirmed=True)
             # The record has caught up, or another request has changed it: fetch it again.

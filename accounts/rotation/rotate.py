@@ -104,14 +104,11 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
     while True:
         # Read before the claim: a thread that is suspended after it must not believe that the lease has just begun.
         ends_at = time.monotonic() + conf.attempt_seconds
-        with database_errors_as_unavailable():
-            claimed = time.monotonic() < claim_until and SessionRecord.objects.claim(
-                session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds
-            )
-        if claimed:
+        record = _claim(session, presented, owner, until=claim_until)
+        if record is None:
             rotated = _refresh(session, presented, owner, ends_at, trigger)
         else:
-            rotated = _adopt_if_rotated(session, presented)
+            rotated = _adopt_if_rotated(record, session, presented)
         if rotated is not None:
             if waiting_since is not None:
                 _record_wait(waiting_since, where="elsewhere")
@@ -124,16 +121,34 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
         pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
 
-def _adopt_if_rotated(session: ApiSession, presented: Presented) -> Rotated | None:
-    """Adopt what another request has stored; None while another request is rotating."""
+def _claim(session: ApiSession, presented: Presented, owner: str, *, until: float) -> SessionRecord | None:
+    """Claim the lease, before `until` (time.monotonic()). Returns None, or the record if it cannot be claimed."""
+
+    def claim(run_out: SessionRecord | None = None) -> bool:
+        return time.monotonic() < until and SessionRecord.objects.claim(
+            session.id,
+            generation=session.generation,
+            owner=owner,
+            lease_seconds=conf.lease_seconds,
+            run_out=run_out,
+        )
+
     with database_errors_as_unavailable():
+        if claim():
+            return None
         record = fetch_active_record(session, presented)
-        if record.generation > session.generation:
-            adopted = _adopt(record, session, presented)
-            if record.had_rotated_by(presented.arrived):
-                # A request that arrived before the rotation has only waited for it. No response got lost.
-                record_rotation_event(EventKind.ADOPTED, adopted.session, presented)
-            return adopted
+        may_take_over = record.generation <= session.generation and record.lease_has_run_out()
+        return None if may_take_over and claim(run_out=record) else record
+
+
+def _adopt_if_rotated(record: SessionRecord, session: ApiSession, presented: Presented) -> Rotated | None:
+    """Adopt what another request has stored; None while another request is rotating."""
+    if record.generation > session.generation:
+        adopted = _adopt(record, session, presented)
+        if record.had_rotated_by(presented.arrived):
+            # A request that arrived before the rotation has only waited for it. No response got lost.
+            record_rotation_event(EventKind.ADOPTED, adopted.session, presented)
+        return adopted
     if record.retry_in():
         # While the API fails, all waiting requests fail at once.
         add_step(StepKind.PAUSE)

@@ -73,6 +73,7 @@ class Migrated:
     path: Path
     connection: sqlite3.Connection
     tables_at_0004: dict[str, str]
+    columns_at_0004: set[tuple[str, str, int]]
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +85,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migrated]:
         migrate(path, "accounts", "0004")
         for statement in ROWS:
             connection.execute(statement)
-        before = tables(connection)
+        before = tables(connection), columns(connection, "accounts_sessionrecord")
         migrate(path)
-        yield Migrated(path, connection, before)
+        yield Migrated(path, connection, *before)
 
 
 def test_sessions_of_before_stay_and_are_found_by_name(database: Migrated) -> None:
@@ -97,10 +98,18 @@ def test_sessions_of_before_stay_and_are_found_by_name(database: Migrated) -> No
     assert row == (3, "sealed", "Ada@example.com", "ada@example.com")
 
 
+def columns(connection: sqlite3.Connection, table: str) -> set[tuple[str, str, int]]:
+    """Name, type and NOT NULL of each column."""
+    return {(name, kind, required) for _, name, kind, required, *_ in connection.execute(f"PRAGMA table_info({table})")}
+
+
 def test_the_tables_of_0004_stay_as_they_are_and_the_models_read_their_rows(database: Migrated) -> None:
     ours = {name: sql for name, sql in tables(database.connection).items() if name.startswith("accounts_")}
 
-    assert ours == {name: sql for name, sql in database.tables_at_0004.items() if name.startswith("accounts_")}
+    record = "accounts_sessionrecord"
+    assert database.columns_at_0004 < columns(database.connection, record)
+    before = {name: sql for name, sql in database.tables_at_0004.items() if name.startswith("accounts_")}
+    assert {**ours, record: ""} == {**before, record: ""}
     assert manage(database.path, "shell", "--no-imports", "--command", READ).splitlines() == [
         "Ada@example.com 3",
         "handed-over 3 a-request",

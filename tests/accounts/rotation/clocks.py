@@ -22,9 +22,13 @@ from accounts.upstream import deadline, transport
 
 
 class Clock:
-    """Replaces the module `time`, and runs `ahead` seconds ahead of it. Moving it shortens the waits of all threads."""
+    """Replaces the module `time`, and runs `ahead` seconds ahead of it. Moving it shortens the waits of all threads.
+
+    `ahead` is time that passes. `host_ahead` and `database_ahead` are clocks that were set: nothing waits for less.
+    """
 
     def __init__(self) -> None:
+        self.host_ahead = self.database_ahead = 0.0
         self._ahead = 0.0
         self._moved = threading.Condition()
         self._wake_ups: dict[int, float] = {}
@@ -64,6 +68,9 @@ class Clock:
         self._stopped_at = time.time(), time.monotonic()
 
     def time(self) -> float:
+        return self._true_time() + self.host_ahead
+
+    def _true_time(self) -> float:
         return (self._stopped_at[0] if self._stopped_at else time.time()) + self._ahead
 
     def monotonic(self) -> float:
@@ -72,7 +79,9 @@ class Clock:
     def strftime(self, form: str, *arguments: str) -> str:
         """SQLite's function, for the one format with which Django reads the current time."""
         assert (form, arguments) == ("%Y-%m-%d %H:%M:%f", ("NOW",)), "another use of strftime in SQL"
-        return datetime.fromtimestamp(self.time(), UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        return datetime.fromtimestamp(self._true_time() + self.database_ahead, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[
+            :-3
+        ]
 
 
 @contextmanager

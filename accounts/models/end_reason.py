@@ -1,0 +1,14 @@
+"""Why a session ended."""
+
+from django.db import models
+
+
+class EndReason(models.TextChoices):
+    """Nothing else ends a session."""
+
+    REFUSED = "refused", "the API refused the refresh token"
+    EXPIRED = "expired", "the refresh token expired"
+    SIGNED_OUT = "signed-out", "the user signed out"
+    REPLACED = "replaced", "the user signed in again"
+    REVOKED = "revoked", "staff ended it"
+    REUSED = "reused", "a copied cookie was used"

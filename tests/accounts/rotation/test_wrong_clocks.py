@@ -1,0 +1,268 @@
+"""A clock that is set back or ahead, the database's or its host's, ends no session and hides no copied cookie."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from accounts.conf import conf
+from accounts.models import EndReason, SessionRecord
+from accounts.models.clocks import Moment, host_time
+from tests.accounts.rotation.clocks import Clock, movable_clock
+from tests.accounts.rotation.helpers import rotate_and_confirm
+from tests.accounts.rotation.hosts import several_hosts
+from tests.browsers import PATIENCE_SECONDS, Answer, Browser, wait_until
+from tests.demo_api.server import DemoApi, Fault, Gate
+
+MINUTES, HOUR, YEAR = 300.0, 3600.0, 365 * 86400.0
+BACK = pytest.mark.parametrize("seconds", [MINUTES, HOUR, YEAR], ids=["minutes", "an hour", "a year"])
+#: Where the clock is set: only the database's, or with SQLite that of the site's own host.
+WHERE = pytest.mark.parametrize("on_own_host", [False, True], ids=["another host", "the own host"])
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with movable_clock() as clock:
+        yield clock
+
+
+def set_clock(clock: Clock, seconds: float, *, on_own_host: bool) -> None:
+    clock.database_ahead += seconds
+    if on_own_host:
+        clock.host_ahead += seconds
+
+
+def come_from_another_host() -> None:
+    """As if a host that has booted at another time had stored the host's times."""
+    record = SessionRecord.objects.get()
+    times = {generation: ["another", 0, at] for generation, (_, _, at) in (record.retired_host_times or {}).items()}
+    SessionRecord.objects.update(retired_host_times=times)
+
+
+class TestPausesAndLeases:
+    @BACK
+    def test_a_pause_that_ends_later_than_any_can_does_not_count(
+        self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float
+    ) -> None:
+        api.expire_access_tokens()
+        api.fail("POST", "/auth/refresh", Fault.answer(503, headers={"Retry-After": "60"}))
+        assert signed_in.open_page().status_code == 503
+
+        clock.database_ahead -= seconds
+
+        assert signed_in.is_signed_in()
+        assert api.reuses == 0
+
+    def test_a_dialect_cannot_make_a_longer_pause(self, signed_in: Browser) -> None:
+        session_id = signed_in.session().id
+        assert SessionRecord.objects.claim(session_id, generation=0, owner="a-request", lease_seconds=20)
+
+        assert SessionRecord.objects.release(session_id, owner="a-request", retry_in=3600)
+
+        record = SessionRecord.objects.fetch(session_id)
+        assert record is not None
+        assert 50 < record.retry_in() <= 60
+
+    @BACK
+    @WHERE
+    def test_the_lease_of_a_worker_that_died_ends_when_it_would_have(
+        self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float, on_own_host: bool
+    ) -> None:
+        session_id = signed_in.session().id
+        assert SessionRecord.objects.claim(session_id, generation=0, owner="dead", lease_seconds=18)
+        set_clock(clock, -seconds, on_own_host=on_own_host)
+        api.expire_access_tokens()
+        with ThreadPoolExecutor() as threads:
+            page = threads.submit(signed_in.open_page)
+            wait_until(lambda: clock.sleeping() == 1)
+            assert api.count("POST", "/auth/refresh") == 0
+            clock.ahead += 19
+            assert page.result(PATIENCE_SECONDS).status_code == 200
+
+        assert api.count("POST", "/auth/refresh") == 1
+
+    @BACK
+    def test_a_lease_of_the_release_before_that_ends_later_than_any_can_does_not_count(
+        self, signed_in: Browser, api: DemoApi, seconds: float
+    ) -> None:
+        SessionRecord.objects.update(lease_owner="old", lease_until=Now() + timedelta(seconds=seconds))
+        api.expire_access_tokens()
+
+        assert signed_in.is_signed_in()
+
+    def test_a_lease_of_the_release_before_counts(self, signed_in: Browser) -> None:
+        SessionRecord.objects.update(lease_owner="old", lease_until=Now() + timedelta(seconds=conf.lease_seconds))
+
+        record = SessionRecord.objects.fetch(signed_in.session().id)
+
+        assert record is not None
+        assert record.is_leased_to_another("new")
+        assert not record.lease_has_run_out()
+
+    def test_a_longer_lease_of_a_host_with_other_timeouts_counts(self, signed_in: Browser) -> None:
+        session_id = signed_in.session().id
+        SessionRecord.objects.claim(session_id, generation=0, owner="a", lease_seconds=20 * conf.lease_seconds)
+
+        record = SessionRecord.objects.fetch(session_id)
+
+        assert record is not None
+        assert not record.lease_has_run_out()
+
+    @pytest.mark.parametrize("seconds", [-YEAR, -HOUR, -10, -0.1, 0.1, HOUR, YEAR])
+    @WHERE
+    def test_a_refresh_that_is_under_way_stays_the_only_one(
+        self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float, on_own_host: bool
+    ) -> None:
+        other = signed_in.copy()
+        api.expire_access_tokens()
+
+        def open_on_another_host() -> Answer:
+            hosts.move_to(1)
+            return other.open_page()
+
+        with several_hosts(2) as hosts, Gate() as gate, ThreadPoolExecutor() as threads:
+            api.fail("POST", "/auth/refresh", Fault.hold_after(gate))
+            pages: list[Future[Answer]] = [threads.submit(signed_in.open_page)]
+            assert gate.reached.wait(PATIENCE_SECONDS)
+            set_clock(clock, seconds, on_own_host=on_own_host)
+            pages.append(threads.submit(open_on_another_host))
+            wait_until(lambda: clock.sleeping() == 1)
+            gate.release()
+            statuses = [page.result(PATIENCE_SECONDS).status_code for page in pages]
+
+        assert statuses == [200, 200]
+        assert api.count("POST", "/auth/refresh") == 1
+        assert api.reuses == 0
+
+    def test_a_lease_that_was_renewed_meanwhile_is_not_taken_over(self, signed_in: Browser) -> None:
+        session_id = signed_in.session().id
+        SessionRecord.objects.claim(session_id, generation=0, owner="a", lease_seconds=0)
+        run_out = SessionRecord.objects.fetch(session_id)
+        assert run_out is not None
+        assert run_out.lease_has_run_out()
+        assert SessionRecord.objects.renew(session_id, owner="a", lease_seconds=20)
+
+        claimed = SessionRecord.objects.claim(session_id, generation=0, owner="b", lease_seconds=20, run_out=run_out)
+
+        assert not claimed
+
+
+class TestTheGracePeriod:
+    @pytest.mark.parametrize("seconds", [-YEAR, -HOUR, -MINUTES, MINUTES, HOUR, YEAR])
+    @WHERE
+    def test_a_late_request_is_no_theft_and_a_copied_cookie_still_is(
+        self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float, on_own_host: bool
+    ) -> None:
+        late, thief = signed_in.copy(), signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+
+        set_clock(clock, seconds, on_own_host=on_own_host)
+        clock.ahead += 20
+
+        assert late.is_signed_in()
+        assert late.session().generation == 1
+        # The other confirmations of this time do not open the door again.
+        rotate_and_confirm(signed_in, api)
+        clock.ahead += 11
+        assert not thief.is_signed_in()
+        assert SessionRecord.objects.get().end_reason == EndReason.REUSED
+
+    @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+    def test_it_is_the_same_if_another_host_has_confirmed(
+        self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float
+    ) -> None:
+        late, thief = signed_in.copy(), signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+        come_from_another_host()
+
+        clock.database_ahead += seconds
+        clock.ahead += 20
+
+        assert late.is_signed_in()
+        clock.ahead += 11
+        assert not thief.is_signed_in()
+
+    @pytest.mark.parametrize("seconds", [-59, 59])
+    def test_hosts_whose_clocks_differ_by_less_than_a_minute_use_the_databases(
+        self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float
+    ) -> None:
+        late, thief = signed_in.copy(), signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+        come_from_another_host()
+
+        clock.host_ahead += seconds
+        clock.ahead += 29
+
+        assert late.is_signed_in()
+        clock.ahead += 2
+        assert not thief.is_signed_in()
+
+    @WHERE
+    def test_generations_that_were_retired_long_ago_stay_retired(
+        self, clock: Clock, signed_in: Browser, api: DemoApi, on_own_host: bool
+    ) -> None:
+        thief = signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+        clock.ahead += 2 * HOUR
+        set_clock(clock, -3 * HOUR, on_own_host=on_own_host)
+        for _ in range(3):
+            rotate_and_confirm(signed_in, api)
+            clock.ahead += 5
+
+        assert not thief.is_signed_in()
+
+    def test_without_a_hosts_clock_the_next_confirmation_ends_what_a_clock_that_was_set_back_began(
+        self, clock: Clock, signed_in: Browser, api: DemoApi
+    ) -> None:
+        """A host of the release before has confirmed."""
+        late, thief = signed_in.copy(), signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+        SessionRecord.objects.update(retired_host_times=None)
+
+        clock.database_ahead -= YEAR
+        clock.ahead += 40
+
+        assert late.is_signed_in()
+        rotate_and_confirm(signed_in, api)
+        clock.ahead += 31
+        assert not thief.is_signed_in()
+
+    def test_the_lists_stay_short(self, clock: Clock, signed_in: Browser, api: DemoApi) -> None:
+        for _ in range(4):
+            rotate_and_confirm(signed_in, api)
+            clock.ahead += 700
+
+        record = signed_in.record()
+        assert [generation for generation, _ in record.retired] == [3, 4]
+        assert record.retired_host_times is not None
+        assert list(record.retired_host_times) == ["3", "4"]
+
+
+NOW = Moment(database=10_000.0, monotonic=500.0, time_of_day=20_000.0)
+
+
+@pytest.mark.parametrize(
+    ("by_database", "by_host", "expected"),
+    [
+        (31, None, 31),
+        (31, 31, 31),
+        (31, -29, 31),
+        (31, 91, 31),
+        (-61, None, None),
+        (-61, 31, 31),
+        (3631, 31, 31),
+        (3631, -61, 3631),
+        (31, 3631, 31),
+        (-3600, -3600, None),
+    ],
+)
+@pytest.mark.parametrize("same_boot", [True, False])
+def test_which_clock_counts(by_database: float, by_host: float | None, expected: float | None, same_boot: bool) -> None:
+    stored = None
+    if by_host is not None:
+        boot_id, *_ = host_time(0, 0)
+        stored = [boot_id, 500.0 - by_host, 0.0] if same_boot else ["another", 0.0, 20_000.0 - by_host]
+
+    assert NOW.seconds_since(10_000.0 - by_database, stored, earliest=-60) == expected
