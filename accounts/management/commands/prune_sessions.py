@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import router
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -33,10 +34,12 @@ class Command(BaseCommand):
         if idle_days is not None and idle_days < 1:
             raise CommandError("--idle-days must be 1 or more: less would sign every user out.")
         expired = 0
-        living = SessionRecord.objects.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
+        # A replica that lags behind would return the same rows again.
+        records = SessionRecord.objects.using(router.db_for_write(SessionRecord))
+        living = records.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
         while rows := list(living.order_by("expires_at")[:batch]):
             expired += _end(rows)
-        idle = SessionRecord.objects.none() if idle_days is None else _idle_for(timedelta(days=idle_days))
+        idle = records.none() if idle_days is None else _idle_for(records, timedelta(days=idle_days))
         while rows := list(idle.order_by("pk")[:batch]):
             expired += _end(rows)
             # Continue after the last primary key. Otherwise each batch would read the same used sessions again.
@@ -52,10 +55,10 @@ class Command(BaseCommand):
         )
 
 
-def _idle_for(time: timedelta) -> "QuerySet[SessionRecord]":
+def _idle_for(records: "QuerySet[SessionRecord]", time: timedelta) -> "QuerySet[SessionRecord]":
     """Sessions without a known expiry that were not begun, rotated or confirmed since."""
     since = Now() - time
-    unknown = SessionRecord.objects.filter(ended_at=None, expires_at=None, signed_in_at__lt=since)
+    unknown = records.filter(ended_at=None, expires_at=None, signed_in_at__lt=since)
     return unknown.exclude(last_rotated_at__gte=since).exclude(confirmed_at__gte=since)
 
 
@@ -72,6 +75,7 @@ def _remove(rows: "QuerySet[Any]", batch: int) -> int:
     `rows` must be in the order of an index. Otherwise PostgreSQL scans the table for each batch.
     """
     removed = 0
+    rows = rows.using(router.db_for_write(rows.model))
     while ids := list(rows.values_list("pk", flat=True)[:batch]):
         # A row that has changed since stays, such as the count of a new window.
         removed += rows.filter(pk__in=ids).delete()[0]
