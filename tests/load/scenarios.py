@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.load import copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import clocks, copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.figures import Figures
 from tests.load.stage import Stage
 
@@ -14,6 +14,8 @@ NEED_POSTGRES: tuple[Scenario, ...] = (
     databases.crashed_at_the_store_and_back,
     databases.crashed_at_the_store_for_long,
     databases.away_and_back,
+    clocks.databases_clock_set_back,
+    clocks.databases_clock_set_ahead,
 )
 
 #: SimpleJWT has no grace period.
@@ -66,6 +68,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     hosts.key_rotation_during_a_rotation,
     hosts.api_clock_five_minutes_ahead,
     hosts.api_clock_five_minutes_behind,
+    clocks.databases_clock_set_back,
+    clocks.databases_clock_set_ahead,
     copies.replayed_cookie_after_the_leeway,
     copies.replayed_cookie_within_the_leeway,
     copies.thief_first_owner_second,

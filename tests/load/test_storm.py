@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import clocks, copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.scenarios import SCENARIOS
 from tests.load.stage import Stage
 
@@ -165,6 +165,16 @@ def test_an_api_clock_five_minutes_ahead_does_not_matter(stage: Stage) -> None:
 
 def test_an_api_clock_five_minutes_behind_does_not_matter(stage: Stage) -> None:
     hosts.api_clock_five_minutes_behind(stage)
+
+
+@pytest.mark.postgres
+def test_a_database_clock_set_back_keeps_nobody_waiting(fleet: Stage) -> None:
+    clocks.databases_clock_set_back(fleet)
+
+
+@pytest.mark.postgres
+def test_a_database_clock_set_ahead_signs_nobody_out(fleet: Stage) -> None:
+    clocks.databases_clock_set_ahead(fleet)
 
 
 def test_an_old_cookie_after_its_leeway_ends_the_session_for_both(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.load import copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import clocks, copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.postgres import PostgresServer
 from tests.load.scenarios import SCENARIOS, Scenario
 from tests.load.stage import KINDS, SHORT, Stage
@@ -63,6 +63,8 @@ LEFT_OUT: tuple[Scenario, ...] = (
     hosts.key_rotation_during_a_rotation,
     hosts.api_clock_five_minutes_ahead,
     hosts.api_clock_five_minutes_behind,
+    clocks.databases_clock_set_back,
+    clocks.databases_clock_set_ahead,
     copies.replayed_cookie_within_the_leeway,
     copies.thief_first_owner_second,
     copies.old_generation_in_a_later_leeway,
