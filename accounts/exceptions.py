@@ -82,7 +82,7 @@ class ApiUnavailable(ApiError):
 
 
 class BodyConsumed(ApiUnavailable):
-    """The access token had expired, and the request's body cannot be sent again. The session has new tokens now."""
+    """The session has new tokens now, and the request's body cannot be sent again, or took too long to arrive."""
 
 
 class ApiMisbehaved(ApiError):

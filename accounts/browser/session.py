@@ -6,10 +6,10 @@ from django.http import HttpRequest
 
 from accounts.browser.client_address import client_address
 from accounts.browser.cookies import is_overwritten, read_cookies
-from accounts.browser.queue_time import queue_seconds
+from accounts.browser.queue_time import queue_seconds, seconds_of_slow_request
 from accounts.conf import conf
 from accounts.dialects import current_dialect
-from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded, SignInRequired
+from accounts.exceptions import ApiUnavailable, BodyConsumed, NotSignedIn, SessionEnded, SignInRequired
 from accounts.history.events import record_event
 from accounts.models import EventKind, Trigger
 from accounts.rotation.confirm import check_record, session_to_write
@@ -30,6 +30,8 @@ class BrowserSession:
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
         self._arrived_at = time.monotonic() - queue_seconds(request)
+        slow = seconds_of_slow_request(request)
+        self._begun_at = None if slow is None else time.monotonic() - slow
         self._loaded = False
         self._record_checked = False
         self._presented: Presented | None = None
@@ -214,7 +216,9 @@ class BrowserSession:
     def _set_session(self, session: ApiSession) -> None:
         self._current = session
         trace_session(session.id)
-        self._presented = Presented(generation=session.generation, arrived=self._arrived_at, address=self.address)
+        self._presented = Presented(
+            generation=session.generation, arrived=self._arrived_at, address=self.address, begun=self._begun_at
+        )
 
     def _check_record_if_possible(self, session: ApiSession) -> None:
         """Check the record, and confirm the generation if it is unconfirmed."""
@@ -224,6 +228,8 @@ class BrowserSession:
             self.modified = self.modified or not (session.confirmed and checked.confirmed)
         except SessionEnded:
             return
+        except BodyConsumed:
+            raise
         except ApiUnavailable:
             # A database failure must not lock users out, unless the operator demands a check of every request.
             if conf.checks_every_request:

@@ -8,7 +8,7 @@ from accounts.models import EventKind, SessionRecord
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, in_open_transaction
 from accounts.rotation.ending import end_reused_session, fetch_active_record
 from accounts.rotation.events import record_rotation_event
-from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, retired_by
+from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, retired_by, too_slow_error
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
 
@@ -17,7 +17,7 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
     """Fetch the record of a session, and confirm that its browser has sent the generation that it presented.
 
     Returns the session: confirmed, or unconfirmed if the browser has sent a newer generation or not yet this one.
-    Raises SessionEnded, or ApiUnavailable if the records cannot be reached.
+    Raises SessionEnded, BodyConsumed, or ApiUnavailable if the records cannot be reached.
     """
     with database_errors_as_unavailable():
         while True:
@@ -25,6 +25,8 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
             status = check_generation(record, presented)
             if status is GenerationStatus.REUSED:
                 raise end_reused_session(record, session, presented)
+            if status is GenerationStatus.TOO_SLOW:
+                raise too_slow_error()
             if status is GenerationStatus.IN_GRACE_PERIOD or in_open_transaction():
                 # The cookie must not say what a rollback could undo.
                 return replace(session, confirmed=False)
@@ -41,7 +43,7 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
 
 
 def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | None:
-    """The session that the response may write into the cookie: `session` or a newer one; None if it has ended.
+    """The session that the response may write into the cookie: `session` or a newer one; None if there is none.
 
     If the records cannot be reached, a rotated session is still written: its pair may be the only valid one.
     """
@@ -50,7 +52,7 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
         if (
             record is None
             or record.ended_at is not None
-            or check_generation(record, presented) is GenerationStatus.REUSED
+            or check_generation(record, presented) in (GenerationStatus.TOO_SLOW, GenerationStatus.REUSED)
         ):
             return None
         if record.generation < session.generation:

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import Any
 
 from accounts.conf import conf
+from accounts.exceptions import BodyConsumed
 from accounts.models import SessionRecord
 from accounts.models.clocks import TOLERANCE_SECONDS, host_time
 
@@ -28,7 +29,7 @@ class GenerationStatus(Enum):
 
     CURRENT = auto()  # the browser has sent no newer generation
     IN_GRACE_PERIOD = auto()  # it has, but this request arrived before that or within the leeway after it
-    TOO_SLOW = auto()  # it has, and this request began in time, as the proxy says, but took too long to count
+    TOO_SLOW = auto()  # this request began in that time, says the proxy, but longer ago than that counts for
     REUSED = auto()  # it has, longer than the leeway before this request arrived: the cookie was copied
 
 
@@ -44,6 +45,11 @@ def check_generation(record: SessionRecord, presented: Presented) -> GenerationS
     if presented.begun is not None and presented.begun <= in_time_from:
         return GenerationStatus.TOO_SLOW
     return GenerationStatus.REUSED
+
+
+def too_slow_error() -> BodyConsumed:
+    """The exception for a request that is TOO_SLOW. It gets no newer session, and the session stays."""
+    return BodyConsumed("the request took so long to arrive that the browser has a newer session", retry_after=1)
 
 
 def retired_by(record: SessionRecord, generation: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from accounts.rotation.database import database_errors_as_unavailable, drop_brok
 from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record, session_ended_error
 from accounts.rotation.events import record_rotation_event
 from accounts.rotation.refusal_check import verify_refusal
-from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation
+from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, too_slow_error
 from accounts.rotation.single_flight import NoResult, SingleFlight
 from accounts.rotation.token_requests import request_refresh, request_revocation
 from accounts.session.api_session import ApiSession
@@ -253,7 +253,10 @@ def _handle_refusal(session: ApiSession, presented: Presented, owner: str, *, ma
 
 def _adopt(record: SessionRecord, session: ApiSession, presented: Presented) -> Rotated:
     """Continue with the newest session of the record, unless the presented generation is reused."""
-    if check_generation(record, presented) is GenerationStatus.REUSED:
+    status = check_generation(record, presented)
+    if status is GenerationStatus.TOO_SLOW:
+        raise too_slow_error()
+    if status is GenerationStatus.REUSED:
         with database_errors_as_unavailable():
             raise end_reused_session(record, session, presented)
     try:
