@@ -167,6 +167,10 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             )
         )
 
+    def set_revocations_left(self, record: "SessionRecord", number: int, *, instead_of: int) -> bool:
+        """Store how many more requests may revoke the pair, unless another request has done so."""
+        return bool(self.filter(pk=record.pk, revocations_left=instead_of).update(revocations_left=number))
+
 
 def _lease(owner: str, seconds: float) -> dict[str, Any]:
     """The fields of a lease that begins now. Other releases do not write `lease_host_time`, so it has an owner."""

@@ -1,16 +1,21 @@
 """The end of a session, and which requests may delete its cookie."""
 
+import logging
 from uuid import UUID
+
+from django.db import Error as AnyDatabaseError
 
 from accounts.exceptions import SessionEnded
 from accounts.history.events import record_event
 from accounts.models import EndReason, EventKind, SessionRecord
-from accounts.rotation.database import in_open_transaction
+from accounts.rotation.database import drop_broken_connection, in_open_transaction
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.token_requests import request_revocation
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
 from accounts.signals import reuse_detected, session_ended
+
+logger = logging.getLogger(__name__)
 
 
 def end_session(
@@ -39,11 +44,29 @@ def session_ended_error(record: SessionRecord | None, session: ApiSession, prese
     if record is None:
         return SessionEnded("forgotten", delete_cookie=True)
     if record.end_reason == EndReason.REVOKED:
-        # Staff do not have the secret of the cookie, so the pair could not be revoked before this request.
-        request_revocation(session.tokens, address=presented.address)
+        _revoke_once(record, session, presented)
     # The sign-in that replaced it has written a new session into this cookie.
     replaced = record.end_reason == EndReason.REPLACED
     return SessionEnded(record.end_reason, delete_cookie=record.had_ended_by(presented.arrived) and not replaced)
+
+
+def _revoke_once(record: SessionRecord, session: ApiSession, presented: Presented) -> None:
+    """Revoke the pair of a session that staff ended, if no request has done so yet.
+
+    Staff do not have the secret of the cookie, so it could not be revoked before. While the API fails, three requests
+    try it. A request with an older generation counts as a failure: its pair may be spent already.
+    """
+    left = record.revocations_left
+    try:
+        # 0 until the API has responded: the other requests do not try it meanwhile.
+        if not left or not SessionRecord.objects.set_revocations_left(record, 0, instead_of=left):
+            return
+        is_revoked = request_revocation(session.tokens, address=presented.address)
+        if not is_revoked or session.generation < record.generation:
+            SessionRecord.objects.set_revocations_left(record, left - 1, instead_of=0)
+    except AnyDatabaseError:
+        drop_broken_connection()
+        logger.warning("session %s: it is not known whether its pair is revoked at the API", record.pk)
 
 
 def fetch_active_record(session: ApiSession, presented: Presented) -> SessionRecord:

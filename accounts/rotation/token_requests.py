@@ -80,17 +80,21 @@ def request_refresh(
 
 
 @label_api_calls(StepKind.REVOCATION)
-def request_revocation(tokens: TokenPair, *, address: str) -> None:
-    """Ask the API to revoke a pair, in one short attempt. Never raises; failures are logged."""
+def request_revocation(tokens: TokenPair, *, address: str) -> bool:
+    """Ask the API to revoke a pair, in one short attempt. Never raises; failures are logged.
+
+    Returns whether the API has responded, or has no such call. A failure of its own (5xx, 429) does not count.
+    """
     try:
         call = current_dialect().revoke(tokens)
         if call is None:
-            return
+            return True
         answer = call_once(call, address=address, ends_at=time.monotonic() + _REVOCATION_SECONDS)
     except (NotSent, AnswerLost, ApiError) as error:
         logger.warning("a token pair could not be revoked at the API: %s", error)
-    else:
-        logger.debug("the API answered a revocation with status %s", answer.status)
+        return False
+    logger.debug("the API answered a revocation with status %s", answer.status)
+    return answer.status < 500 and answer.status != 429
 
 
 @contextmanager

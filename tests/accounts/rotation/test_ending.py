@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
@@ -81,6 +82,60 @@ class TestEndings:
         assert not signed_in.is_signed_in()
 
         assert api.count("POST", "/auth/logout", 204) == 1
+
+    def test_it_is_revoked_once_however_often_the_cookie_comes_back(self, signed_in: Browser, api: DemoApi) -> None:
+        end_session(signed_in.session().id, EndReason.REVOKED)
+        api.expire_access_tokens()
+        copies = [signed_in.copy() for _ in range(6)]
+
+        with ThreadPoolExecutor() as threads:
+            assert not any(threads.map(Browser.is_signed_in, copies[:4]))
+        assert not any(copy.is_signed_in() for copy in copies[4:])
+
+        assert api.count("POST", "/auth/logout") == 1
+
+    @pytest.mark.parametrize(
+        "fault",
+        [Fault.answer(503), Fault.answer(429), Fault.lose_answer(), Fault.reset()],
+        ids=["503", "429", "lost", "reset"],
+    )
+    def test_while_the_api_fails_three_requests_try_to_revoke_it(
+        self, signed_in: Browser, api: DemoApi, fault: Fault
+    ) -> None:
+        end_session(signed_in.session().id, EndReason.REVOKED)
+        api.expire_access_tokens()
+        copies = [signed_in.copy() for _ in range(5)]
+        api.fail("POST", "/auth/logout", fault, times=None)
+
+        assert not any(copy.is_signed_in() for copy in copies)
+
+        assert api.count("POST", "/auth/logout") == 3
+
+    def test_after_a_failure_the_next_request_revokes_it(self, signed_in: Browser, api: DemoApi) -> None:
+        end_session(signed_in.session().id, EndReason.REVOKED)
+        api.expire_access_tokens()
+        copies = [signed_in.copy() for _ in range(4)]
+        api.fail("POST", "/auth/logout", Fault.answer(503))
+
+        assert not any(copy.is_signed_in() for copy in copies)
+
+        assert (api.count("POST", "/auth/logout"), api.count("POST", "/auth/logout", 204)) == (2, 1)
+
+    def test_an_older_cookie_does_not_keep_the_newest_pair_from_being_revoked(
+        self, signed_in: Browser, api: DemoApi
+    ) -> None:
+        older = signed_in.copy()
+        rotate_and_confirm(signed_in, api)
+        newest = signed_in.session().tokens.refresh
+        end_session(signed_in.session().id, EndReason.REVOKED)
+        api.expire_access_tokens()
+
+        assert not older.is_signed_in()
+        assert not signed_in.is_signed_in()
+
+        calls = [json.loads(call.body)["refreshToken"] for call in api.calls if call.path == "/auth/logout"]
+        is_newest_revoked = calls[-1] == newest
+        assert is_newest_revoked
 
     def test_a_request_from_before_the_end_leaves_the_cookie_alone(self, signed_in: Browser, api: DemoApi) -> None:
         early = signed_in.copy()
