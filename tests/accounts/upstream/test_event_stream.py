@@ -1,0 +1,143 @@
+"""Reading an API's event stream: over TLS too, it may be quiet for longer than other responses."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from pytest_django import Settings
+
+from accounts.api_client import ApiClient
+from accounts.exceptions import ApiMisbehaved, ApiUnavailable
+from accounts.upstream import event_stream
+from accounts.upstream.event_stream import EVENT_END, LINE_END, is_event_stream, read_events
+from tests.accounts.upstream.scripted_api import Api, Script, reset, say
+
+HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
+
+
+@pytest.fixture(autouse=True)
+def quick(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat comes later than the timeout of a read."""
+    settings.API_READ_TIMEOUT = 0.3
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.4)
+
+
+class Spoken:
+    """A script that sends the next part each time when it is told to."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self._parts, self._next = parts, threading.Semaphore(0)
+
+    def go_on(self) -> None:
+        self._next.release()
+
+    def __call__(self, connection: socket.socket, closing: threading.Event) -> None:
+        connection.sendall(CHUNKED)
+        for part in self._parts:
+            while not self._next.acquire(timeout=0.05):
+                if closing.is_set():
+                    return
+            connection.sendall(part)
+
+
+def pieces(client: Callable[[str], ApiClient], api: Api, end: re.Pattern[bytes] = EVENT_END) -> Iterator[bytes | None]:
+    response = client(api.url).get("/", stream=True)
+    assert is_event_stream(response)
+    return read_events(response, end)
+
+
+def test_waits_longer_than_the_timeout_of_a_read(client: Callable[[str], ApiClient], certificate: Path | None) -> None:
+    spoken = Spoken(b"9\r\ndata: 1\n\n", b"\r\n", b"9\r\ndata: 2\n\n\r\n", b"0\r\n\r\n")
+    with Api(spoken, certificate=certificate) as api:
+        stream = pieces(client, api)
+        assert [next(stream), next(stream)] == [None, None]
+        spoken.go_on()
+        assert next(stream) == b"data: 1\n\n"
+        assert next(stream) is None
+        # The line end of the chunk is no news.
+        spoken.go_on()
+        assert [next(stream), next(stream)] == [None, None]
+        spoken.go_on()
+        assert next(stream) == b"data: 2\n\n"
+        assert next(stream) is None
+        spoken.go_on()
+        assert list(stream) == []
+        # The connection can be used again.
+        spoken.go_on()
+        assert next(pieces(client, api)) == b"data: 1\n\n"
+        assert api.connections == 1
+
+
+def test_what_arrived_with_the_headers_is_read_at_once(client: Callable[[str], ApiClient]) -> None:
+    with Api(say(CHUNKED + b"12\r\ndata: 1\n\ndata: 2\n\n\r\n0\r\n\r\n")) as api:
+        assert list(pieces(client, api)) == [b"data: 1\n\ndata: 2\n\n"]
+
+
+def test_a_length_is_the_end_of_the_stream(client: Callable[[str], ApiClient]) -> None:
+    with Api(say(f"{HEAD}Content-Length: 9\r\n\r\ndata: 1\n\n".encode())) as api:
+        assert list(pieces(client, api)) == [b"data: 1\n\n"]
+    with Api(say(f"{HEAD}Content-Length: 0\r\n\r\n".encode())) as api:
+        assert list(pieces(client, api)) == []
+
+
+def break_in_a_chunk(connection: socket.socket, closing: threading.Event) -> None:
+    connection.sendall(CHUNKED + b"99\r\ndata: 1\n\ndata: 2")
+    connection.shutdown(socket.SHUT_WR)
+
+
+def break_with_a_reset(connection: socket.socket, closing: threading.Event) -> None:
+    connection.sendall(CHUNKED + b"9\r\ndata: 1\n\n\r\n")
+    closing.wait(0.1)
+    reset(connection, closing)
+
+
+def send_no_chunk(connection: socket.socket, closing: threading.Event) -> None:
+    connection.sendall(CHUNKED + b"9\r\ndata: 1\n\n\r\nnot a length\r\n")
+
+
+@pytest.mark.parametrize("script", [break_in_a_chunk, break_with_a_reset, send_no_chunk])
+def test_a_stream_that_breaks_off_is_no_end(client: Callable[[str], ApiClient], script: Script) -> None:
+    with Api(script) as api:
+        stream = pieces(client, api)
+        assert next(stream) == b"data: 1\n\n"
+        with pytest.raises(ApiUnavailable):
+            list(stream)
+
+
+def test_an_api_that_sends_half_lines_and_no_more_gets_heartbeats(client: Callable[[str], ApiClient]) -> None:
+    def whisper(connection: socket.socket, closing: threading.Event) -> None:
+        connection.sendall(CHUNKED)
+        while not closing.wait(0.05):
+            connection.sendall(b"1\r\nx\r\n")
+
+    with Api(whisper) as api:
+        stream = pieces(client, api, LINE_END)
+        assert [next(stream), next(stream)] == [None, None]
+        stream.close()  # type: ignore[attr-defined]
+
+
+def test_an_event_without_an_end_is_not_held_in_memory(
+    client: Callable[[str], ApiClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "MAX_ANSWER_BYTES", 100_000)
+    with Api(say(CHUNKED + b"20000\r\n" + b"x" * 0x20000)) as api, pytest.raises(ApiMisbehaved):
+        list(pieces(client, api))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD.replace("200 OK", "404 Not Found"),
+        HEAD.replace("event-stream", "plain"),
+        f"{HEAD}Content-Encoding: gzip\r\n",
+    ],
+)
+def test_other_responses_are_no_event_streams(client: Callable[[str], ApiClient], head: str) -> None:
+    with Api(say(f"{head}Content-Length: 0\r\n\r\n".encode())) as api:
+        response: requests.Response = client(api.url).get("/", stream=True)
+        assert not is_event_stream(response)
