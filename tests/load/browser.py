@@ -147,9 +147,12 @@ class Browser:
 
     def post_hand_off(self, text: str) -> Answer:
         """What the script of a streamed page does with what it found in the body."""
+        return self.run_script("/accounts/session/update/", {"session": text}).answer()
+
+    def run_script(self, path: str, payload: Mapping[str, object]) -> "Tab":
+        """A script of a page sends a POST with JSON."""
         headers = {"Content-Type": "application/json", "X-CSRFToken": self.jar.value("csrftoken")}
-        body = json.dumps({"session": text})
-        return Tab(self, self.port, "/accounts/session/update/", headers=headers, body=body, receives=True).answer()
+        return Tab(self, self.port, path, headers=headers, body=json.dumps(payload), receives=True)
 
     def lose_answer(self, path: str = PAGE) -> None:
         """Send a request; its answer comes as far as this machine, and breaks off there."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.load import clocks, copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import clocks, copies, databases, hosts, idle, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.figures import Figures
 from tests.load.stage import Stage
 
@@ -26,8 +26,12 @@ NEED_GRACE: tuple[Scenario, ...] = (
     sick_api.a_dribbled_refresh,
 )
 
-#: Only the demo API's clock can be wrong: a real API has the machine's.
-NEED_CLOCK: tuple[Scenario, ...] = (hosts.api_clock_five_minutes_ahead, hosts.api_clock_five_minutes_behind)
+#: Only the demo API's clock can be wrong, since a real API has the machine's. And only it has a call with POST.
+NEED_DEMO_API: tuple[Scenario, ...] = (
+    hosts.api_clock_five_minutes_ahead,
+    hosts.api_clock_five_minutes_behind,
+    idle.idle_connections_forgotten,
+)
 
 SCENARIOS: tuple[Scenario, ...] = (
     tabs.tabs_at_the_moment_of_expiry,
@@ -65,6 +69,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     sick_api.a_dribbled_page,
     odd_answers.a_gateways_json,
     odd_answers.a_success_that_is_created,
+    idle.idle_connections_forgotten,
     hosts.key_rotation_during_a_rotation,
     hosts.api_clock_five_minutes_ahead,
     hosts.api_clock_five_minutes_behind,
@@ -82,7 +87,7 @@ def playable(kind: str, *, with_postgres: bool) -> list[Scenario]:
     """Those that can be played with an API of this kind (one of `stage.KINDS`)."""
     left_out: set[Scenario] = set() if with_postgres else set(NEED_POSTGRES)
     if kind != "token-pair":
-        left_out |= set(NEED_CLOCK)
+        left_out |= set(NEED_DEMO_API)
     if kind == "simplejwt":
         left_out |= set(NEED_GRACE)
     return [scenario for scenario in SCENARIOS if scenario not in left_out]

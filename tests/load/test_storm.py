@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import clocks, copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import clocks, copies, databases, hosts, idle, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.scenarios import SCENARIOS
 from tests.load.stage import Stage
 
@@ -153,6 +153,10 @@ def test_a_gateways_json_signs_nobody_out(stage: Stage) -> None:
 
 def test_a_success_with_201_brings_the_new_pair(stage: Stage) -> None:
     odd_answers.a_success_that_is_created(stage)
+
+
+def test_idle_connections_that_the_network_forgets_are_not_used(stage: Stage) -> None:
+    idle.idle_connections_forgotten(stage)
 
 
 def test_a_key_rotation_during_a_rotation_signs_nobody_out(stage: Stage) -> None:

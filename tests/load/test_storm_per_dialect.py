@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.load import clocks, copies, databases, hosts, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import clocks, copies, databases, hosts, idle, lost, odd_answers, restarts, sick_api, tabs, workers
 from tests.load.postgres import PostgresServer
 from tests.load.scenarios import SCENARIOS, Scenario
 from tests.load.stage import KINDS, SHORT, Stage
@@ -60,6 +60,7 @@ LEFT_OUT: tuple[Scenario, ...] = (
     sick_api.sick_under_load,
     sick_api.a_dribbled_refresh,
     sick_api.a_dribbled_page,
+    idle.idle_connections_forgotten,
     hosts.key_rotation_during_a_rotation,
     hosts.api_clock_five_minutes_ahead,
     hosts.api_clock_five_minutes_behind,
