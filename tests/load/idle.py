@@ -11,7 +11,7 @@ from tests.load.site import READ_SECONDS
 from tests.load.stage import Act, Stage
 
 #: The site does not use a connection that was idle for longer.
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 4.0
 MARGIN_SECONDS = 0.5
 TABS = 8
 POSTS = 4
