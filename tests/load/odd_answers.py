@@ -47,6 +47,21 @@ def a_gateways_json(stage: Stage) -> Figures:
     return act.figures
 
 
+def a_gateway_that_comes_and_goes(stage: Stage) -> Figures:
+    """One refresh gets a gateway's JSON, and the API itself answers the next call, whichever that is."""
+    with Act(stage, [stage.site]) as act:
+        browser = act.sign_in()
+        for name in _SEEN[stage.kind]:
+            act.expire()
+            act.fail_refresh(Fault.gateway(GATEWAYS[name]))
+            for tab in browser.open_tabs(TABS):
+                act.expect(tab.answer(), 200, 503)
+            act.expect_alive(browser)
+        act.expect_alive(browser, generation=len(_SEEN[stage.kind]))
+    assert act.figures.refreshes == act.figures.rotations
+    return act.figures
+
+
 def a_success_that_is_created(stage: Stage) -> Figures:
     """Sign-in and refresh answer 201. The old refresh token is spent, so the new pair must not be dropped."""
     with Act(stage, [stage.site]) as act:

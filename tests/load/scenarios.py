@@ -68,6 +68,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     sick_api.a_dribbled_refresh,
     sick_api.a_dribbled_page,
     odd_answers.a_gateways_json,
+    odd_answers.a_gateway_that_comes_and_goes,
     odd_answers.a_success_that_is_created,
     idle.idle_connections_forgotten,
     hosts.key_rotation_during_a_rotation,

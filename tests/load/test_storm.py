@@ -151,6 +151,10 @@ def test_a_gateways_json_signs_nobody_out(stage: Stage) -> None:
     odd_answers.a_gateways_json(stage)
 
 
+def test_a_gateway_that_answers_one_refresh_signs_nobody_out(stage: Stage) -> None:
+    odd_answers.a_gateway_that_comes_and_goes(stage)
+
+
 def test_a_success_with_201_brings_the_new_pair(stage: Stage) -> None:
     odd_answers.a_success_that_is_created(stage)
 

@@ -36,6 +36,7 @@ PLAYED: tuple[Scenario, ...] = (
     sick_api.one_bad_answer_of_each_kind,
     sick_api.a_timeout,
     odd_answers.a_gateways_json,
+    odd_answers.a_gateway_that_comes_and_goes,
     odd_answers.a_success_that_is_created,
     copies.replayed_cookie_after_the_leeway,
 )
