@@ -9,6 +9,9 @@ from typing import Any
 
 # Large tokens take several cookies, up to 16 KB, which are one header line together. The default is 8190 bytes.
 limit_request_field_size = 32 * 1024
+# gunicorn's largest; the default is 4094 bytes. The address of the sign-in page contains the page that the user wanted
+# (MAX_NEXT_BYTES in accounts/browser/next_page.py).
+limit_request_line = 8190
 
 # Seconds that workers get to finish on a reload and a stop. A page that rotates must never take longer, or it could be
 # cut off after it has spent the refresh token and before it has stored the new one. README.md has the sum.

@@ -11,6 +11,7 @@ AccountsError
     ├── ApiUnavailable    no response in time, or a 5xx: 503 and Retry-After
     │   └── BodyConsumed  the same request will succeed when it is sent again
     └── ApiMisbehaved     an unusable response: 502
+        └── WrongIssuer   the browser comes back from another provider
 """
 
 import math
@@ -87,6 +88,10 @@ class BodyConsumed(ApiUnavailable):
 
 class ApiMisbehaved(ApiError):
     """The API sent a response that this site cannot use."""
+
+
+class WrongIssuer(ApiMisbehaved):
+    """The authorization response names another provider than the browser was sent to (RFC 9207). Perhaps an attack."""
 
 
 def _in_words(seconds: int) -> str:

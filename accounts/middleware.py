@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable
+from urllib.parse import unquote
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from requests import RequestException
 
@@ -12,6 +14,7 @@ from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, wri
 from accounts.browser.error_responses import api_error_response, sign_in_required_response
 from accounts.browser.event_source import is_event_source, is_over, reconnect_response, seconds_until_retry
 from accounts.browser.id_token_hint import set_id_token_cookie
+from accounts.browser.next_page import shorten, sign_in_address
 from accounts.browser.session import BrowserSession
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
@@ -51,7 +54,7 @@ class ApiSessionMiddleware:
         request.api_session = BrowserSession(request)
         request.api = ApiClient(request.api_session)
         request.trace = begin_trace(str(request.method), request.path) if conf.traces else None
-        response = write_session(request, self.get_response(request))
+        response = write_session(request, correct_sign_in_redirect(request, self.get_response(request)))
         return response if request.trace is None else finish_trace(request.trace, response)
 
     def process_view(self, request: ApiRequest, *_: object) -> HttpResponse | None:
@@ -74,7 +77,28 @@ class ApiSessionMiddleware:
         seconds = seconds_until_retry(error)
         if seconds is not None and is_event_source(request):
             return reconnect_response(seconds)
-        return api_error_response(request, api_error)
+        return api_error_response(request, api_error, request.api_session.current_unchecked())
+
+
+def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Django's `login_required` and `user_passes_test` redirect to the sign-in page, too. Correct their redirects.
+
+    A signed-in user whom the view does not accept gets the form for another account: the sign-in page would send them
+    back to the view, and so on without end. A long `next` is shortened, so that servers accept the address.
+    """
+    if not 300 <= response.status_code < 400:
+        return response
+    address, _, query_string = response.get("Location", "").partition("?")
+    own = f"{request.scheme}://{request.get_host()}"
+    if address.removeprefix(own) != reverse("accounts:login"):
+        return response
+    query = QueryDict(query_string)
+    next_url = query.get("next", "")
+    refused = unquote(next_url.partition("?")[0]) == request.path and request.api_session.is_signed_in()
+    if refused or shorten(next_url) != next_url:
+        switch = refused or "switch" in query
+        response["Location"] = sign_in_address(next_url, switch=switch, ended="ended" in query)
+    return response
 
 
 def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -1,14 +1,22 @@
 """The responses to errors of the session and the API: as a page of the site, as JSON, or for htmx."""
 
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
-from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.browser.event_source import is_event_source
+from accounts.browser.next_page import is_own_url, shorten, sign_in_address
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
+from accounts.session.api_session import ApiSession
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+_DETAILS = {
+    502: "The service behind this site sent a response that this site cannot use.",
+    503: "The service behind this site is not answering.",
+}
+_OUTCOME_UNKNOWN = "It is not known whether it acted on this request. Check that before you send the request again."
 
 
 def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> HttpResponse:
@@ -24,27 +32,31 @@ def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> Ht
 
 def sign_in_url(request: HttpRequest, error: SignInRequired) -> str:
     """The address of the sign-in page, with `next` for the way back."""
-    query = {"next": _next_path(request)}
-    if isinstance(error, SessionEnded):
-        query["ended"] = "1"
-    return f"{reverse('accounts:login')}?{urlencode(query)}"
+    return sign_in_address(_next_path(request), ended=isinstance(error, SessionEnded))
 
 
-def api_error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
-    """503 with Retry-After if the API is unavailable, 502 if its response cannot be used. The session stays."""
+def api_error_response(request: HttpRequest, error: ApiError, session: ApiSession | None) -> HttpResponse:
+    """503 with Retry-After if the API is unavailable, 502 if its response cannot be used. The session stays.
+
+    The page offers the ways out of `session`, which may work no more, or belong to the wrong account.
+    """
     status = 503 if isinstance(error, ApiUnavailable) else 502
+    is_safe = request.method in _SAFE_METHODS
     if is_script(request) or _is_htmx(request):
-        detail = (
-            "The service behind this site is not answering."
-            if status == 503
-            else "The service behind this site sent a response that this site cannot use."
-        )
+        detail = _DETAILS[status] if is_safe else f"{_DETAILS[status]} {_OUTCOME_UNKNOWN}"
         response: HttpResponse = JsonResponse({"detail": detail}, status=status)
     else:
-        response = render(request, f"{status}.html", status=status)
+        page = _next_path(request)
+        context = {"is_safe": is_safe, "page": page, **account_context(session, page)}
+        response = render(request, f"{status}.html", context, status=status)
     if isinstance(error, ApiUnavailable):
         response["Retry-After"] = str(error.retry_after)
     return response
+
+
+def account_context(session: ApiSession | None, page: str = "") -> dict[str, Any]:
+    """What `accounts/account.html` shows: whose session it is, and the way to another account and then to `page`."""
+    return {"user": session.user if session else None, "switch_url": sign_in_address(page, switch=True)}
 
 
 def bad_request_response(request: HttpRequest, detail: str) -> HttpResponse:
@@ -60,16 +72,6 @@ def is_script(request: HttpRequest) -> bool:
     return accepts_json or is_event_source(request) or request.headers.get("Sec-Fetch-Mode") == "cors"
 
 
-def is_own_url(request: HttpRequest, url: str) -> bool:
-    """Whether `url` leads to this site. The sign-in page must not redirect users elsewhere (an open redirect)."""
-    return url_has_allowed_host_and_scheme(url, allowed_hosts={request.get_host()}, require_https=request.is_secure())
-
-
-def next_page(request: HttpRequest, url: str) -> str:
-    """The page after sign-in: `url` if it leads to this site, else the protected page."""
-    return url if url and is_own_url(request, url) else reverse("protected:dashboard")
-
-
 def _is_htmx(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
@@ -79,6 +81,7 @@ def _next_path(request: HttpRequest) -> str:
     page = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
     if request.method == "GET" and not is_script(request) and not _is_htmx(request):
         return request.get_full_path()
+    page = shorten(page)
     if page and is_own_url(request, page):
         parts = urlsplit(page)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path

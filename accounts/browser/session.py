@@ -1,6 +1,7 @@
 """`request.api_session`: the session of the browser that sent the request."""
 
 import time
+from contextlib import suppress
 
 from django.http import HttpRequest
 
@@ -64,11 +65,14 @@ class BrowserSession:
         return self._current
 
     def current_unchecked(self) -> ApiSession | None:
-        """The cookie's session, also while the database cannot be reached. Enough for ending it."""
-        try:
-            return self._load()
-        except ApiUnavailable:
-            return self._current
+        """The cookie's session, also while the database cannot be reached. Enough to end it, or to name its user.
+
+        A check of the record that has failed before is not tried again.
+        """
+        if self._presented is None:
+            with suppress(ApiUnavailable):
+                self._load()
+        return self._current
 
     @property
     def user(self) -> User | None:

@@ -17,7 +17,7 @@ from jwt.types import Options
 from accounts.conf import conf
 from accounts.dialects import base
 from accounts.dialects.discovery import Provider, check_signature, current_provider
-from accounts.exceptions import ApiMisbehaved, CredentialsRefused
+from accounts.exceptions import ApiMisbehaved, CredentialsRefused, WrongIssuer
 from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
 from accounts.text import clean_text
 from accounts.upstream.calls import ApiAnswer, ApiCall
@@ -50,8 +50,13 @@ class OAuth2Dialect(base.Dialect):
     replay_is_safe = False
     sign_ins_are_tied = True
 
-    def authorization_url(self, *, redirect_uri: str, state: str, nonce: str, code_verifier: str) -> str:
-        """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+    def authorization_url(
+        self, *, redirect_uri: str, state: str, nonce: str, code_verifier: str, switch: bool = False
+    ) -> str:
+        """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+
+        With `switch`, the user gets to choose another account, although the provider may know one already.
+        """
         parameters = {
             **conf.oauth_authorization_parameters,
             "response_type": "code",
@@ -64,17 +69,19 @@ class OAuth2Dialect(base.Dialect):
         }
         if _is_openid():
             parameters["nonce"] = nonce
+        if switch:
+            parameters["prompt"] = _prompt_for_switch(parameters.get("prompt", ""))
         url = current_provider().authorization_endpoint
         if not url:
             raise ApiMisbehaved("the provider's discovery document names no authorization endpoint")
         return _with_query(url, parameters)
 
     def check_issuer(self, issuer: str | None) -> None:
-        """Check that `iss` is the provider that the browser was sent to (RFC 9207). Raises ApiMisbehaved."""
+        """Check that `iss` is the provider that the browser was sent to (RFC 9207). Raises WrongIssuer."""
         provider = current_provider()
         can_check = provider.issuer and (issuer is not None or provider.sends_issuer)
         if can_check and issuer != provider.issuer:
-            raise ApiMisbehaved("the authorization response comes from another provider than the request went to")
+            raise WrongIssuer("the authorization response comes from another provider than the request went to")
 
     def redeem(self, code: str, *, redirect_uri: str, code_verifier: str) -> ApiCall:
         """The token request for a code (RFC 6749 section 4.1.3)."""
@@ -170,6 +177,12 @@ class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
 
 def _is_openid() -> bool:
     return "openid" in conf.oauth_scope.split()
+
+
+def _prompt_for_switch(configured: str) -> str:
+    """`prompt` (OpenID Connect Core 3.1.2.1) with `login`, which every provider must know, unlike `select_account`."""
+    values = configured.split()
+    return configured if {"login", "select_account"} & set(values) else " ".join([*values, "login"])
 
 
 def _s256(code_verifier: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from django.http import HttpResponseBase
 
 from accounts.browser.cookies import set_cookie
+from accounts.browser.next_page import MAX_NEXT_BYTES, shorten
 from accounts.conf import conf
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 
@@ -24,8 +25,9 @@ SIGN_IN_SECONDS = 15 * 60
 # The browser sends each cookie with each request, and servers refuse long headers. So only a few abandoned sign-ins
 # are kept, and the oldest are deleted first.
 _MAX_COOKIES = 5
-_MAX_COOKIES_BYTES = 2048
-_MAX_NEXT_BYTES = 1000
+_MAX_COOKIES_BYTES = 4096
+# As JSON. A cookie with a longer one would be too large.
+_MAX_NEXT_BYTES = MAX_NEXT_BYTES + 50
 _STATE_IN_NAME = re.compile(r"[0-9a-f]{8}")
 
 
@@ -43,7 +45,8 @@ class AuthorizationRequest:
 
     @classmethod
     def begin(cls, next: str) -> "AuthorizationRequest":
-        fits = len(next.encode(errors="replace")) <= _MAX_NEXT_BYTES
+        next = shorten(next)
+        fits = len(_to_json(next)) <= _MAX_NEXT_BYTES
         return cls(code_verifier=secrets.token_urlsafe(32), next=next if fits else "", begun_at=int(time.time()))
 
     @property
@@ -87,8 +90,11 @@ class AuthorizationRequest:
         return hashlib.sha256(f"{use}:{self.code_verifier}".encode()).digest()[:16]
 
     def _seal(self) -> str:
-        fields = [self.code_verifier, self.next, self.begun_at]
-        return seal(Purpose.AUTHORIZATION, json.dumps(fields, ensure_ascii=False).encode(errors="replace"))
+        return seal(Purpose.AUTHORIZATION, _to_json([self.code_verifier, self.next, self.begun_at]))
+
+
+def _to_json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace")
 
 
 def _open(text: str) -> AuthorizationRequest | None:

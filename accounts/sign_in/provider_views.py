@@ -1,22 +1,29 @@
 """Sign-in at an OAuth 2.0 provider: the page with the button, the callback, and the sign-out at the provider."""
 
 import logging
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import next_page
+from accounts.browser.error_responses import account_context
 from accounts.browser.id_token_hint import delete_id_token_cookie, read_id_token_cookie, set_id_token_cookie
+from accounts.browser.next_page import next_page, sign_in_address
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
-from accounts.exceptions import RETRY_AFTER_SECONDS, ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
+from accounts.exceptions import (
+    RETRY_AFTER_SECONDS,
+    ApiError,
+    ApiUnavailable,
+    CredentialsRefused,
+    TooManyAttempts,
+    WrongIssuer,
+)
 from accounts.sign_in.authorization_request import AuthorizationRequest
 from accounts.sign_in.sign_in import begin_sign_in_at_provider, finish_sign_in_at_provider
 from accounts.text import clean_text
@@ -49,12 +56,12 @@ def login_at_provider(request: ApiRequest) -> HttpResponse:
     """The sign-in page for `oauth2`: a button that leads to the provider."""
     if request.method != "POST":
         next_url = request.GET.get("next", "")
-        if request.api_session.is_signed_in():
+        if request.api_session.is_signed_in() and "switch" not in request.GET:
             return HttpResponseRedirect(next_page(request, next_url))
         return _provider_page(request, next_url)
     next_url = request.POST.get("next", "")
     try:
-        return begin_sign_in_at_provider(request, _dialect(), next_url)
+        return begin_sign_in_at_provider(request, _dialect(), next_url, switch="switch" in request.POST)
     except ApiUnavailable as error:
         response = _provider_page(request, next_url, error=PROVIDER_UNAVAILABLE, status=503)
         response["Retry-After"] = str(error.retry_after)
@@ -110,7 +117,13 @@ def signs_in_at_provider() -> bool:
 def _provider_page(request: ApiRequest, next_url: str, *, error: str = "", status: int = 200) -> HttpResponse:
     addresses = [conf.oauth_issuer, conf.oauth_endpoints.get("authorization_endpoint", "")]
     provider = urlsplit(next(filter(None, addresses), ""))
-    context = {"next": next_url, "ended": "ended" in request.GET, "provider": provider.hostname, "error": error}
+    context = {
+        **account_context(request.api_session.current_unchecked()),
+        "next": next_url,
+        "ended": "ended" in request.GET,
+        "provider": provider.hostname,
+        "error": error,
+    }
     response = render(request, "accounts/login_at_provider.html", context, status=status)
     # The button leads to the provider, which may redirect further. The browser checks each redirect against the
     # form-action of this page.
@@ -151,7 +164,8 @@ def _finish_sign_in(
         )
     except ApiError as error:
         logger.error("sign-in at the provider: %s", error)
-        return _sign_in_failed(request, PROVIDER_UNUSABLE, status=502, next_url=pending.next)
+        leads_on = not isinstance(error, WrongIssuer)
+        return _sign_in_failed(request, PROVIDER_UNUSABLE, status=502, next_url=pending.next, leads_on=leads_on)
     response = HttpResponseRedirect(next_page(request, pending.next))
     set_id_token_cookie(response, signed_in.id_token)
     return response
@@ -175,13 +189,21 @@ def _sign_in_failed(
     next_url: str = "",
     description: str = "",
     retry_after: int = RETRY_AFTER_SECONDS,
+    leads_on: bool = True,
 ) -> HttpResponse:
-    """The error page. `description` is the provider's text; `retry_after` is in seconds, for a 429 or 503."""
-    if status in (400, 403) and request.api_session.is_signed_in():
-        # Another tab has signed in first, or the browser opened the callback again.
+    """The error page. `description` is the provider's text; `retry_after` is in seconds, for a 429 or 503.
+
+    `leads_on` sends a signed-in user to the page that they wanted instead.
+    """
+    if request.api_session.is_signed_in() and leads_on:
+        # Another tab has signed in, the browser opened the callback again, or it keeps the session that it had.
         return HttpResponseRedirect(next_page(request, next_url))
-    login = reverse("accounts:login") + (f"?{urlencode({'next': next_url})}" if next_url else "")
-    context = {"detail": detail, "words": description, "login": login}
+    context = {
+        **account_context(request.api_session.current_unchecked(), next_url),
+        "detail": detail,
+        "words": description,
+        "login": sign_in_address(next_url),
+    }
     response = render(request, "accounts/sign_in_failed.html", context, status=status)
     if status in (429, 503):
         response["Retry-After"] = str(retry_after)

@@ -39,14 +39,20 @@ def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
     return _begin_session(request, signed_in)
 
 
-def begin_sign_in_at_provider(request: ApiRequest, dialect: OAuth2Dialect, next_page: str) -> HttpResponse:
-    """Redirect the browser to the provider, with the cookie for its return. Raises ApiUnavailable or ApiMisbehaved."""
+def begin_sign_in_at_provider(
+    request: ApiRequest, dialect: OAuth2Dialect, next_page: str, *, switch: bool
+) -> HttpResponse:
+    """Redirect the browser to the provider, with the cookie for its return. Raises ApiUnavailable or ApiMisbehaved.
+
+    With `switch`, the provider asks the user to sign in even if it knows them.
+    """
     pending = AuthorizationRequest.begin(next_page)
     url = dialect.authorization_url(
         redirect_uri=_redirect_uri(request),
         state=pending.state,
         nonce=pending.nonce,
         code_verifier=pending.code_verifier,
+        switch=switch,
     )
     response = HttpResponseRedirect(url, headers={"Cache-Control": "private, no-store"})
     pending.remember(response, presented=request.COOKIES)

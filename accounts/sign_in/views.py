@@ -13,7 +13,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import is_script, next_page
+from accounts.browser.error_responses import account_context, is_script
+from accounts.browser.next_page import next_page
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
 from accounts.sign_in.forms import SignInForm
@@ -29,12 +30,15 @@ _CONNECT_SECONDS = 0.5
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def login(request: ApiRequest) -> HttpResponse:
-    """The sign-in page: a form, or a button that leads to the provider. Redirects a user who is signed in."""
+    """The sign-in page: a form, or a button that leads to the provider.
+
+    It redirects a user who is signed in, except with `?switch=1`, so that they can sign in with another account.
+    """
     if signs_in_at_provider():
         return login_at_provider(request)
     if request.method == "POST":
         return _submit(request, SignInForm(request.POST))
-    if request.api_session.is_signed_in():
+    if request.api_session.is_signed_in() and "switch" not in request.GET:
         return HttpResponseRedirect(next_page(request, request.GET.get("next", "")))
     form = SignInForm(initial={"next": request.GET.get("next", "")})
     return _sign_in_page(request, form, is_api_down=_is_local_api_down())
@@ -67,7 +71,7 @@ def _submit(request: ApiRequest, form: SignInForm) -> HttpResponse:
     except ApiError:
         form.add_error(None, "The service that checks your password sent a response that this site cannot use.")
         return _sign_in_page(request, form, status=502)
-    return HttpResponseRedirect(next_page(request, form.cleaned_data["next"]))
+    return HttpResponseRedirect(next_page(request, form.cleaned_data["next"] or ""))
 
 
 def _too_many_attempts(request: ApiRequest, form: SignInForm, error: TooManyAttempts) -> HttpResponse:
@@ -85,6 +89,7 @@ def _sign_in_page(
     request: ApiRequest, form: SignInForm, *, status: int = 200, is_api_down: bool = False
 ) -> HttpResponse:
     context = {
+        **account_context(request.api_session.current_unchecked()),
         "form": form,
         "ended": "ended" in request.GET,
         "missing_api": conf.base_url if is_api_down else "",

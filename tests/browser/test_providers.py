@@ -201,7 +201,7 @@ def test_a_provider_that_is_away_costs_a_page_and_not_the_session(
 
     assert answer is not None
     assert answer.status == 503
-    expect(page.get_by_text("you are still signed in")).to_be_visible()
+    expect(page.get_by_text("it is safe to try again")).to_be_visible()
     assert session_cookie(person) == before
     provider.start_serving()
 

@@ -270,14 +270,14 @@ class TestRefreshWithoutAUsableResponse:
     def test_it_is_a_503_and_the_session_stays(self, signed_in: Browser, api: DemoApi, fault: Fault) -> None:
         api.expire_access_tokens()
         api.fail("POST", "/auth/refresh", fault)
-        before = signed_in.take()
+        before = signed_in.session()
 
         response = signed_in.open_page()
 
         assert response.status_code == 503
         assert int(response["Retry-After"]) > 0
         assert not cookies_set(response)
-        assert signed_in.take() == before
+        assert signed_in.session() == before
         assert api.count("POST", "/auth/refresh") == 1
         assert api.count("POST", "/auth/login") == 1, "no redirect was followed"
         SessionRecord.objects.update(retry_at=None)  # the pause before the next attempt has passed

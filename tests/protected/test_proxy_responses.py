@@ -233,7 +233,7 @@ class TestAnUnavailableApi:
         assert all(int(each["Retry-After"]) > 0 for each in (script, htmx, person))
         assert list(body_of(script)) == ["detail"]
         assert list(body_of(htmx)) == ["detail"]
-        assert "you are still signed in" in person.content.decode()
+        assert "it is safe to try again" in person.content.decode()
         api.start_serving()
         assert signed_in.is_signed_in()
 

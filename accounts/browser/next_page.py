@@ -1,0 +1,54 @@
+"""The way back after a sign-in: `next`, the page that the user wanted."""
+
+from urllib.parse import urlencode
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.encoding import uri_to_iri
+from django.utils.http import MAX_URL_LENGTH, url_has_allowed_host_and_scheme
+
+#: In UTF-8. The address of the sign-in page has three characters for each byte, and servers accept 8190 characters.
+MAX_NEXT_BYTES = 2700
+# Up to this length, `next` is kept as it was sent.
+_SHORT = 1000
+
+
+def sign_in_address(next_url: str, *, switch: bool = False, ended: bool = False) -> str:
+    """The address of the sign-in page, which leads back to `next_url`.
+
+    With `switch` it shows the form to a signed-in user, too. With `ended` it says that the session has ended.
+    """
+    query = {"switch": "1"} if switch else {}
+    if short := shorten(next_url):
+        query["next"] = short
+    if ended:
+        query["ended"] = "1"
+    address = reverse("accounts:login")
+    return f"{address}?{urlencode(query)}" if query else address
+
+
+def shorten(url: str) -> str:
+    """`url` as the sign-in page and its cookie can carry it. If it is too long: without its query, or else "".
+
+    Each `%` in the query of the sign-in page becomes `%25`. So the escapes of a long URL are decoded.
+    """
+    if len(url) <= _SHORT:
+        return url
+    iri = uri_to_iri(url.encode(errors="replace"))
+    return next((form for form in (iri, iri.partition("?")[0]) if _fits(form)), "")
+
+
+def next_page(request: HttpRequest, url: str) -> str:
+    """The page after sign-in: `url` if it leads to this site, else the protected page."""
+    short = shorten(url)
+    return short if short and is_own_url(request, short) else reverse("protected:dashboard")
+
+
+def is_own_url(request: HttpRequest, url: str) -> bool:
+    """Whether `url` leads to this site. The sign-in page must not redirect users elsewhere (an open redirect)."""
+    return url_has_allowed_host_and_scheme(url, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+
+
+def _fits(iri: str) -> bool:
+    # is_own_url() accepts no more characters.
+    return len(iri) <= MAX_URL_LENGTH and len(iri.encode()) <= MAX_NEXT_BYTES

@@ -1,0 +1,19 @@
+"""The home page."""
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts.api_client import ApiRequest
+from accounts.browser.error_responses import account_context
+from accounts.exceptions import ApiUnavailable
+
+
+@require_safe
+def home(request: ApiRequest) -> HttpResponse:
+    """The home page, with the ways out of the session. It needs neither the API nor the database."""
+    try:
+        session = request.api_session.current
+    except ApiUnavailable:
+        session = request.api_session.current_unchecked()
+    return render(request, "home.html", account_context(session), using="pages")
