@@ -19,9 +19,13 @@ class Visitor:
 
     def __init__(self, email: str = "ada@example.com", password: str | None = None, *, consents: bool = True) -> None:
         self.consents = consents
-        self._credentials = {"username": email, "password": password or DEMO_USERS[email]}
+        self.take_account(email, password or DEMO_USERS[email])
         self._http = requests.Session()
         self._http.trust_env = False
+
+    def take_account(self, email: str, password: str) -> None:
+        """Fill these in, where the provider asks from now on."""
+        self._credentials = {"username": email, "password": password}
 
     def follow(self, url: str) -> str:
         """

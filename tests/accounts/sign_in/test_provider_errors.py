@@ -4,9 +4,10 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.accounts.at_provider import CALLBACK, FAILED, begin, shown, sign_in_at_provider, walk, whoami
+from tests.accounts.at_provider import CALLBACK, FAILED, PAGE, begin, shown, sign_in_at_provider, walk, whoami
 from tests.accounts.odd_provider import TOKEN, OddProvider
 from tests.browsers import Answer, Browser
+from tests.demo_api.server import Fault
 from tests.real_apis.apis import OAuthProvider
 from tests.real_apis.visitor import Visitor
 
@@ -126,13 +127,53 @@ class TestTheProvidersWords:
         assert "No berth." not in newcomer.get(back).text
 
 
-def test_who_declines_in_one_tab_and_is_signed_in_by_another_is_not_told_otherwise(
-    odd_provider: OddProvider, newcomer: Browser
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error or "empty")
+def test_an_error_in_one_tab_leads_on_if_another_tab_has_signed_in(
+    odd_provider: OddProvider, newcomer: Browser, error: str
 ) -> None:
-    declined = odd_provider.come_back(begin(newcomer), code=None, error="access_denied")
+    failed = odd_provider.come_back(begin(newcomer, "/protected/?rows=3"), code=None, error=error)
     newcomer.get(odd_provider.come_back(begin(newcomer)))
 
-    answer = newcomer.get(declined)
+    answer = newcomer.get(failed)
 
+    assert (answer.status_code, answer["Location"]) == (302, "/protected/?rows=3")
     assert whoami(newcomer) == "Ada"
-    assert FAILED not in answer.text
+
+
+@pytest.mark.parametrize("trouble", ["unavailable", "unusable", "no response"])
+def test_so_does_a_code_that_brings_no_tokens(odd_provider: OddProvider, newcomer: Browser, trouble: str) -> None:
+    late = odd_provider.come_back(begin(newcomer, "/protected/?rows=3"))
+    newcomer.get(odd_provider.come_back(begin(newcomer)))
+    faults = {
+        "unavailable": Fault.answer(503),
+        "unusable": Fault.answer(200, {"whatever": 1}),
+        "no response": Fault.reset(),
+    }
+    odd_provider.fail("POST", TOKEN, faults[trouble], times=2)
+
+    answer = newcomer.get(late)
+
+    assert (answer.status_code, answer["Location"]) == (302, "/protected/?rows=3")
+    assert whoami(newcomer) == "Ada"
+
+
+@pytest.mark.parametrize("query", ["", "?state=", "?state=0123", "?error=server_error", "?code=x&state=" + "0" * 32])
+def test_so_does_a_callback_of_an_unknown_sign_in(odd_provider: OddProvider, newcomer: Browser, query: str) -> None:
+    newcomer.get(odd_provider.come_back(begin(newcomer)))
+
+    answer = newcomer.get(f"{CALLBACK}{query}")
+
+    assert (answer.status_code, answer["Location"]) == (302, PAGE)
+
+
+def test_a_response_of_another_provider_is_reported_to_a_signed_in_user(
+    odd_provider: OddProvider, newcomer: Browser
+) -> None:
+    newcomer.get(odd_provider.come_back(begin(newcomer)))
+
+    answer = newcomer.get(odd_provider.come_back(begin(newcomer), iss="https://evil.example"))
+
+    assert answer.status_code == 502
+    assert "This sign-in failed" in shown(answer)
+    assert FAILED not in shown(answer)
+    assert "Signed in as Ada" in shown(answer)
