@@ -229,7 +229,7 @@ class TestTheApisEvents:
     @pytest.mark.parametrize("address", ["/of-the-api/", PROXY])
     def test_they_pass_unchanged(self, signed_in: Browser, api: DemoApi, address: str) -> None:
         headers = {"Content-Type": f"{EVENT_STREAM}; charset=utf-8"}
-        api.fail("GET", ROUTE, Fault("answer", reply=Answer(200, b"\xef\xbb\xbf" + EVENTS, headers)))
+        api.fail("GET", ROUTE, Fault("answer", reply=lambda _: Answer(200, b"\xef\xbb\xbf" + EVENTS, headers)))
 
         response = connect(signed_in, address)
 
@@ -250,7 +250,7 @@ class TestTheApisEvents:
 
     def test_one_that_is_compressed_passes_as_it_is(self, signed_in: Browser, api: DemoApi) -> None:
         reply = Answer(200, b"compressed", {"Content-Type": EVENT_STREAM, "Content-Encoding": "br"})
-        api.fail("GET", ROUTE, Fault("answer", reply=reply))
+        api.fail("GET", ROUTE, Fault("answer", reply=lambda _: reply))
 
         response = connect(signed_in, PROXY)
 

@@ -40,7 +40,7 @@ class ApiEvents:
         self.speak, self.die = threading.Event(), threading.Event()
         self._event = b"id: %d\ndata: {}\n\n" % number
         reply = Answer(200, b"", {"Content-Type": EVENT_STREAM}, stream=self._stream())
-        api.fail("GET", EVENTS, Fault("answer", reply=reply))
+        api.fail("GET", EVENTS, Fault("answer", reply=lambda _: reply))
 
     def _stream(self) -> Iterator[bytes]:
         assert self.speak.wait(PATIENCE_SECONDS)
