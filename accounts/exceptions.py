@@ -5,6 +5,7 @@ AccountsError
 │   ├── NotSignedIn       the browser has no session
 │   └── SessionEnded      its session has ended; `reason` says why
 ├── CredentialsRefused    show the form again, with the API's message
+├── AlreadyUsed           begin another sign-in
 ├── TooManyAttempts       show the form again: 429 and Retry-After
 │   └── TooManyAtOnce     others are still under way; none of them has failed
 └── ApiError              keep the session, try again later
@@ -51,6 +52,10 @@ class CredentialsRefused(AccountsError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class AlreadyUsed(AccountsError):
+    """Another request has used this sign-in, and its session is not for this one: it has ended, or is too old."""
 
 
 class TooManyAttempts(AccountsError):

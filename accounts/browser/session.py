@@ -87,6 +87,11 @@ class BrowserSession:
         return self._presented
 
     @property
+    def arrived_at(self) -> float:
+        """When the request arrived (time.monotonic())."""
+        return self._arrived_at
+
+    @property
     def address(self) -> str:
         """The browser's address, as the trusted proxies report it; "" if unknown."""
         return client_address(self._request)

@@ -5,7 +5,7 @@ No row can be read: keys are HMACs under SECRET_KEY. Times are compared by the d
 
 from datetime import timedelta
 
-from django.db import models, router, transaction
+from django.db import IntegrityError, models, router, transaction
 from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
@@ -47,6 +47,25 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
         left = ExpressionWrapper(F("expires_at") - Now(), output_field=DurationField())
         running = self.current().filter(pk=_hash(key)).annotate(left=left).values_list("left", flat=True).first()
         return running.total_seconds() if running else 0.0
+
+    def claim(self, key: str, *, seconds: float) -> bool:
+        """Count 1 for `seconds`, unless a window is running. Returns whether it did: only one caller gets True."""
+        key, ends_at = _hash(key), Now() + timedelta(seconds=seconds)
+        if self.filter(pk=key, expires_at__lte=Now()).update(count=1, expires_at=ends_at):
+            return True
+        try:
+            with transaction.atomic(using=router.db_for_write(AttemptCount)):
+                self.create(key=key, count=1, expires_at=ends_at)
+        except IntegrityError:
+            return False
+        return True
+
+    def replace(self, key: str, count: int) -> None:
+        """Set the count of a running window. 0 ends the window."""
+        if count:
+            self.current().filter(pk=_hash(key)).update(count=count)
+        else:
+            self.filter(pk=_hash(key)).delete()
 
     def _add(self, hashed_key: str, seconds: float, prolong: bool) -> int:
         is_over, new_end = Q(expires_at__lte=Now()), Now() + timedelta(seconds=seconds)

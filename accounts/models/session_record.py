@@ -56,13 +56,14 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def ended(self) -> "SessionRecordQuerySet":
         return self.filter(ended_at__isnull=False)
 
-    def begin(self, session: ApiSession, *, address: str, user_agent: str) -> "SessionRecord":
-        """Create the record of a new sign-in."""
+    def begin(self, session: ApiSession, *, address: str, user_agent: str, is_shared: bool = False) -> "SessionRecord":
+        """Create the record of a new sign-in. With `is_shared`, other requests of the same sign-in can open it."""
         return self.create(
             id=session.id,
             user_id=str(session.user.id)[:255],
             user_name=session.user.name[:255],
             user_name_lower=session.user.name.lower()[:255],
+            sealed=session.seal_for_record() if is_shared else "",
             expires_at=session.tokens.refresh_expiry(),
             address=address or None,
             user_agent=clean_text(user_agent, 255),

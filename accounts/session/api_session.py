@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 from accounts.session.tokens import TokenPair, User
 
@@ -21,10 +24,30 @@ SESSION_UPDATE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionIdentity:
+    """The id and the secret of one sign-in: random, or derived from texts that only this browser sends.
+
+    All requests that derive them from the same texts make, or find, the same session.
+    """
+
+    id: UUID
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def random(cls) -> "SessionIdentity":
+        return cls(id=uuid4(), secret=os.urandom(16))
+
+    @classmethod
+    def derive(cls, *, id_from: str, secret_from: str) -> "SessionIdentity":
+        """Both texts contain a random part that is used for one sign-in. Nothing in the id tells of `secret_from`."""
+        return cls(id=UUID(bytes=_derive("id", id_from), version=4), secret=_derive("secret", secret_from))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSession:
     """One generation of one sign-in.
 
-    `secret` is random, made at sign-in, and never leaves the cookie. Only with it can the sealed copy in the record be
+    `secret` is made at sign-in, and is nowhere but in the cookie. Only with it can the sealed copy in the record be
     opened. `confirmed` says that the browser has sent this generation. `signed_in_at` is in seconds since the epoch.
     """
 
@@ -37,14 +60,22 @@ class ApiSession:
     signed_in_at: float
 
     @classmethod
-    def begin(cls, user: User, tokens: TokenPair, *, after: "ApiSession | None" = None) -> "ApiSession":
-        """The session of a new sign-in: a new id, a new secret, generation 0.
+    def begin(
+        cls,
+        user: User,
+        tokens: TokenPair,
+        *,
+        identity: SessionIdentity | None = None,
+        after: "ApiSession | None" = None,
+    ) -> "ApiSession":
+        """The session of a new sign-in: generation 0, with this `identity` or a random one.
 
         It counts as newer than the session `after` which it comes, even if the clock of that session's host was ahead.
         """
+        identity = identity or SessionIdentity.random()
         return cls(
-            id=uuid4(),
-            secret=os.urandom(16),
+            id=identity.id,
+            secret=identity.secret,
             user=user,
             tokens=tokens,
             generation=0,
@@ -70,7 +101,12 @@ class ApiSession:
 
     def open_record(self, text: str) -> "ApiSession":
         """The session from the sealed copy in this session's record. Raises CannotOpen."""
-        return self._from_bytes(open_sealed(Purpose.RECORD, text, context=self.id.bytes + self.secret))
+        return self.open_record_of(SessionIdentity(id=self.id, secret=self.secret), text)
+
+    @classmethod
+    def open_record_of(cls, identity: SessionIdentity, text: str) -> "ApiSession":
+        """The session from the sealed copy in the record with this identity. Raises CannotOpen."""
+        return cls._from_bytes(open_sealed(Purpose.RECORD, text, context=identity.id.bytes + identity.secret))
 
     def seal_for_update(self) -> str:
         """A session update: it opens only at its own endpoint, and only for 60 seconds."""
@@ -125,6 +161,12 @@ class ApiSession:
             )
         except (ValueError, TypeError, LookupError, AttributeError, zlib.error) as error:
             raise CannotOpen from error
+
+
+def _derive(use: str, text: str) -> bytes:
+    """16 bytes by HKDF (RFC 5869). `text` has enough randomness for a key."""
+    info = b"accounts session identity 1: " + use.encode()
+    return HKDF(algorithm=hashes.SHA256(), length=16, salt=None, info=info).derive(text.encode(errors="replace"))
 
 
 def _inflate(data: bytes) -> bytes:

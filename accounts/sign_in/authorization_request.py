@@ -1,6 +1,6 @@
 """The authorization request of a sign-in at the provider, kept in a sealed, short-lived cookie until the callback.
 
-Each sign-in has its own cookie, so several tabs can sign in at once, and the server stores nothing.
+Each sign-in has its own cookie, so several tabs can sign in at once, and the server stores nothing until the callback.
 """
 
 import base64
@@ -17,8 +17,11 @@ from django.http import HttpResponseBase
 from accounts.browser.cookies import set_cookie
 from accounts.browser.next_page import MAX_NEXT_BYTES, shorten
 from accounts.conf import conf
+from accounts.session.api_session import SessionIdentity
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 
+#: How long the same callback may arrive again and leads to the same session: a reload, or a repetition by a proxy.
+REPEAT_SECONDS = 2 * 60
 #: How long the user may take on the provider's pages.
 SIGN_IN_SECONDS = 15 * 60
 
@@ -55,6 +58,11 @@ class AuthorizationRequest:
         return self._derive("state").hex()
 
     @property
+    def session_identity(self) -> SessionIdentity:
+        """The identity of the session that this sign-in begins."""
+        return SessionIdentity.derive(id_from=self.code_verifier, secret_from=self.code_verifier)
+
+    @property
     def nonce(self) -> str:
         """Binds the ID token to this request."""
         return base64.urlsafe_b64encode(self._derive("nonce")).decode().rstrip("=")
@@ -83,8 +91,12 @@ class AuthorizationRequest:
         _set_cookie(response, name, text, SIGN_IN_SECONDS)
 
     def forget(self, response: HttpResponseBase) -> None:
-        """Delete the cookie: each response is accepted once."""
+        """Delete the cookie."""
         _set_cookie(response, _cookie_name(self.state), "", 0)
+
+    def keep_for_repetition(self, response: HttpResponseBase) -> None:
+        """Let the cookie expire soon: only a repetition of the same callback needs it."""
+        _set_cookie(response, _cookie_name(self.state), self._seal(), REPEAT_SECONDS)
 
     def _derive(self, use: str) -> bytes:
         return hashlib.sha256(f"{use}:{self.code_verifier}".encode()).digest()[:16]

@@ -3,7 +3,7 @@
 import logging
 from urllib.parse import urlsplit
 
-from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
@@ -18,6 +18,7 @@ from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.exceptions import (
     RETRY_AFTER_SECONDS,
+    AlreadyUsed,
     ApiError,
     ApiUnavailable,
     CredentialsRefused,
@@ -72,16 +73,23 @@ def login_at_provider(request: ApiRequest) -> HttpResponse:
 
 
 @never_cache
-@require_GET
 def callback(request: ApiRequest) -> HttpResponse:
     """The redirect URI for `oauth2`. The provider sends a code or an error (RFC 6749 section 4.1.2)."""
-    dialect, query = _dialect(), _take_query(request)
+    # First: Django logs the whole request with a 404 or 405.
+    query = _take_query(request)
+    if request.method != "GET":
+        return HttpResponseNotAllowed(["GET"])
+    dialect = _dialect()
     pending = AuthorizationRequest.read(request.COOKIES, query.get("state", ""))
     if pending is None:
         # Without a matching state, an attacker may have made up the whole query. Show none of it.
         return _sign_in_failed(request, UNKNOWN_SIGN_IN, status=400)
-    response = _finish_sign_in(request, dialect, pending, query)
-    pending.forget(response)
+    if "error" in query or not query.get("code"):
+        response = _provider_error(request, dialect, pending, query)
+        pending.forget(response)
+    else:
+        response = _finish_sign_in(request, dialect, pending, query)
+        pending.keep_for_repetition(response)
     return response
 
 
@@ -147,38 +155,50 @@ def _finish_sign_in(
     request: ApiRequest, dialect: OAuth2Dialect, pending: AuthorizationRequest, query: QueryDict
 ) -> HttpResponse:
     """A redirect to the page that the user wanted, or a page with the error and a link to try again."""
-    code, issuer = query.get("code", ""), query.get("iss")
     try:
-        if "error" in query or not code:
-            if issuer is not None:
-                dialect.check_issuer(issuer)
-            return _provider_error(request, pending, query)
-        signed_in = finish_sign_in_at_provider(request, dialect, pending, code=code, issuer=issuer)
-    except CredentialsRefused as refused:
-        return _sign_in_failed(request, refused.message, status=400, next_url=pending.next)
-    except TooManyAttempts as error:
-        return _sign_in_failed(request, error.message, status=429, next_url=pending.next, retry_after=error.retry_after)
-    except ApiUnavailable as error:
-        return _sign_in_failed(
-            request, PROVIDER_UNAVAILABLE, status=503, next_url=pending.next, retry_after=error.retry_after
+        signed_in = finish_sign_in_at_provider(
+            request, dialect, pending, code=query.get("code", ""), issuer=query.get("iss")
         )
+    except AlreadyUsed:
+        return _sign_in_failed(request, UNKNOWN_SIGN_IN, status=400, pending=pending)
+    except CredentialsRefused as refused:
+        return _sign_in_failed(request, refused.message, status=400, pending=pending)
+    except TooManyAttempts as error:
+        return _sign_in_failed(request, error.message, status=429, pending=pending, retry_after=error.retry_after)
     except ApiError as error:
-        logger.error("sign-in at the provider: %s", error)
-        leads_on = not isinstance(error, WrongIssuer)
-        return _sign_in_failed(request, PROVIDER_UNUSABLE, status=502, next_url=pending.next, leads_on=leads_on)
+        return _api_failed(request, pending, error)
     response = HttpResponseRedirect(next_page(request, pending.next))
-    set_id_token_cookie(response, signed_in.id_token)
+    if signed_in is not None:
+        set_id_token_cookie(response, signed_in.id_token)
     return response
 
 
-def _provider_error(request: ApiRequest, pending: AuthorizationRequest, query: QueryDict) -> HttpResponse:
+def _provider_error(
+    request: ApiRequest, dialect: OAuth2Dialect, pending: AuthorizationRequest, query: QueryDict
+) -> HttpResponse:
     """The page for an error in the provider's redirect (RFC 6749 section 4.1.2.1)."""
+    try:
+        if (issuer := query.get("iss")) is not None:
+            dialect.check_issuer(issuer)
+    except ApiError as unusable:
+        return _api_failed(request, pending, unusable)
     error = clean_text(query.get("error"), 100)
     detail, status = PROVIDER_ERRORS.get(error, (PROVIDER_UNUSABLE, 502))
     level = logging.ERROR if status == 502 else logging.INFO
     logger.log(level, "the provider refused a sign-in: %r", error or "no code")
     description = clean_text(query.get("error_description"), 300)
-    return _sign_in_failed(request, detail, status=status, next_url=pending.next, description=description)
+    return _sign_in_failed(request, detail, status=status, pending=pending, description=description)
+
+
+def _api_failed(request: ApiRequest, pending: AuthorizationRequest, error: ApiError) -> HttpResponse:
+    """The page for a provider that is unavailable, or whose response cannot be used."""
+    if isinstance(error, ApiUnavailable):
+        return _sign_in_failed(
+            request, PROVIDER_UNAVAILABLE, status=503, pending=pending, retry_after=error.retry_after
+        )
+    logger.error("sign-in at the provider: %s", error)
+    leads_on = not isinstance(error, WrongIssuer)
+    return _sign_in_failed(request, PROVIDER_UNUSABLE, status=502, pending=pending, leads_on=leads_on)
 
 
 def _sign_in_failed(
@@ -186,7 +206,7 @@ def _sign_in_failed(
     detail: str,
     *,
     status: int,
-    next_url: str = "",
+    pending: AuthorizationRequest | None = None,
     description: str = "",
     retry_after: int = RETRY_AFTER_SECONDS,
     leads_on: bool = True,
@@ -195,6 +215,7 @@ def _sign_in_failed(
 
     `leads_on` sends a signed-in user to the page that they wanted instead.
     """
+    next_url = pending.next if pending else ""
     if request.api_session.is_signed_in() and leads_on:
         # Another tab has signed in, the browser opened the callback again, or it keeps the session that it had.
         return HttpResponseRedirect(next_page(request, next_url))

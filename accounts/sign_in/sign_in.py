@@ -12,31 +12,42 @@ from accounts.browser.cookies import check_cookie_size
 from accounts.dialects import current_dialect
 from accounts.dialects.base import SignedIn
 from accounts.dialects.oauth2 import OAuth2Dialect
-from accounts.exceptions import AccountsError, SessionEnded
+from accounts.exceptions import AccountsError, AlreadyUsed, SessionEnded
 from accounts.history.events import record_event
 from accounts.models import EndReason, EventKind, SessionRecord
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection
 from accounts.rotation.ending import end_reused_session, end_session
 from accounts.rotation.reuse_detection import GenerationStatus, check_generation
 from accounts.rotation.token_requests import request_revocation, request_sign_in, request_tokens
-from accounts.session.api_session import ApiSession
+from accounts.session.api_session import ApiSession, SessionIdentity
 from accounts.session.sealing import CannotOpen
 from accounts.sign_in.authorization_request import AuthorizationRequest
 from accounts.sign_in.rate_limit import rate_limited_attempt
+from accounts.sign_in.repeated_sign_in import identity_of_form, sign_in_once
 from accounts.signals import session_started
 
 logger = logging.getLogger(__name__)
 
 
-def sign_in(request: ApiRequest, username: str, password: str) -> ApiSession:
+def sign_in(request: ApiRequest, username: str, password: str) -> None:
     """Sign in at the API with name and password, and replace this browser's session by a new one.
 
-    Raises CredentialsRefused with the API's message, ApiUnavailable or ApiMisbehaved; TooManyAttempts before any call.
+    A form that is sent twice signs in once. Raises CredentialsRefused with the API's message, ApiUnavailable or
+    ApiMisbehaved; TooManyAttempts before any call.
     """
     address = request.api_session.address
-    with rate_limited_attempt(address, username):
-        signed_in = request_sign_in(username, password, address=address)
-    return _begin_session(request, signed_in)
+
+    def attempt(identity: SessionIdentity | None) -> None:
+        with rate_limited_attempt(address, username):
+            signed_in = request_sign_in(username, password, address=address)
+        _begin_session(request, signed_in, identity)
+
+    identity = identity_of_form(request, username, password)
+    if identity is not None:
+        with suppress(AlreadyUsed):
+            sign_in_once(request, identity, lambda: attempt(identity))
+            return
+    attempt(None)
 
 
 def begin_sign_in_at_provider(
@@ -61,25 +72,30 @@ def begin_sign_in_at_provider(
 
 def finish_sign_in_at_provider(
     request: ApiRequest, dialect: OAuth2Dialect, pending: AuthorizationRequest, *, code: str, issuer: str | None
-) -> SignedIn:
+) -> SignedIn | None:
     """Exchange the code from the callback for tokens, and begin a new session.
 
-    Raises CredentialsRefused for a spent or expired code, TooManyAttempts, ApiUnavailable or ApiMisbehaved.
+    Returns None if another request for the same callback did that: its session is this browser's. Raises
+    CredentialsRefused for a spent or expired code, AlreadyUsed, TooManyAttempts, ApiUnavailable or ApiMisbehaved.
     """
     dialect.check_issuer(issuer)
     address = request.api_session.address
-    # A code cannot be guessed, but each made-up code costs a call to the provider, which may rate-limit this client.
-    with rate_limited_attempt(address):
-        signed_in = request_tokens(
-            dialect,
-            code,
-            redirect_uri=_redirect_uri(request),
-            code_verifier=pending.code_verifier,
-            nonce=pending.nonce,
-            address=address,
-        )
-    _begin_session(request, signed_in)
-    return signed_in
+
+    def attempt() -> SignedIn:
+        # A code cannot be guessed, but each made-up code costs a call to the provider, which may limit this client.
+        with rate_limited_attempt(address):
+            signed_in = request_tokens(
+                dialect,
+                code,
+                redirect_uri=_redirect_uri(request),
+                code_verifier=pending.code_verifier,
+                nonce=pending.nonce,
+                address=address,
+            )
+        _begin_session(request, signed_in, pending.session_identity)
+        return signed_in
+
+    return sign_in_once(request, pending.session_identity, attempt, has_code=True)
 
 
 def _redirect_uri(request: ApiRequest) -> str:
@@ -87,16 +103,22 @@ def _redirect_uri(request: ApiRequest) -> str:
     return request.build_absolute_uri(reverse("accounts:callback"))
 
 
-def _begin_session(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
+def _begin_session(request: ApiRequest, signed_in: SignedIn, identity: SessionIdentity | None) -> None:
     """Store the new session, end this browser's previous one, and set the new cookie."""
     browser = request.api_session
     previous = browser.current_unchecked()
-    session = ApiSession.begin(signed_in.user, signed_in.tokens, after=previous)
+    if identity is not None and previous is not None and previous.id == identity.id:
+        # The record of that session is gone. Ending it must not end the new one.
+        identity = None
+    session = ApiSession.begin(signed_in.user, signed_in.tokens, identity=identity, after=previous)
     try:
         check_cookie_size(session)
         with database_errors_as_unavailable():
             SessionRecord.objects.begin(
-                session, address=browser.address, user_agent=request.headers.get("User-Agent", "")
+                session,
+                address=browser.address,
+                user_agent=request.headers.get("User-Agent", ""),
+                is_shared=identity is not None,
             )
     except AccountsError:
         request_revocation(session.tokens, address=browser.address)
@@ -109,7 +131,6 @@ def _begin_session(request: ApiRequest, signed_in: SignedIn) -> ApiSession:
     # If the provider ties a user's sign-ins together, revoking the previous one would end the new one too.
     _end_here_and_at_api(request, EndReason.REPLACED, revoke=not (same_user and current_dialect().sign_ins_are_tied))
     browser.begin(session)
-    return session
 
 
 def sign_out(request: ApiRequest) -> None:

@@ -17,7 +17,7 @@ from accounts.dialects import discovery
 from accounts.models import session_record
 from accounts.rotation import rotate, token_requests
 from accounts.session import api_session, tokens
-from accounts.sign_in import authorization_request
+from accounts.sign_in import authorization_request, repeated_sign_in
 from accounts.upstream import deadline, transport
 
 
@@ -95,7 +95,7 @@ def movable_clock(*, stopped: bool = False) -> Iterator[Clock]:
         connection.connection.create_function("STRFTIME", -1, clock.strftime)
 
     modules: list[Any] = [api_client, queue_time, token_requests, browser_session, cookies, session_record]
-    modules += [rotate, api_session, tokens, deadline, transport, authorization_request, discovery]
+    modules += [rotate, api_session, tokens, deadline, transport, authorization_request, repeated_sign_in, discovery]
     connection_created.connect(teach)
     connection.close()
     for module in modules:

@@ -60,13 +60,24 @@ class TestTheSignInUnderWay:
     @pytest.mark.usefixtures("production")
     def test_it_is_deleted_as_it_was_set(self, odd_provider: OddProvider, newcomer: Browser) -> None:
         """Browsers ignore a `__Host-` cookie without Secure, and its deletion too."""
-        back = odd_provider.come_back(begin(newcomer))
+        back = odd_provider.come_back(begin(newcomer), code=None, error="access_denied")
 
         cookie = cookie_of(newcomer.get(back), "sign-in-")
 
         assert cookie.value == ""
         assert flags(cookie) == {"path": "/", "httponly": "True", "secure": "True", "samesite": "Lax"}
         assert cookie["max-age"] == 0
+
+    @pytest.mark.usefixtures("production")
+    def test_after_the_sign_in_it_is_kept_for_two_minutes(self, odd_provider: OddProvider, newcomer: Browser) -> None:
+        """A repetition of the callback needs it."""
+        back = odd_provider.come_back(begin(newcomer))
+
+        cookie = cookie_of(newcomer.get(back), "sign-in-")
+
+        assert cookie.value
+        secure = {"path": "/", "httponly": "True", "secure": "True", "samesite": "Lax"}
+        assert flags(cookie) == {**secure, "max-age": "120"}
 
     def test_it_is_lax_even_where_the_session_is_strict(
         self, odd_provider: OddProvider, newcomer: Browser, settings: Settings
