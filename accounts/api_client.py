@@ -24,6 +24,12 @@ from accounts.upstream.transport import pooled_adapter, prepare
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_ATTEMPTS = 5
 _REPEATABLE_BODIES = (type(None), bytes, str, dict, list, tuple)
+#: After a 401 that a rotation did not change, the next 401 starts no other rotation for this long. An address that
+#: always answers 401 then costs four rotations a minute at most. If the API revokes the tokens in this time, its 401 is
+#: the response until the pause is over. Then it refuses the refresh, and the session ends.
+_REJECTED_SECONDS = 15.0
+#: A token may expire this much earlier than its lifetime says: its response took time, and JWTs count whole seconds.
+_EXPIRY_MARGIN_SECONDS = 5.0
 
 
 class ApiClient:
@@ -33,8 +39,7 @@ class ApiClient:
     `any_status` returns a 5xx response too.
 
     Every call raises SignInRequired; ApiUnavailable for a timeout, a broken connection or a 5xx; ApiMisbehaved for a
-    redirect, for a response that is too large, and for a 401 to a token that the API has just issued; ValueError for
-    arguments that cannot be sent over HTTP.
+    redirect and for a response that is too large; ValueError for arguments that cannot be sent over HTTP.
     """
 
     def __init__(self, browser: BrowserSession) -> None:
@@ -57,20 +62,22 @@ class ApiClient:
         """Call the API as the signed-in user. Returns the API's own response, also for a 4xx.
 
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
-        acted on the first one. Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises
-        BodyConsumed, and the next call has a new token.
+        acted on the first one. A 401 that a new token cannot change is returned: the user is still signed in.
+
+        Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises BodyConsumed, and the
+        next call has a new token.
         """
         self.called = True
         started_at = time.time()
-        still_valid = False
+        rotated: RotationOutcome | None = None
         repeatable = isinstance(data, _REPEATABLE_BODIES)
         for _ in range(_MAX_ATTEMPTS):
             self._browser.ensure_fresh(conf.refresh_ahead, trigger=Trigger.EARLY)
-            tokens = self._browser.require().tokens
+            session = self._browser.require()
             request = prepare(
                 method,
                 path,
-                headers={**(headers or {}), "Authorization": f"Bearer {tokens.access}"},
+                headers={**(headers or {}), "Authorization": f"Bearer {session.tokens.access}"},
                 address=self._browser.address,
                 params=params,
                 data=data,
@@ -81,9 +88,14 @@ class ApiClient:
             response = _send(request, stream=stream, retry=repeatable and method in _SAFE_METHODS, ends_at=ends_at)
             if response.status_code != 401:
                 return _check_status(response, any_status=any_status)
+            if self._is_final(session.tokens, rotated, started_at):
+                return response
             response.close()
-            still_valid = self._rotate_after_401(tokens, started_at=started_at, still_valid=still_valid)
+            rotated = self._browser.rotate(Trigger.UNAUTHORIZED)
             if not repeatable:
+                if rotated is not RotationOutcome.ADOPTED:
+                    # A 401 to the same body, sent again, is final.
+                    self._browser.note_rejection()
                 raise BodyConsumed("the access token had expired, and this body cannot be sent twice", retry_after=1)
         raise ApiUnavailable("the API's access tokens expire faster than it responds")
 
@@ -93,18 +105,26 @@ class ApiClient:
     patch = partialmethod(request, "PATCH")
     delete = partialmethod(request, "DELETE")
 
-    def _rotate_after_401(self, tokens: TokenPair, *, started_at: float, still_valid: bool) -> bool:
-        """Rotate. Returns whether the refused token is still valid. Raises ApiMisbehaved if it was issued just now."""
-        just_minted = self._browser.minted and tokens.received_at >= started_at
-        if still_valid or (just_minted and not _may_have_expired(tokens)):
-            raise ApiMisbehaved("the API refuses an access token that it has just issued or called valid")
-        return self._browser.rotate(Trigger.UNAUTHORIZED) is RotationOutcome.STILL_VALID
+    def _is_final(self, tokens: TokenPair, rotated: RotationOutcome | None, started_at: float) -> bool:
+        """Whether another token cannot change a 401: it has another reason than the token, such as a permission.
+
+        `rotated` is the outcome of this call's rotation, which began after `started_at` (time.time()).
+        """
+        if rotated is not RotationOutcome.STILL_VALID:
+            if _may_have_expired(tokens):
+                return False
+            # The time may be ahead: another host's clock set it.
+            if tokens.rejected_at is not None and abs(started_at - tokens.rejected_at) < _REJECTED_SECONDS:
+                return True
+            if rotated is not RotationOutcome.MINTED and not started_at <= tokens.received_at <= time.time():
+                return False
+        self._browser.note_rejection()
+        return True
 
 
 def _may_have_expired(tokens: TokenPair) -> bool:
-    """Whether a 401 can mean that the token has expired. JWTs count whole seconds, so it may expire a second early."""
-    left = tokens.access_seconds_left()
-    return left is not None and left <= 1.0
+    left, life = tokens.access_seconds_left(), tokens.access_lifetime()
+    return left is not None and life is not None and left <= max(1.0, min(_EXPIRY_MARGIN_SECONDS, life / 2))
 
 
 def _send(request: requests.PreparedRequest, *, stream: bool, retry: bool, ends_at: float) -> requests.Response:

@@ -86,6 +86,7 @@ class Browser:
         aged = replace(
             tokens,
             received_at=tokens.received_at - seconds,
+            rejected_at=None if tokens.rejected_at is None else tokens.rejected_at - seconds,
             access_expires_at=None if tokens.access_expires_at is None else tokens.access_expires_at - seconds,
             refresh_expires_at=None if tokens.refresh_expires_at is None else tokens.refresh_expires_at - seconds,
         )

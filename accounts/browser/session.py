@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from django.http import HttpRequest
 
@@ -13,7 +14,7 @@ from accounts.dialects import current_dialect
 from accounts.exceptions import ApiUnavailable, BodyConsumed, NotSignedIn, SessionEnded, SignInRequired
 from accounts.history.events import record_event
 from accounts.models import EventKind, Trigger
-from accounts.rotation.confirm import check_record, session_to_write
+from accounts.rotation.confirm import check_record, session_to_write, store_rejection
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.rotate import RotationOutcome, rotate
 from accounts.session.api_session import ApiSession
@@ -47,9 +48,7 @@ class BrowserSession:
         self.signed_in = False
         #: Whether it signed in over an older session, which may still have late responses under way.
         self.replaced = False
-        #: Whether this request got the current token pair from the API.
-        self.minted = False
-        #: The newer ID token that came with it, for the sign-out; empty if none came.
+        #: The newer ID token that came with the token pair, for the sign-out; empty if none came.
         self.id_token = ""
 
     @property
@@ -148,9 +147,15 @@ class BrowserSession:
         if rotated.outcome is not RotationOutcome.STILL_VALID:
             self._current = rotated.session
             self.modified = True
-            self.minted = rotated.outcome is RotationOutcome.MINTED
             self.id_token = rotated.id_token or self.id_token
         return rotated.outcome
+
+    def note_rejection(self) -> None:
+        """Note, for later requests too, that a refresh does not change the API's 401 to the access token."""
+        session = self._require_session(self._current)
+        self._current = replace(session, tokens=replace(session.tokens, rejected_at=time.time()))
+        self.modified = True
+        store_rejection(self._current)
 
     def begin(self, session: ApiSession) -> None:
         """Start using `session`, because this request signed in. It replaces any session that the browser presented."""
@@ -265,8 +270,8 @@ def _needs_refresh(tokens: TokenPair, left: float, for_seconds: float) -> bool:
     """Whether to refresh before the next call. That saves the round trip of a call which would get a 401."""
     if left <= 0:
         return True
-    if not current_dialect().refreshes_early or left >= for_seconds or tokens.access_expires_at is None:
+    life = tokens.access_lifetime()
+    if not current_dialect().refreshes_early or left >= for_seconds or life is None:
         return False
-    life = tokens.access_expires_at - tokens.received_at
     # A token whose whole life is shorter is replaced in the second half of its life, not by every request.
     return life > for_seconds or left < life / 2

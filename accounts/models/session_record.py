@@ -143,6 +143,11 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             )
         )
 
+    def update_newest(self, session: ApiSession) -> bool:
+        """Replace the sealed copy of this generation, if it is the newest and there is a copy."""
+        records = self.not_ended(session.id).filter(generation=session.generation).exclude(sealed="")
+        return bool(records.update(sealed=session.seal_for_record()))
+
     def confirm(self, record: "SessionRecord", generation: int, **retired: Any) -> bool:
         """Store that the browser presented `generation`, and the fields with the `retired` generations.
 

@@ -42,6 +42,15 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
             # The record has caught up, or another request has changed it: fetch it again.
 
 
+def store_rejection(session: ApiSession) -> None:
+    """Store that the API rejects the access token of `session`, for requests that adopt this generation."""
+    try:
+        SessionRecord.objects.update_newest(session)
+    except AnyDatabaseError:
+        # The cookie has it.
+        drop_broken_connection()
+
+
 def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | None:
     """The session that the response may write into the cookie: `session` or a newer one; None if there is none.
 

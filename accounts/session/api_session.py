@@ -130,7 +130,9 @@ class ApiSession:
             self.id.hex,
             self.secret.hex(),
             [user.id, user.name, user.email],
-            [tokens.access, tokens.refresh, tokens.received_at, tokens.access_expires_at, tokens.refresh_expires_at],
+            [tokens.access, tokens.refresh, tokens.received_at, tokens.access_expires_at, tokens.refresh_expires_at]
+            # Older releases ignore this field.
+            + ([] if tokens.rejected_at is None else [tokens.rejected_at]),
             self.generation,
             self.confirmed,
             self.signed_in_at,
@@ -154,6 +156,7 @@ class ApiSession:
                     received_at=tokens[2],
                     access_expires_at=tokens[3],
                     refresh_expires_at=tokens[4],
+                    rejected_at=tokens[5] if len(tokens) > 5 else None,
                 ),
                 generation=generation,
                 confirmed=confirmed,

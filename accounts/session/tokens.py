@@ -29,7 +29,8 @@ class User:
 class TokenPair:
     """The access token and the refresh token of one sign-in. Never printed, never changed.
 
-    Times are seconds since the epoch by our own clock; an expiry of None means that it is unknown.
+    Times are seconds since the epoch by our own clock; an expiry of None means that it is unknown. `rejected_at` is the
+    time of the API's last 401 to the access token that a refresh did not change; None if there was none.
     """
 
     access: str = field(repr=False)
@@ -37,10 +38,15 @@ class TokenPair:
     received_at: float
     access_expires_at: float | None
     refresh_expires_at: float | None
+    rejected_at: float | None = None
 
     def access_seconds_left(self) -> float | None:
         """Seconds until the access token expires, negative afterwards; None if unknown."""
         return None if self.access_expires_at is None else self.access_expires_at - time.time()
+
+    def access_lifetime(self) -> float | None:
+        """How many seconds the access token is valid from its receipt; None if unknown."""
+        return None if self.access_expires_at is None else self.access_expires_at - self.received_at
 
     def refresh_seconds_left(self) -> float | None:
         """Seconds until the refresh token expires, negative afterwards; None if unknown."""

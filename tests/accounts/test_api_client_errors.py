@@ -1,4 +1,4 @@
-"""request.api while the API fails, contradicts itself, or sends bodies that cannot be used."""
+"""request.api while the API fails, or sends bodies that cannot be used."""
 
 import gzip
 
@@ -9,8 +9,8 @@ from pytest_django import Settings
 
 from accounts.api_client import ApiRequest
 from accounts.upstream.response import MAX_ANSWER_BYTES
-from tests.accounts.api_calls import REFRESHED, SECRET, call, sent
-from tests.browsers import Browser, cookies_set
+from tests.accounts.api_calls import SECRET, call
+from tests.browsers import Browser
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 pytestmark = pytest.mark.urls("tests.accounts.api_calls")
@@ -21,64 +21,6 @@ def signed_in(signed_in: Browser, api: DemoApi) -> Browser:
     """Ada's browser, without the calls of its sign-in."""
     api.forget_calls()
     return signed_in
-
-
-class TestContradiction:
-    """The API refuses an access token that it has just issued or called valid. The session stays."""
-
-    def test_a_401_to_a_pair_just_minted_is_a_502(self, signed_in: Browser, api: DemoApi) -> None:
-        api.expire_access_tokens()
-        api.fail("GET", SECRET, Fault.answer(401, {"message": "Never."}), times=2)
-
-        response = call(signed_in, "GET")
-
-        assert response.status_code == 502
-        assert "a response that we cannot use" in response.text
-        assert sent(api) == [("GET", SECRET, 401), REFRESHED, ("GET", SECRET, 401)]
-        assert signed_in.session().generation == 1
-        assert signed_in.is_signed_in()
-
-    def test_a_401_to_a_pair_that_was_refreshed_first_is_a_502(self, signed_in: Browser, api: DemoApi) -> None:
-        api.expire_access_tokens()
-        signed_in.age(61)
-        api.fail("GET", SECRET, Fault.answer(401, {"message": "Never."}))
-
-        assert call(signed_in, "GET").status_code == 502
-
-        assert sent(api) == [REFRESHED, ("GET", SECRET, 401)]
-        assert signed_in.is_signed_in()
-
-    def test_a_401_to_a_token_that_is_still_valid_is_a_502(self, signed_in: Browser, api: DemoApi) -> None:
-        api.fail("GET", SECRET, Fault.answer(401, {"message": "Never."}), times=2)
-
-        response = call(signed_in, "GET")
-
-        assert response.status_code == 502
-        assert sent(api) == [("GET", SECRET, 401), ("POST", "/auth/refresh", 400), ("GET", SECRET, 401)]
-        assert not cookies_set(response)
-        assert signed_in.is_signed_in()
-
-    def test_a_single_wrong_401_has_no_effect(self, signed_in: Browser, api: DemoApi) -> None:
-        api.fail("GET", SECRET, Fault.answer(401, b"<h1>Unauthorized</h1>", "text/html"))
-
-        response = call(signed_in, "GET")
-
-        assert response.status_code == 200
-        assert not cookies_set(response)
-        assert signed_in.session().generation == 0
-
-    def test_tokens_that_expire_at_once_are_a_502(self, settings: Settings, transactional_db: None) -> None:
-        with DemoApi(access_ttl=0) as api:
-            settings.API_BASE_URL = api.url
-            browser = Browser()
-            browser.sign_in()
-
-            response = call(browser, "GET")
-
-            assert response.status_code == 502
-            assert set(api.refresh_spends.values()) == {1}
-            assert browser.session().generation == len(api.refresh_spends)
-            assert browser.record().ended_at is None
 
 
 class TestResponseBody:

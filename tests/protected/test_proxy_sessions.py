@@ -3,11 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from django.db import connections
 from pytest_django import Settings
 
 from accounts.models import EndReason, SessionRecord
 from accounts.rotation.ending import end_session
+from protected import proxy
 from tests.browsers import ADA, GRACE, Browser, cookies_set, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.protected.proxy_calls import EVERYTHING, PROXY, ROUTE, TO_SIGN_IN, body_of, call_proxy
@@ -58,12 +60,33 @@ class TestAnExpiredToken:
         assert {tab.session().generation for tab in tabs} == {1}
         assert api.reuses == 0
 
-    def test_a_401_for_a_new_token_does_not_sign_out(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_401_for_a_new_token_is_the_apis_own(self, signed_in: Browser, api: DemoApi) -> None:
         api.fail("GET", ROUTE, Fault.answer(401, {"message": "no"}), times=3)
         api.expire_access_tokens()
-        response = call_proxy(signed_in, PROXY)
 
-        assert response.status_code == 502
+        first, second = call_proxy(signed_in, PROXY), call_proxy(signed_in, PROXY)
+
+        for response in (first, second):
+            assert (response.status_code, body_of(response)) == (401, {"message": "no"})
+            assert "Retry-After" not in response
+        assert signed_in.session().generation == 1
+        api.heal()
+        assert signed_in.is_signed_in()
+
+    def test_a_large_upload_that_is_sent_again_gets_the_apis_401(
+        self, signed_in: Browser, api: DemoApi, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(proxy, "MAX_REPEATED_BODY_BYTES", 9)
+        settings.API_PROXY_ALLOW = EVERYTHING
+        api.expire_access_tokens()
+        api.fail("POST", ROUTE, Fault.answer(401, {"message": "no"}), times=None)
+        body = bytes(10)
+
+        first, second = (call_proxy(signed_in, PROXY, method="POST", body=body) for _ in range(2))
+
+        assert (first.status_code, first["Retry-After"]) == (401, "1")
+        assert (second.status_code, body_of(second)) == (401, {"message": "no"})
+        assert api.count("POST", "/auth/refresh") == 1
         api.heal()
         assert signed_in.is_signed_in()
 

@@ -11,14 +11,24 @@ function show(text) {
   responses.append(line);
 }
 
+// A 401 of this site has `login`. A 401 of the API does not: the user is signed in, and may not do this.
+function openSignIn(body) {
+  let login;
+  try {
+    ({ login } = JSON.parse(body));
+  } catch {
+    return; // the API's own 401 need not be JSON
+  }
+  if (String(login).startsWith("/accounts/login/")) location.assign(login);
+}
+
 async function callApi() {
   const started = performance.now();
   const response = await fetch(responses.dataset.api, { headers: { Accept: "application/json" } });
   const body = await response.text();
   const took = Math.round(performance.now() - started);
   show(`GET ${responses.dataset.api} → ${response.status}, ${body.length} characters, ${took} ms`);
-  const { login } = response.status === 401 ? JSON.parse(body) : {};
-  if (login) location.assign(login); // a 401 without `login` means: the session is valid, repeat the call
+  if (response.status === 401) openSignIn(body);
 }
 
 async function showVisible() {

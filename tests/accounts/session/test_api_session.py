@@ -39,6 +39,7 @@ sessions = st.builds(
         received_at=times,
         access_expires_at=st.none() | times,
         refresh_expires_at=st.none() | times,
+        rejected_at=st.none() | times,
     ),
     generation=st.integers(0, 2**62),
     confirmed=st.booleans(),
