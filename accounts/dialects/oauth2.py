@@ -117,7 +117,7 @@ class OAuth2Dialect(base.Dialect):
     def read_userinfo(self, answer: ApiAnswer, user: User) -> User:
         """`user` with the claims of the response, if its `sub` is the same (OpenID Connect Core 5.3.2)."""
         claims = answer.json_object()
-        return _user_from_claims(claims) if base.is_success(answer) and claims.get("sub") == user.id else user
+        return _user_from_claims(claims) if base.is_success(answer) and user.has_id(claims.get("sub")) else user
 
     def is_named(self, user: User) -> bool:
         """Whether the tokens named the user, and not only the id."""

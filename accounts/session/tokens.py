@@ -18,11 +18,15 @@ _MAX_LIFETIME_SECONDS = 10 * 365 * 24 * 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """The user who signed in, as the API describes them. `email` is empty if the API does not send it."""
+    """The user who signed in, as the API describes them. `id` and `email` are empty if the API does not send them."""
 
     id: int | str
     name: str
     email: str = ""
+
+    def has_id(self, id_: object) -> bool:
+        """Whether this user has this id. Nobody has an empty one: two users without an id may be two people."""
+        return self.id != "" and self.id == id_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

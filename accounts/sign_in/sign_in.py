@@ -127,7 +127,7 @@ def _begin_session(request: ApiRequest, signed_in: SignedIn, identity: SessionId
         sender=SessionRecord, session_id=session.id, user_id=str(session.user.id), user_name=session.user.name
     )
     record_event(EventKind.SIGNED_IN, session.id, user_id=session.user.id, generation=0, address=browser.address)
-    same_user = previous is not None and previous.user.id == session.user.id
+    same_user = previous is not None and previous.user.has_id(session.user.id)
     # If the provider ties a user's sign-ins together, revoking the previous one would end the new one too.
     _end_here_and_at_api(request, EndReason.REPLACED, revoke=not (same_user and current_dialect().sign_ins_are_tied))
     browser.begin(session)

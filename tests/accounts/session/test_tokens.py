@@ -12,7 +12,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from accounts.exceptions import ApiMisbehaved
-from accounts.session.tokens import TokenPair, receive_pair, unverified_claims
+from accounts.session.tokens import TokenPair, User, receive_pair, unverified_claims
 
 TEN_YEARS = 10 * 365 * 24 * 3600
 
@@ -276,3 +276,11 @@ class TestClaims:
         seconds = life(receive_pair(a_token_of(b'{"alg":"HS256"}', json.dumps(payload).encode()), "refresh"))
 
         assert seconds is None or -1 <= seconds <= TEN_YEARS + 1
+
+
+@pytest.mark.parametrize(
+    ("id_", "other", "same"),
+    [(7, 7, True), ("ada", "ada", True), ("ada", "grace", False), ("", "", False), (0, 0, True)],
+)
+def test_nobody_is_the_same_user_as_nobody(id_: int | str, other: int | str, same: bool) -> None:
+    assert User(id=id_, name="Ada").has_id(other) is same

@@ -1,6 +1,6 @@
 """The callback: which redirects of the provider are accepted, and the page for the others."""
 
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 from pytest_django import Settings
@@ -249,6 +249,21 @@ class TestSeveralTabs:
         (call,) = (call for call in provider.calls if call.path == "/o/revoke_token/")
         assert provider.read_body(call)["token"] == replaced
         provider.expire_access_tokens()
+        assert newcomer.is_signed_in()
+
+    def test_the_session_of_a_user_whom_nobody_names_is(
+        self, odd_provider: OddProvider, newcomer: Browser, settings: Settings
+    ) -> None:
+        """Without OpenID, opaque tokens do not say who signed in. It may be another user."""
+        settings.OAUTH_SCOPE = "orders"
+        newcomer.get(odd_provider.come_back(begin(newcomer)))
+        assert newcomer.session().user.id == ""
+        replaced = newcomer.session().tokens.refresh
+
+        newcomer.get(odd_provider.come_back(begin(newcomer)))
+
+        (call,) = (call for call in odd_provider.calls if (call.method, call.path) == odd_provider.revoke_call)
+        assert dict(parse_qsl(call.body.decode()))["token"] == replaced
         assert newcomer.is_signed_in()
 
     def test_many_that_are_given_up_do_not_pile_up(self, odd_provider: OddProvider, newcomer: Browser) -> None:
