@@ -18,7 +18,8 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
     """
 
     def current(self) -> "AttemptCountQuerySet":
-        return self.filter(expires_at__gt=Now())
+        # A replica that lags behind does not know the latest attempts.
+        return self.using(router.db_for_write(self.model)).filter(expires_at__gt=Now())
 
     def add(self, key: str, *, seconds: float, prolong: bool = False) -> int:
         """Count one event, in a new window of `seconds` unless one is running. Returns the count.
@@ -27,13 +28,14 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
         two callers get the same count.
         """
         key = _hash(key)
-        with transaction.atomic(using=router.db_for_write(AttemptCount), savepoint=False):
+        database = router.db_for_write(self.model)
+        with transaction.atomic(using=database, savepoint=False):
             if not self._add(key, seconds, prolong):
                 # Another process may insert the row at the same time.
                 empty = AttemptCount(key=key, count=0, expires_at=Now() + timedelta(seconds=seconds))
                 self.bulk_create([empty], ignore_conflicts=True)
                 self._add(key, seconds, prolong)
-            return self.values_list("count", flat=True).get(pk=key)
+            return self.using(database).values_list("count", flat=True).get(pk=key)
 
     def take_back(self, key: str) -> None:
         """Uncount one event, if its window is still running."""

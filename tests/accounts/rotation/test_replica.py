@@ -64,6 +64,13 @@ def test_a_new_session_lives(signed_in: Browser, api: DemoApi, settings: Setting
     assert (record().generation, record().confirmed) == (1, 1)
 
 
+def test_the_limits_on_sign_ins_hold(browser: Browser, settings: Settings) -> None:
+    settings.SIGN_IN_LIMIT_PER_ADDRESS = "2/10 minutes"
+    form = {"username": "ada@example.com", "password": "wrong"}
+
+    assert [browser.post("/accounts/login/", form).status_code for _ in range(3)] == [200, 200, 429]
+
+
 def test_a_session_that_ended_has_ended(signed_in: Browser, api: DemoApi) -> None:
     other = signed_in.copy()
     signed_in.sign_out()
