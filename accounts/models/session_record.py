@@ -16,7 +16,6 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.conf import conf
 from accounts.models.clocks import Moment, host_time
 from accounts.models.end_reason import EndReason
 from accounts.session.api_session import ApiSession
@@ -280,22 +279,6 @@ class SessionRecord(models.Model):
             self.last_rotated_at is not None
             and self.last_rotated_at.timestamp() <= self.fetched_at.to_database_time(arrived)
         )
-
-    def lease_has_run_out(self) -> bool:
-        """Whether a lease was taken and neither released nor running. One in the future does not count as running."""
-        if self.lease_until is None:
-            return False
-        owner, seconds, *begun = self.lease_host_time or [None, None]
-        if owner != self.lease_owner:
-            # Claimed by a release that does not store its host's clock.
-            seconds, begun = max(conf.lease_seconds, LONGEST_PAUSE_SECONDS), None
-        begun_at = self.lease_until.timestamp() - seconds
-        since = self.fetched_at.seconds_since(begun_at, begun, earliest=-1.0)
-        return since is None or since >= seconds
-
-    def is_leased_to_another(self, owner: str) -> bool:
-        """Whether another request than `owner` is rotating now."""
-        return self.lease_owner != owner and self.lease_until is not None and not self.lease_has_run_out()
 
     def retry_in(self) -> float:
         """Seconds until the end of the pause after a failure; 0 if there is no pause."""

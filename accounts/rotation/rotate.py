@@ -8,7 +8,6 @@ has sent it. It also distinguishes a browser that missed a response (it gets the
 In this module, `session` is what the request holds now, and `presented` is what its browser sent.
 """
 
-import logging
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -23,6 +22,7 @@ from accounts.models import EndReason, EventKind, SessionRecord, Trigger
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, refuse_open_transaction
 from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record, session_ended_error
 from accounts.rotation.events import record_rotation_event
+from accounts.rotation.lease import claim_lease, is_leased_to_another, release_lease
 from accounts.rotation.refusal_check import verify_refusal
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, too_slow_error
 from accounts.rotation.single_flight import NoResult, SingleFlight
@@ -31,8 +31,6 @@ from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
 from accounts.telemetry.metrics import time_follower
 from accounts.telemetry.trace import StepKind, add_step
-
-logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.010
 MAX_PAUSE_SECONDS = 0.100
@@ -104,7 +102,7 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
     while True:
         # Read before the claim: a thread that is suspended after it must not believe that the lease has just begun.
         ends_at = time.monotonic() + conf.attempt_seconds
-        record = _claim(session, presented, owner, until=claim_until)
+        record = claim_lease(session, presented, owner, may_claim=time.monotonic() < claim_until)
         if record is None:
             rotated = _refresh(session, presented, owner, ends_at, trigger)
         else:
@@ -119,26 +117,6 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
             raise ApiUnavailable("another request is still rotating this session")
         time.sleep(pause)
         pause = min(pause * 2, MAX_PAUSE_SECONDS)
-
-
-def _claim(session: ApiSession, presented: Presented, owner: str, *, until: float) -> SessionRecord | None:
-    """Claim the lease, before `until` (time.monotonic()). Returns None, or the record if it cannot be claimed."""
-
-    def claim(run_out: SessionRecord | None = None) -> bool:
-        return time.monotonic() < until and SessionRecord.objects.claim(
-            session.id,
-            generation=session.generation,
-            owner=owner,
-            lease_seconds=conf.lease_seconds,
-            run_out=run_out,
-        )
-
-    with database_errors_as_unavailable():
-        if claim():
-            return None
-        record = fetch_active_record(session, presented)
-        may_take_over = record.generation <= session.generation and record.lease_has_run_out()
-        return None if may_take_over and claim(run_out=record) else record
 
 
 def _adopt_if_rotated(record: SessionRecord, session: ApiSession, presented: Presented) -> Rotated | None:
@@ -165,7 +143,7 @@ def _refresh(session: ApiSession, presented: Presented, owner: str, ends_at: flo
     try:
         outcome = _request_refresh(session, presented, owner, ends_at)
     except BaseException:
-        _release_lease(session.id, owner)
+        release_lease(session.id, owner)
         raise
     seconds = time.monotonic() - started
     if isinstance(outcome, Refreshed):
@@ -173,13 +151,13 @@ def _refresh(session: ApiSession, presented: Presented, owner: str, ends_at: flo
         rotated = _store(minted, session, presented, owner, trigger=trigger, seconds=seconds)
         return replace(rotated, id_token=outcome.id_token)
     if isinstance(outcome, StillValid):
-        _release_lease(session.id, owner)
+        release_lease(session.id, owner)
         add_step(StepKind.STILL_VALID)
         return Rotated(session, RotationOutcome.STILL_VALID)
     if isinstance(outcome, Refused):
         return _handle_refusal(session, presented, owner, may_end=outcome.is_certain)
     pause = RETRY_SECONDS if outcome.retry_after is None else outcome.retry_after
-    _release_lease(session.id, owner, retry_in=pause)
+    release_lease(session.id, owner, retry_in=pause)
     record_rotation_event(
         EventKind.API_UNAVAILABLE, session, presented, trigger=trigger, seconds=seconds, why=outcome.why
     )
@@ -238,7 +216,7 @@ def _handle_refusal(session: ApiSession, presented: Presented, owner: str, *, ma
         record = fetch_active_record(session, presented)
         if record.generation > session.generation:
             return _adopt(record, session, presented)
-        if record.is_leased_to_another(owner):
+        if is_leased_to_another(record, owner):
             return None
         if not may_end:
             raise ApiUnavailable("the API's refusal of the refresh token could not be checked")
@@ -291,11 +269,3 @@ def _renew_lease(session_id: UUID, owner: str) -> float | None:
         drop_broken_connection()
         return None
     return ends_at if renewed else None
-
-
-def _release_lease(session_id: UUID, owner: str, *, retry_in: float | None = None) -> None:
-    try:
-        SessionRecord.objects.release(session_id, owner=owner, retry_in=retry_in)
-    except AnyDatabaseError:
-        drop_broken_connection()
-        logger.warning("session %s: the lease could not be released; it will run out", session_id)

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from accounts.conf import conf
 from accounts.models import EndReason, SessionRecord
 from accounts.models.clocks import Moment, host_time
+from accounts.rotation.lease import is_leased_to_another, lease_has_run_out
 from tests.accounts.rotation.clocks import Clock, movable_clock
 from tests.accounts.rotation.helpers import rotate_and_confirm
 from tests.accounts.rotation.hosts import several_hosts
@@ -98,8 +99,8 @@ class TestPausesAndLeases:
         record = SessionRecord.objects.fetch(signed_in.session().id)
 
         assert record is not None
-        assert record.is_leased_to_another("new")
-        assert not record.lease_has_run_out()
+        assert is_leased_to_another(record, "new")
+        assert not lease_has_run_out(record)
 
     def test_a_longer_lease_of_a_host_with_other_timeouts_counts(self, signed_in: Browser) -> None:
         session_id = signed_in.session().id
@@ -108,7 +109,7 @@ class TestPausesAndLeases:
         record = SessionRecord.objects.fetch(session_id)
 
         assert record is not None
-        assert not record.lease_has_run_out()
+        assert not lease_has_run_out(record)
 
     @pytest.mark.parametrize("seconds", [-YEAR, -HOUR, -10, -0.1, 0.1, HOUR, YEAR])
     @WHERE
@@ -141,7 +142,7 @@ class TestPausesAndLeases:
         SessionRecord.objects.claim(session_id, generation=0, owner="a", lease_seconds=0)
         run_out = SessionRecord.objects.fetch(session_id)
         assert run_out is not None
-        assert run_out.lease_has_run_out()
+        assert lease_has_run_out(run_out)
         assert SessionRecord.objects.renew(session_id, owner="a", lease_seconds=20)
 
         claimed = SessionRecord.objects.claim(session_id, generation=0, owner="b", lease_seconds=20, run_out=run_out)

@@ -1,0 +1,61 @@
+"""The lease on a record: only the request that has it spends the refresh token."""
+
+import logging
+from uuid import UUID
+
+from django.db import Error as AnyDatabaseError
+
+from accounts.conf import conf
+from accounts.models import SessionRecord
+from accounts.models.session_record import LONGEST_PAUSE_SECONDS
+from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection
+from accounts.rotation.ending import fetch_active_record
+from accounts.rotation.reuse_detection import Presented
+from accounts.session.api_session import ApiSession
+
+logger = logging.getLogger(__name__)
+
+
+def claim_lease(session: ApiSession, presented: Presented, owner: str, *, may_claim: bool) -> SessionRecord | None:
+    """Claim the lease for `owner`. Returns None; or the record, if it cannot be claimed or without `may_claim`.
+
+    Raises SessionEnded or ApiUnavailable.
+    """
+
+    def claim(run_out: SessionRecord | None = None) -> bool:
+        return may_claim and SessionRecord.objects.claim(
+            session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds, run_out=run_out
+        )
+
+    with database_errors_as_unavailable():
+        if claim():
+            return None
+        record = fetch_active_record(session, presented)
+        may_take_over = record.generation <= session.generation and lease_has_run_out(record)
+        return None if may_take_over and claim(run_out=record) else record
+
+
+def release_lease(session_id: UUID, owner: str, *, retry_in: float | None = None) -> None:
+    try:
+        SessionRecord.objects.release(session_id, owner=owner, retry_in=retry_in)
+    except AnyDatabaseError:
+        drop_broken_connection()
+        logger.warning("session %s: the lease could not be released; it will run out", session_id)
+
+
+def lease_has_run_out(record: SessionRecord) -> bool:
+    """Whether a lease was taken and neither released nor running. One in the future does not count as running."""
+    if record.lease_until is None:
+        return False
+    owner, seconds, *begun = record.lease_host_time or [None, None]
+    if owner != record.lease_owner:
+        # Claimed by a release that does not store its host's clock.
+        seconds, begun = max(conf.lease_seconds, LONGEST_PAUSE_SECONDS), None
+    begun_at = record.lease_until.timestamp() - seconds
+    since = record.fetched_at.seconds_since(begun_at, begun, earliest=-1.0)
+    return since is None or since >= seconds
+
+
+def is_leased_to_another(record: SessionRecord, owner: str) -> bool:
+    """Whether another request than `owner` is rotating now."""
+    return record.lease_owner != owner and record.lease_until is not None and not lease_has_run_out(record)
