@@ -204,7 +204,10 @@ class _DeadlineReader(socket.SocketIO):
         self._socket.settimeout(seconds)
         try:
             piece = self._socket.recv(_TLS_RECORD_BYTES)
-        except TimeoutError:
+        except TimeoutError as error:
+            if error.errno is not None:
+                # The operating system gave the connection up: TCP keepalive got no reply.
+                raise
             return False
         self._ahead += piece
         self.at_end = not piece

@@ -72,7 +72,7 @@ def _wait(response: Response, seconds: float) -> bool:
         return bool(response.raw._original_response.wait(seconds))
     except OSError as error:
         response.close()
-        raise ApiUnavailable("the event stream breaks off") from error
+        raise ApiUnavailable(f"the event stream breaks off: {type(error).__name__}") from None
 
 
 def _read(response: Response) -> bytes:
@@ -81,4 +81,5 @@ def _read(response: Response) -> bytes:
     except (HTTPError, ValueError) as error:
         # A chunk with an invalid length raises a ValueError.
         response.close()
-        raise ApiUnavailable("the event stream breaks off") from error
+        # The server logs this error with its cause, and the cause quotes the response.
+        raise ApiUnavailable(f"the event stream breaks off: {type(error).__name__}") from None

@@ -16,7 +16,6 @@ from accounts.rotation.ending import end_session
 from accounts.streaming import Event, api_events, stream_events
 from config.urls import urlpatterns as site
 from tests.browsers import Browser
-from tests.demo_api.messages import Answer
 from tests.demo_api.server import DemoApi, Fault
 from tests.protected.proxy_calls import PROXY, ROUTE, body_of, call_proxy, only_call, wsgi_headers
 
@@ -228,8 +227,7 @@ class TestOtherClients:
 class TestTheApisEvents:
     @pytest.mark.parametrize("address", ["/of-the-api/", PROXY])
     def test_they_pass_unchanged(self, signed_in: Browser, api: DemoApi, address: str) -> None:
-        headers = {"Content-Type": f"{EVENT_STREAM}; charset=utf-8"}
-        api.fail("GET", ROUTE, Fault("answer", reply=lambda _: Answer(200, b"\xef\xbb\xbf" + EVENTS, headers)))
+        api.fail("GET", ROUTE, Fault.answer(200, b"\xef\xbb\xbf" + EVENTS, f"{EVENT_STREAM}; charset=utf-8"))
 
         response = connect(signed_in, address)
 
@@ -249,8 +247,7 @@ class TestTheApisEvents:
         assert headers["accept-encoding"] == "identity"
 
     def test_one_that_is_compressed_passes_as_it_is(self, signed_in: Browser, api: DemoApi) -> None:
-        reply = Answer(200, b"compressed", {"Content-Type": EVENT_STREAM, "Content-Encoding": "br"})
-        api.fail("GET", ROUTE, Fault("answer", reply=lambda _: reply))
+        api.fail("GET", ROUTE, Fault.answer(200, b"compressed", EVENT_STREAM, {"Content-Encoding": "br"}))
 
         response = connect(signed_in, PROXY)
 
