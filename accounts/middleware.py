@@ -59,7 +59,7 @@ class ApiSessionMiddleware:
 
     def process_view(self, request: ApiRequest, *_: object) -> HttpResponse | None:
         """The response to an EventSource that reconnects after a stream that is over for good: 204 stops it."""
-        return HttpResponse(status=204) if is_over(request) else None
+        return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"}) if is_over(request) else None
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
         """The response to an error of the session or the API that a view did not catch; None for any other error."""

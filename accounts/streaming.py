@@ -43,8 +43,19 @@ from accounts.upstream.event_stream import (
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["HEARTBEAT", "HEARTBEAT_SECONDS", "OVER", "Event", "PassThroughBody", "PassThroughEvents"]
-__all__ += ["api_events", "session_update", "stream", "stream_events", "stream_html"]
+__all__ = [
+    "HEARTBEAT",
+    "HEARTBEAT_SECONDS",
+    "OVER",
+    "Event",
+    "PassThroughBody",
+    "PassThroughEvents",
+    "api_events",
+    "session_update",
+    "stream",
+    "stream_events",
+    "stream_html",
+]
 
 HEARTBEAT = ": heartbeat\n\n"
 _PIECE_BYTES = 64 * 1024

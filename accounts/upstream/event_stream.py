@@ -8,6 +8,7 @@ from requests import Response
 from urllib3.exceptions import HTTPError
 
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable
+from accounts.upstream.deadline import DeadlineResponse
 from accounts.upstream.response import MAX_ANSWER_BYTES
 
 EVENT_STREAM = "text/event-stream"
@@ -67,9 +68,10 @@ def _wait(response: Response, seconds: float) -> bool:
     """Whether there is something to read. False if nothing arrives within `seconds`, or the time is over."""
     if seconds <= 0:
         return False
+    original = response.raw._original_response
     try:
-        # urllib3's response has no such method. The one of `http.client` is a DeadlineResponse.
-        return bool(response.raw._original_response.wait(seconds))
+        # A test may have put another response in the place of the API's.
+        return original.wait(seconds) if isinstance(original, DeadlineResponse) else True
     except OSError as error:
         response.close()
         raise ApiUnavailable(f"the event stream breaks off: {type(error).__name__}") from None

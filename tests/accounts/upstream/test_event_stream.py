@@ -1,5 +1,6 @@
 """Reading an API's event stream: over TLS too, it may be quiet for longer than other responses."""
 
+import errno
 import re
 import socket
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import responses
 from pytest_django import Settings
 
 from accounts.api_client import ApiClient
@@ -107,6 +109,31 @@ def test_a_stream_that_breaks_off_is_no_end(client: Callable[[str], ApiClient], 
         assert next(stream) == b"data: 1\n\n"
         with pytest.raises(ApiUnavailable):
             list(stream)
+
+
+def test_a_connection_that_the_system_gives_up_is_not_a_quiet_one(client: Callable[[str], ApiClient]) -> None:
+    """TCP keepalive got no reply. Python has the same exception for this as for its own timeouts."""
+
+    class GivenUp:
+        def settimeout(self, seconds: float) -> None: ...
+
+        def recv(self, size: int) -> bytes:
+            raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    with Api(say(CHUNKED)) as api:
+        response = client(api.url).get("/", stream=True)
+        response.raw._original_response.fp.raw._socket = GivenUp()
+        with pytest.raises(ApiUnavailable):
+            next(read_events(response, EVENT_END))
+
+
+def test_a_response_that_a_test_has_made_can_be_read(client: Callable[[str], ApiClient]) -> None:
+    with responses.RequestsMock() as api:
+        api.get("http://api.test/", b"data: 1\n\n", content_type="text/event-stream")
+        response = client("http://api.test").get("/", stream=True)
+
+        assert is_event_stream(response)
+        assert list(read_events(response, EVENT_END)) == [b"data: 1\n\n"]
 
 
 def test_an_api_that_sends_half_lines_and_no_more_gets_heartbeats(client: Callable[[str], ApiClient]) -> None:
