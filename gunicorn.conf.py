@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import tempfile
 from itertools import count
@@ -21,21 +22,19 @@ graceful_timeout = 90
 # browsers would let them choose the path that the site sees, and so reach paths that the proxy blocks.
 forwarder_headers = ""
 
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    # The workers share their counts in this folder, so that /metrics shows the sum, whichever worker responds.
-    _folder = tempfile.mkdtemp(prefix="metrics-")
+# From 25.1 on, gunicorn opens a socket in the home folder that can stop the site. Older versions ignore this line.
+control_socket_disable = True
+
+# With --access-logfile: without queries and referrers, because the address of an OAuth callback has a code in it.
+access_log_format = '%(h)s %(t)s "%(m)s %(U)s" %(s)s %(b)s %(L)s'
+
+# The workers share their metrics in this folder (accounts/telemetry/metrics_folder.py makes it), so that /metrics shows
+# the sum, whichever worker responds. gunicorn reads this file again at each SIGHUP, and the name stays.
+_name = f"metrics-{os.getpid()}-"
+if _name not in os.environ.get("METRICS_FOLDER", ""):
+    _folder = os.environ["METRICS_FOLDER"] = os.path.join(tempfile.gettempdir(), _name + secrets.token_hex(16))
     _owner = os.getpid()
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _folder
     atexit.register(lambda: os.getpid() == _owner and shutil.rmtree(_folder, ignore_errors=True))
-
-from prometheus_client import multiprocess, values  # noqa: E402  # reads the folder at its import
-
-_PLACE = "METRICS_PLACE"
-
-if not hasattr(values, "by_place"):
-    # One file for each place of a worker. With one for each process id, every replaced worker would leave a file.
-    # Once only: gunicorn reads this file again at each SIGHUP, and two classes must not write to one file.
-    values.by_place = values.ValueClass = values.MultiProcessValue(lambda: os.environ.get(_PLACE) or os.getpid())
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -46,9 +45,17 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    os.environ[_PLACE] = worker.place
+    os.environ["METRICS_PLACE"] = worker.place
+    if server.cfg.preload_app:
+        from accounts.telemetry import metrics_folder
+
+        if metrics_folder.are_shared():
+            # This process is still the user that started gunicorn, and becomes the one of --user.
+            metrics_folder.make_folder(server.cfg.uid, server.cfg.gid)
 
 
 def child_exit(server: Any, worker: Any) -> None:
     """Delete the gauges of a worker that has ended. Its counts stay."""
-    multiprocess.mark_process_dead(worker.place)
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.place, os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.environ["METRICS_FOLDER"])

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from accounts.browser.client_address import client_address
+from accounts.telemetry.metrics_folder import is_usable
 
 
 class MetricsMiddleware:
@@ -28,7 +29,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not (_knows_token(request) or _is_allowed(request)):
         return HttpResponseNotFound("Not found.\n", content_type="text/plain")
     registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder:
+        if not is_usable(folder):
+            detail = "The folder of the metrics is missing. Reload the workers.\n"
+            return HttpResponse(detail, status=503, content_type="text/plain")
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client has no type here
     return HttpResponse(

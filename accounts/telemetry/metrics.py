@@ -9,6 +9,9 @@ from prometheus_client import Counter, Histogram
 
 from accounts.conf import conf
 from accounts.session.sealing import sealing_key_id
+from accounts.telemetry.metrics_folder import share_metrics
+
+share_metrics()
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BYTES = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384)

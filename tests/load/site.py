@@ -94,7 +94,7 @@ class Site:
         return [
             *(sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"127.0.0.1:{self.port}"),
             *("--workers", str(self._workers), "--worker-class", "gthread", "--threads", str(self._threads)),
-            *("--keep-alive", "30", "--graceful-timeout", "5", "--no-control-socket"),
+            *("--keep-alive", "30", "--graceful-timeout", "5"),
             *(["--preload"] if self._preload else []),
             # A worker that a scenario suspends is not to be replaced meanwhile.
             *("--timeout", "0"),
