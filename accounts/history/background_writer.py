@@ -2,7 +2,8 @@
 
 A request adds a row, such as a session event, to a bounded queue. One thread of the process writes the queued rows in
 batches, over its own connection, and ends when it has been idle for a while. While the database is unavailable the rows
-wait. When the queue is full, new rows are dropped.
+wait. When the queue is full, new rows are dropped. Of a batch with a row that the database refuses, the other rows are
+written.
 """
 
 import atexit
@@ -26,7 +27,8 @@ _GATHER_SECONDS = 0.2
 _IDLE_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
 _EXIT_SECONDS = 2.0
-
+#: The row is at fault, and no other attempt would succeed: the database refuses it, or its driver cannot send it.
+_REFUSALS = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
 
 Row = TypeVar("Row", bound=Model)
 
@@ -108,23 +110,32 @@ class BackgroundWriter(Generic[Row]):
         with self._changed:
             return list(islice(self._queue, _BATCH))
 
-    def _write(self, batch: list[Row], database: str) -> None:
-        """Write a batch and remove it from the queue, or leave it there if another attempt may succeed."""
+    def _write(self, batch: list[Row], database: str) -> bool:
+        """Write a batch and remove it from the queue, but drop the rows that the database refuses.
+
+        If another attempt may succeed, leave the rest of the batch in the queue and return False.
+        """
         try:
             self.insert(batch, database)
-        except (DataError, IntegrityError) as error:
-            logger.error(
-                "the database refused %s %s, which are dropped: %s", len(batch), self._rows, type(error).__name__
-            )
+        except _REFUSALS as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                return self._write(batch[:half], database) and self._write(batch[half:], database)
+            logger.error("the database refused one of the %s, which is dropped: %s", self._rows, type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no other thread would write this queue
             if not self._is_failing:
                 logger.error("%s cannot be written at present: %s", self._rows, type(error).__name__)
             self._is_failing = True
             connections[database].close()
             time.sleep(_RETRY_SECONDS)
-            return
+            return False
+        self._remove(len(batch))
+        return True
+
+    def _remove(self, count: int) -> None:
+        """Remove the oldest rows from the queue, and log if an outage is over."""
         with self._changed:
-            for _ in batch:
+            for _ in range(count):
                 self._queue.popleft()
             dropped, self._dropped = (self._dropped, 0) if not self._queue else (0, self._dropped)
         if self._is_failing or dropped:

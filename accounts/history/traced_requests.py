@@ -1,7 +1,9 @@
 """Storing the trace of each request in the database, so that each process of the site can show it."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
+from django.db import DatabaseError
 from django.http import HttpResponseBase, StreamingHttpResponse
 
 from accounts.history.background_writer import BackgroundWriter, write_until_exit
@@ -21,9 +23,11 @@ class TracedRequestWriter(BackgroundWriter[TracedRequest]):
 
     def insert(self, batch: list[TracedRequest], database: str) -> None:
         super().insert(batch, database)
-        for session_id in {row.session_id for row in batch}:
-            # A streamed request has two rows.
-            TracedRequest.objects.using(database).forget_older(session_id, kept=2 * KEPT_REQUESTS)
+        # If this fails, the next batch deletes them. An error would have the batch written twice.
+        with suppress(DatabaseError):
+            for session_id in {row.session_id for row in batch}:
+                # A streamed request has two rows.
+                TracedRequest.objects.using(database).forget_older(session_id, kept=2 * KEPT_REQUESTS)
 
 
 trace_writer = TracedRequestWriter()

@@ -8,11 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from accounts.history import background_writer as module
@@ -103,14 +104,43 @@ class TestWriting:
         record_some(1)
         wait_until(lambda: generations() == [0, 0])
 
-    def test_an_event_that_the_database_refuses_is_dropped_and_later_ones_are_written(
+    def test_events_that_the_database_refuses_are_dropped_and_all_others_are_written(
         self, event_writer: BackgroundWriter[SessionEvent], caplog: pytest.LogCaptureFixture
     ) -> None:
-        event_writer.add(SessionEvent(session_id=uuid4(), kind=EventKind.ROTATED, at=timezone.now(), generation=-1))
-        wait_until(lambda: "which are dropped: IntegrityError" in caplog.text)
-        record_some(1)
+        at, huge = timezone.now(), 2**70
+        for generation in range(300):
+            # SQLite's driver cannot send a huge number. PostgreSQL refuses it.
+            refused = {0: -1, 77: huge, 199: -2, 200: -3}.get(generation)
+            number = generation if refused is None else refused
+            event_writer.add(SessionEvent(session_id=uuid4(), kind=EventKind.ROTATED, at=at, generation=number))
 
-        wait_until(lambda: generations() == [0])
+        assert event_writer.finish(PATIENCE_SECONDS)
+
+        assert generations() == [number for number in range(300) if number not in (0, 77, 199, 200)]
+        lines = [line.getMessage() for line in caplog.records if "refused" in line.getMessage()]
+        assert len(lines) == 4
+        assert lines[0] == "the database refused one of the session events, which is dropped: IntegrityError"
+        assert str(huge) not in caplog.text
+
+    def test_an_outage_in_the_middle_of_a_batch_with_a_refused_event_loses_and_doubles_nothing(
+        self, event_writer: BackgroundWriter[SessionEvent], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
+        insert, tries = event_writer.insert, count()
+
+        def insert_with_outages(batch: list[SessionEvent], database: str) -> None:
+            if next(tries) in (2, 5):
+                raise OperationalError("the connection was closed")
+            insert(batch, database)
+
+        monkeypatch.setattr(event_writer, "insert", insert_with_outages)
+        at = timezone.now()
+        for generation in range(60):
+            number = -1 if generation == 41 else generation
+            event_writer.add(SessionEvent(session_id=uuid4(), kind=EventKind.ROTATED, at=at, generation=number))
+
+        assert event_writer.finish(PATIENCE_SECONDS)
+        assert generations() == [number for number in range(60) if number != 41]
 
 
 class TestTrouble:

@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.history.traced_requests import KEPT_REQUESTS, TracedRequestWriter
 from accounts.models import SessionRecord, TracedRequest
+from accounts.models.traced_request import TracedRequestQuerySet
 from accounts.session.api_session import ApiSession
 from accounts.telemetry.trace import Step, add_step, begin_trace, end_trace, redact_path
 from tests.accounts.history.test_events import post_session_update
@@ -145,6 +146,32 @@ class TestHowItIsKept:
         assert len(traced(trace_writer, known.session().id)) == KEPT_REQUESTS
         assert TracedRequest.objects.filter(session_id=known.session().id).count() <= 2 * KEPT_REQUESTS
         assert TracedRequest.objects.filter(session_id=other).exists()
+
+    def test_a_request_that_the_database_refuses_takes_no_other_with_it(
+        self, trace_writer: TracedRequestWriter, transactional_db: None
+    ) -> None:
+        session_id = uuid4()
+        for steps in ([], [{"path": "/"}], [{"path": object()}], [{"path": "/last/"}]):
+            trace_writer.add(TracedRequest(session_id=session_id, trace_id=uuid4(), at=timezone.now(), steps=steps))
+
+        assert trace_writer.finish(PATIENCE_SECONDS)
+        assert [row.steps for row in TracedRequest.objects.order_by("pk")] == [
+            [],
+            [{"path": "/"}],
+            [{"path": "/last/"}],
+        ]
+
+    def test_a_deletion_that_fails_does_not_write_a_request_twice(
+        self, trace_writer: TracedRequestWriter, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise OperationalError("a lock timed out")
+
+        monkeypatch.setattr(TracedRequestQuerySet, "forget_older", fail)
+        trace_writer.add(TracedRequest(session_id=uuid4(), trace_id=uuid4(), at=timezone.now()))
+
+        assert trace_writer.finish(PATIENCE_SECONDS)
+        assert TracedRequest.objects.count() == 1
 
     def test_those_of_long_ago_are_tidied_away(self, transactional_db: None) -> None:
         for days in (29, 31):
