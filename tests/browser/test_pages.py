@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.template.loader import render_to_string
 from playwright.sync_api import Page, Request, Response, Route
 
@@ -91,6 +92,8 @@ def request_trace(page: Page, api: DemoApi) -> None:
 #: The pages as they come, and how to get there.
 PAGES: dict[str, Visit] = {
     "home": lambda page, api: page.goto("/"),
+    "home, signed in": signed_in_at("/"),
+    "sign-in with another account": signed_in_at("/accounts/login/?switch=1"),
     "sign-in": lambda page, api: page.goto("/accounts/login/"),
     "sign-in after the session ended": lambda page, api: page.goto("/accounts/login/?ended=1"),
     "sign-in, wrong password": sign_in_wrongly,
@@ -112,7 +115,7 @@ ERRORS = sorted(path.name for path in (PROJECT / "templates").glob("[0-9]*.html"
 LEFT_BEHIND = "net::ERR_ABORTED"
 
 
-def show(name: str, **context: str) -> Visit:
+def show(name: str, **context: object) -> Visit:
     """A page as the site renders it outside DEBUG, at an address that takes its styles from the site."""
 
     def visit(page: Page, api: DemoApi) -> None:
@@ -126,10 +129,30 @@ def show(name: str, **context: str) -> Visit:
 #: Pages of a site whose users sign in at a provider with much to say. (test_providers.py goes there.)
 AT_A_PROVIDER = {
     "sign-in at a provider": show("accounts/login_at_provider.html", provider=LONG_HOST),
+    "sign-in with another account there": show(
+        "accounts/login_at_provider.html", provider=LONG_HOST, user={"name": LONG_WORD}
+    ),
+    "sign-in at a provider, failed while signed in": show(
+        "accounts/sign_in_failed.html", detail="No.", words=LONG_WORD, user={"name": ADA}, switch_url="/"
+    ),
     "sign-in at a provider, failed": show("accounts/sign_in_failed.html", detail="No.", words=LONG_WORD, login="/"),
 }
 
-ALL: dict[str, Visit] = {**PAGES, **AT_A_PROVIDER, **{name: show(name) for name in ERRORS}}
+ACCOUNTS = {
+    "a name": {"name": ADA, "email": ADA},
+    "a long name": {"name": LONG_WORD, "email": f"{LONG_WORD}@example.com"},
+}
+#: Error pages with the ways out of the session, after a page and after a form.
+WITH_WAYS_OUT = {
+    f"{name}, {whose}, {'a page' if is_safe else 'a form'}": show(
+        name, user=user, is_safe=is_safe, page=f"/?{LONG_WORD}", switch_url="/accounts/login/?switch=1"
+    )
+    for name in ("502.html", "503.html")
+    for whose, user in ACCOUNTS.items()
+    for is_safe in (True, False)
+}
+
+ALL: dict[str, Visit] = {**PAGES, **AT_A_PROVIDER, **WITH_WAYS_OUT, **{name: show(name) for name in ERRORS}}
 
 
 @pytest.mark.parametrize("visit", ALL.values(), ids=ALL)
@@ -154,6 +177,7 @@ def test_it_fits_can_be_read_and_makes_no_trouble(page: Page, site: str, api: De
     visit(page, api)
     page.wait_for_load_state()
     found += find_flaws(page)
+    found += [f"{it['id']}: {it['help']}" for it in Axe().run(page).response["violations"]]
 
     assert found == []
     assert all(url.startswith(f"{site}/") for url in asked), asked

@@ -4,6 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.http import HttpResponse
+from django.template.loader import render_to_string
 from django.urls import path
 
 from accounts.api_client import ApiRequest
@@ -26,6 +27,13 @@ SCRIPTS = {
     "it accepts JSON among others": {"Accept": "application/json, text/plain, */*"},
     "the browser says it is a fetch": {"Accept": "*/*", "Sec-Fetch-Mode": "cors"},
 }
+#: What happens to the API's response to a call, and the status of the page. The API acted on some of the calls.
+FAULTS = {
+    "500": (Fault.answer(500), 503),
+    "a lost response": (Fault.lose_answer(), 503),
+    "a redirect": (Fault.answer(302, headers={"Location": "/"}), 502),
+}
+PROMISES = ("still signed in", "you still are", "othing is lost", "othing was changed", "session is as it was")
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/order/?page=2", "Sec-Fetch-Mode": "cors"}
 TO_SIGN_IN = "/accounts/login/?next=%2Fprotected%2F"
 # The Referer of a request, and the `next` of the sign-in page.
@@ -147,6 +155,47 @@ class TestApiErrors:
         assert unavailable.json() == {"detail": "The service behind this site is not answering."}
         assert unusable.status_code == 502
         assert unusable.json() == {"detail": "The service behind this site sent a response that this site cannot use."}
+
+    @pytest.mark.parametrize(("fault", "status"), FAULTS.values(), ids=FAULTS)
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+    def test_after_a_form_it_is_not_known_whether_the_api_acted(
+        self, signed_in: Browser, api: DemoApi, method: str, fault: Fault, status: int
+    ) -> None:
+        api.fail("POST", "/protected-route", fault, times=3)
+        headers = {**NAVIGATION, "Referer": "http://testserver/order/?page=2"}
+
+        page = signed_in.client.generic(method, "/order/", headers=headers)
+        jsons = [
+            signed_in.client.generic(method, "/order/", headers=headers)
+            for headers in (SCRIPTS["it accepts JSON"], HTMX)
+        ]
+
+        assert page.status_code == status
+        assert "It is not known whether the service acted" in page.text
+        assert 'href="/order/?page=2"' in page.text, "the page of the form, to check"
+        assert "Try again" not in page.text
+        assert "try again" not in page.text
+        assert not any(promise in page.text for promise in PROMISES)
+        for response in jsons:
+            assert response.status_code == status
+            assert "It is not known whether it acted on this request." in response.json()["detail"]
+
+    @pytest.mark.parametrize(("fault", "status"), FAULTS.values(), ids=FAULTS)
+    def test_a_page_may_be_tried_again(self, signed_in: Browser, api: DemoApi, fault: Fault, status: int) -> None:
+        api.fail("GET", "/protected-route", fault, times=2)
+
+        page = signed_in.get("/protected/", headers=NAVIGATION)
+
+        assert page.status_code == status
+        assert "it is safe to try again" in page.text
+        assert "acted" not in page.text
+        assert not any(promise in page.text for promise in PROMISES)
+
+    @pytest.mark.parametrize("name", ["400.html", "403.html", "403_csrf.html", "404.html", "500.html"])
+    def test_no_other_error_page_promises_what_is_not_known(self, name: str) -> None:
+        page = render_to_string(name, using="pages")
+
+        assert not any(promise in page for promise in PROMISES)
 
     def test_the_log_has_the_error_but_no_query(
         self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
