@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import requests
 from django.conf import settings
@@ -31,8 +31,10 @@ PASSED_TO_THE_API = (
     *("If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since"),
     "Last-Event-ID",
 )
+#: Without Date, which this site's server sets, and Location, which names an address of the API.
 PASSED_TO_THE_BROWSER = (
-    *("Cache-Control", "ETag", "Expires", "Last-Modified", "Vary", "Accept-Ranges", "Link", "Retry-After"),
+    *("Age", "Cache-Control", "ETag", "Expires", "Last-Modified", "Vary", "Accept-Ranges", "Link", "Retry-After"),
+    *("Accept-Patch", "Allow", "Preference-Applied"),
     *("Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Range", "Content-Type"),
 )
 #: Values of Sec-Fetch-Dest that are refused. A page's policy allows scripts of this site, and the API may return a file
@@ -42,6 +44,8 @@ REFUSED_DESTINATIONS = ("script", "style", "xslt", *_WORKERS)
 #: A larger body is streamed, so it cannot be sent again after a 401.
 MAX_REPEATED_BODY_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
+#: In a path, these mean themselves (RFC 3986 section 3.3). Escaped, they are other characters for some APIs.
+_PATH_UNQUOTED = "/:@!$&'()*+,;="
 _UNQUOTED = "%/:=&?~+!$,;'@()*[]"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 _RULE = re.compile(r"([A-Z]+) (/\S*)")
@@ -133,7 +137,7 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
     try:
         api_response = request.api.request(
             str(request.method),
-            quote(path) + _query_string(request),
+            _escape_path(path, _raw_path(request)) + _query_string(request),
             data=body,
             # `requests` refuses a value that begins with a space of Latin 1, which `str.strip` removes.
             headers={"Accept-Encoding": "identity"} | {name: value.strip() for name, value in headers.items()},
@@ -230,6 +234,14 @@ def _has_valid_csrf_token(request: ApiRequest) -> bool:
     return CsrfViewMiddleware(empty_view).process_view(request, empty_view, (), {}) is None
 
 
+def _escape_path(path: str, raw_path: str) -> str:
+    """`path`, which was checked, for the API: escaped as it was sent, if the end of `raw_path` means the same."""
+    as_sent = "/" + "/".join(raw_path.split("/")[-path.count("/") :])
+    if unquote_to_bytes(as_sent) == path.encode():
+        return quote(as_sent, safe=_PATH_UNQUOTED + "%")
+    return quote(path, safe=_PATH_UNQUOTED)
+
+
 def _query_string(request: ApiRequest) -> str:
     """The query as it was sent. WSGI decodes its bytes as Latin 1 (PEP 3333); any byte may occur."""
     query = request.META.get("QUERY_STRING", "")
@@ -237,8 +249,9 @@ def _query_string(request: ApiRequest) -> str:
 
 
 def _raw_path(request: ApiRequest) -> str:
-    """The path as it was sent, from gunicorn's RAW_URI or uWSGI's REQUEST_URI; "" for other servers."""
-    return str(request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or "").split("?")[0]
+    """The path as it was sent: gunicorn's RAW_URI, uWSGI's REQUEST_URI or ASGI's raw_path; "" for other servers."""
+    asgi: bytes = getattr(request, "scope", {}).get("raw_path") or b""
+    return str(request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or asgi.decode("latin-1")).split("?")[0]
 
 
 def _refuse(status: int, detail: str, **headers: str) -> JsonResponse:

@@ -106,6 +106,12 @@ class TestTheCall:
 
         assert len(api.calls) == 1
 
+    @pytest.mark.parametrize("path", ["/places:searchText", "/places%3AsearchText", "/:@()+=;,!$'*&/b", "/%2F%40%20"])
+    def test_a_path_is_escaped_as_the_view_wrote_it(self, signed_in: Browser, api: DemoApi, path: str) -> None:
+        call(signed_in, "GET", path)
+
+        assert [sent.path for sent in api.calls] == [path]
+
     def test_without_a_session_the_api_is_not_called(self, browser: Browser, api: DemoApi) -> None:
         response = call(browser, "GET")
 

@@ -1,11 +1,26 @@
 """The proxy for browser scripts: what reaches the API."""
 
+from typing import Any
+
 import pytest
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient
 from pytest_django import Settings
+from requests.utils import unquote_unreserved
 
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi, Fault
 from tests.protected.proxy_calls import EVERYTHING, FORMS, PROXY, ROUTE, body_of, call_proxy, only_call, wsgi_headers
+
+
+class AsgiServer(AsyncClient):
+    """Adds `raw_path` to the scope, as servers do."""
+
+    raw_path = ""
+
+    def _base_scope(self, **request: Any) -> Any:
+        scope = super()._base_scope(**request)  # type: ignore[misc]
+        return {**scope, "raw_path": self.raw_path.encode()}
 
 
 class TestWhatReachesTheApi:
@@ -70,6 +85,10 @@ class TestWhatReachesTheApi:
             ("a%3Fb", "a%3Fb"),
             ("a%23b", "a%23b"),
             ("rows/1/", "rows/1/"),
+            ("places:searchText", "places:searchText"),
+            (":@()+=;,!$'*&/b", ":@()+=;,!$'*&/b"),
+            ("places%3AsearchText", "places:searchText"),
+            ("a[b]|c", "a%5Bb%5D%7Cc"),
         ],
     )
     def test_the_path_with_the_same_meaning(self, signed_in: Browser, api: DemoApi, path: str, sent: str) -> None:
@@ -77,6 +96,41 @@ class TestWhatReachesTheApi:
 
         call = only_call(api)
         assert (call.path, call.query) == (f"{ROUTE}/{sent}", "")
+
+    @pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
+    @pytest.mark.parametrize("origin", ["", "http://testserver", "/mounted"])
+    @pytest.mark.parametrize(
+        "path", ["a:b/c%3Ad", ":@()+=;,!$'*&", "%40%20%2B%3B%C3%A9@", "a%3Fb%23c", "a%5Bb%5D", "rows/1/"]
+    )
+    def test_the_path_as_it_was_sent_if_the_server_tells(
+        self, signed_in: Browser, api: DemoApi, name: str, origin: str, path: str
+    ) -> None:
+        as_sent: dict[str, Any] = {name: f"{origin}{PROXY}/{path}?a=1"}
+
+        call_proxy(signed_in, f"{PROXY}/{path}?a=1", **as_sent)
+
+        call = only_call(api)
+        assert (call.path, call.query) == (f"{ROUTE}/{path}", "a=1")
+
+    @pytest.mark.parametrize(
+        "raw", ["/protected/api/auth/login", f"{PROXY}/x%3Ab", "/x:b", "?", "x:b/", f"{PROXY}/a:b%FF", f"{PROXY}/a:b/c"]
+    )
+    def test_the_checked_path_if_the_server_tells_another(self, signed_in: Browser, api: DemoApi, raw: str) -> None:
+        call_proxy(signed_in, f"{PROXY}/a:b", RAW_URI=raw)
+
+        assert only_call(api).path == f"{ROUTE}/a:b"
+
+    @pytest.mark.parametrize(("path", "status"), [("a:b%3Ac", 404), ("rows%2F1", 404), ("rows/%31", 200)])
+    def test_the_path_as_it_was_sent_over_asgi(self, signed_in: Browser, api: DemoApi, path: str, status: int) -> None:
+        client = AsgiServer()
+        client.raw_path = f"{PROXY}/{path}"
+        client.cookies.load(signed_in.take())
+        api.forget_calls()
+
+        response = async_to_sync(client.get)(client.raw_path)
+
+        assert response.status_code == status
+        assert [call.path for call in api.calls] == ([] if "%2F" in path else [f"{ROUTE}/{unquote_unreserved(path)}"])
 
     def test_the_headers_that_an_api_needs(self, signed_in: Browser, api: DemoApi) -> None:
         passed = {

@@ -22,7 +22,10 @@ from tests.protected.proxy_calls import (
 class TestWhatReachesTheBrowser:
     def test_the_apis_response_with_an_allow_list_of_headers(self, signed_in: Browser, api: DemoApi) -> None:
         passed = {
+            "Accept-Patch": "application/merge-patch+json",
             "Accept-Ranges": "bytes",
+            "Age": "40",
+            "Allow": "GET, PUT",
             "Content-Disposition": 'attachment; filename="a.csv"',
             "Content-Language": "fr",
             "Content-Type": "text/csv; charset=utf-8",
@@ -30,6 +33,7 @@ class TestWhatReachesTheBrowser:
             "Expires": "Mon, 23 Nov 2026 00:00:00 GMT",
             "Last-Modified": "Mon, 23 Nov 2026 00:00:00 GMT",
             "Link": '</a>; rel="next"',
+            "Preference-Applied": "return=minimal",
             "Retry-After": "7",
         }
         kept = {
@@ -42,6 +46,7 @@ class TestWhatReachesTheBrowser:
             "WWW-Authenticate": "Bearer",
             "Location": "https://evil.example/",
             "Keep-Alive": "timeout=9",
+            "Date": "Mon, 23 Nov 2026 00:00:00 GMT",
             "Clear-Site-Data": '"cookies"',
         }
         api.fail("GET", ROUTE, Fault.answer(200, b"a,b\r\n", headers=passed | kept))

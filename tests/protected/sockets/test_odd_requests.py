@@ -72,6 +72,15 @@ def post(browser: Browser, body: bytes) -> Posted:
 
 
 class TestRequestLines:
+    @pytest.mark.parametrize(
+        "rest",
+        ["/places:searchText", "/places%3AsearchText", "/:@()+=;,!$'*&/b", "/%40%20%2B%3B%C3%A9@", "/a%3Fb%23c:d"],
+    )
+    def test_a_path_arrives_escaped_as_it_was_sent(self, site: Site, browser: Browser, api: DemoApi, rest: str) -> None:
+        send_raw(site, head_of(browser, "GET", f"{PROXY}{rest}?a=1"))
+
+        assert [(call.path, call.query) for call in api.calls] == [(f"{ROUTE}{rest}", "a=1")]
+
     @pytest.mark.parametrize("rest", EVASIONS)
     def test_an_ambiguous_path_is_a_404(self, site: Site, browser: Browser, api: DemoApi, rest: str) -> None:
         status, _ = send_raw(site, head_of(browser, "GET", f"/protected/api{rest}"))
