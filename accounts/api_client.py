@@ -18,8 +18,9 @@ from accounts.session.tokens import TokenPair
 from accounts.telemetry.metrics import time_call
 from accounts.telemetry.trace import Trace, add_call
 from accounts.upstream.deadline import Deadline
+from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.retry_after import parse_retry_after
-from accounts.upstream.transport import pooled_adapter, prepare
+from accounts.upstream.transport import new_adapter, pooled_adapter, prepare
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_ATTEMPTS = 5
@@ -127,16 +128,19 @@ def _may_have_expired(tokens: TokenPair) -> bool:
     return left is not None and life is not None and left <= max(1.0, min(_EXPIRY_MARGIN_SECONDS, life / 2))
 
 
-def _send(request: requests.PreparedRequest, *, stream: bool, retry: bool, ends_at: float) -> requests.Response:
+def _send(
+    request: requests.PreparedRequest, *, stream: bool, retry: bool, ends_at: float, repeated: bool = False
+) -> requests.Response:
     """Send over a pooled connection, and read the response by `ends_at` (time.monotonic()); with `stream` its headers.
 
-    `retry` allows one repetition after a broken connection. Raises ApiUnavailable or ApiMisbehaved.
+    `retry` allows one repetition after a broken connection, over a new one. Raises ApiUnavailable or ApiMisbehaved.
     """
     deadline = Deadline(ends_at)
     started = time.monotonic()
+    adapter = new_adapter() if repeated else pooled_adapter()
     try:
         with deadline:
-            response = pooled_adapter().send(
+            response = adapter.send(
                 request, stream=stream, timeout=(conf.connect_timeout, conf.read_timeout), proxies={}
             )
             if not stream:
@@ -156,8 +160,8 @@ def _send(request: requests.PreparedRequest, *, stream: bool, retry: bool, ends_
             raise ApiUnavailable("no response in time") from error
         if retry:
             # Usually the API closed a kept-alive connection at the moment of sending.
-            return _send(request, stream=stream, retry=False, ends_at=ends_at)
-        raise ApiUnavailable(f"no response: {type(error).__name__}") from error
+            return _send(request, stream=stream, retry=False, ends_at=ends_at, repeated=True)
+        raise ApiUnavailable(f"no response: {describe_failure(error)}") from error
     time_call(response.status_code, time.monotonic() - started)
     add_call(request.method, request.path_url, status=response.status_code, since=started)
     if deadline.has_passed() and not stream:

@@ -27,6 +27,8 @@ class Conf:
     dialect = setting("API_DIALECT", str)
     #: The name of the user name field in the API's login call; empty for the dialect's default.
     username_field = setting("API_USERNAME_FIELD", str)
+    #: The path of a PEM file with further trusted authorities; empty for the well-known ones alone.
+    ca_bundle = setting("API_CA_BUNDLE", lambda path: str(path).strip())
     connect_timeout = setting("API_CONNECT_TIMEOUT", float)
     read_timeout = setting("API_READ_TIMEOUT", float)
     refresh_ahead = setting("API_REFRESH_AHEAD", float)
@@ -63,7 +65,7 @@ class Conf:
     def oauth_endpoints(self) -> dict[str, str]:
         """The endpoints set here instead of by discovery, by their names in a discovery document."""
         names = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri")
-        return {name: url for name in names if (url := str(getattr(settings, f"OAUTH_{name.upper()}")).strip())}
+        return {name: url for name in names if (url := str(getattr(settings, f"OAUTH_{name.upper()}") or "").strip())}
 
     @cached_property
     def attempt_seconds(self) -> float:

@@ -40,6 +40,7 @@ from accounts.upstream.event_stream import (
     is_event_stream,
     read_events,
 )
+from accounts.upstream.failure_reasons import describe_failure
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ class PassThroughBody:
         except (HTTPError, ValueError) as error:
             # A chunk with an invalid length raises a ValueError.
             self._response.close()
-            raise ApiUnavailable("the response breaks off") from error
+            # The server logs this error with its causes, and those quote the response.
+            raise ApiUnavailable(f"the response breaks off: {describe_failure(error)}") from None
 
     def close(self) -> None:
         self._response.close()

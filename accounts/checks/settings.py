@@ -15,6 +15,7 @@ from accounts.dialects.base import PasswordDialect
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.sign_in.rate_limit import parse_limits
 from accounts.text import parse_address
+from accounts.upstream.connections import additional_authorities
 
 _SHORTEST_KEY = 32
 _YEAR_SECONDS = 366 * 24 * 3600
@@ -56,6 +57,12 @@ def check_api(**kwargs: object) -> Iterator[CheckMessage]:
             "API_BASE_URL is not a valid address.",
             hint="Write it like https://api.example.com/v1, without a user, a query or a fragment.",
             id="accounts.E003",
+        )
+    if conf.ca_bundle and not additional_authorities(conf.ca_bundle):
+        yield Error(
+            f"API_CA_BUNDLE is {conf.ca_bundle!r}, which is not a readable file with certificates.",
+            hint="Give the whole path of a PEM file with the certificates of your own authorities.",
+            id="accounts.E018",
         )
 
 

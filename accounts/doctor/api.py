@@ -2,7 +2,11 @@
 
 import secrets
 import time
+from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
+
+import requests
 
 from accounts.conf import conf
 from accounts.dialects import current_dialect
@@ -14,6 +18,8 @@ from accounts.rotation.refusal_check import probe_beside
 from accounts.rotation.token_requests import request_refresh, request_revocation, request_sign_in
 from accounts.session.tokens import receive_pair
 from accounts.upstream.calls import ApiCall
+from accounts.upstream.connections import additional_authorities
+from accounts.upstream.transport import new_adapter
 
 _CHECK_SETTINGS = "Check the path in API_BASE_URL, and whether API_DIALECT fits this API."
 _NOT_LIVE = "Do not go live with this API."
@@ -22,7 +28,8 @@ _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 
 def examine_api(path: str) -> Findings:
     """`path` is one that a signed-in user may GET, relative to API_BASE_URL. Nothing is changed at the API."""
-    for examine in (partial(examine_server, "api", conf.base_url), _response, _refusals):
+    more = additional_authorities(conf.ca_bundle) if conf.ca_bundle else ""
+    for examine in (partial(examine_server, "api", conf.base_url, more=more), _response, _refusals):
         findings = list(examine())
         yield from findings
         if worst(findings) is Status.PROBLEM:
@@ -34,7 +41,7 @@ def _response() -> Findings:
     """The response to a request for the address itself may have any status below 500."""
     name, sent_at = "api.answer", time.monotonic()
     try:
-        with request("GET", f"{conf.base_url}/", read_seconds=conf.read_timeout) as response:
+        with _request("GET", "/") as response:
             milliseconds = (time.monotonic() - sent_at) * 1000
     except TROUBLE as error:
         found = f"There is no HTTP response: {type(error).__name__}."
@@ -82,7 +89,7 @@ def _is_said_of_any_path(message: str, path: str) -> bool:
         return False
     nowhere = probe_beside(ApiCall(method="POST", path=path)).path
     try:
-        with request("POST", conf.base_url + nowhere, headers=_JSON, read_seconds=conf.read_timeout) as response:
+        with _request("POST", nowhere, headers=_JSON) as response:
             body = read_json(response)
     except TROUBLE:
         return False
@@ -111,7 +118,7 @@ def _bearer(path: str) -> Finding:
     """Only a 401 makes a session rotate."""
     name, headers = "api.bearer", {**_JSON, "Authorization": f"Bearer {secrets.token_urlsafe()}"}
     try:
-        with request("GET", conf.base_url + path, headers=headers, read_seconds=conf.read_timeout) as response:
+        with _request("GET", path, headers=headers) as response:
             status = response.status_code
     except TROUBLE as error:
         return warning(name, f"GET {path} gets no response: {type(error).__name__}.", "Read the API's log.")
@@ -123,3 +130,9 @@ def _bearer(path: str) -> Finding:
     if status < 300:
         return warning(name, f"{found}: it is public.", "If that is intended, name another path with --path.")
     return warning(name, f"{found}.", "An expired token must get a 401: only a 401 makes a session rotate.")
+
+
+def _request(method: str, path: str, **options: Any) -> AbstractContextManager[requests.Response]:
+    """A request to the API, which trusts the same authorities as the site's own calls."""
+    url = conf.base_url + path
+    return request(method, url, read_seconds=conf.read_timeout, adapter=new_adapter(), **options)

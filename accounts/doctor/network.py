@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import requests
 from django.urls import reverse
+from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
 
@@ -73,10 +74,10 @@ def host_and_port(url: str) -> tuple[str, int]:
     return pieces.hostname or "", pieces.port or (443 if pieces.scheme == "https" else 80)
 
 
-def examine_server(group: str, url: str, authorities: str = DEFAULT_CA_BUNDLE_PATH) -> Findings:
+def examine_server(group: str, url: str, authorities: str = DEFAULT_CA_BUNDLE_PATH, more: str = "") -> Findings:
     """Connect to the server, and verify its certificate. The last finding is a problem if the server cannot be used.
 
-    `authorities` is a file of trusted certificates; the default is that of calls to the API.
+    `authorities` is a file of trusted certificates; the default is that of calls to the API. `more` are further ones.
     """
     if parse_address(url) is None:
         yield problem(f"{group}.address", "This is not the address of a server.", "Write it like https://example.com.")
@@ -91,16 +92,18 @@ def examine_server(group: str, url: str, authorities: str = DEFAULT_CA_BUNDLE_PA
     with connection:
         yield ok(f"{group}.connection", f"{host}:{port} can be reached ({connection.getpeername()[0]}).")
         if url.startswith("https:"):
-            yield _certificate(f"{group}.certificate", connection, host, authorities)
+            yield _certificate(f"{group}.certificate", connection, host, authorities, more)
 
 
-def _certificate(name: str, connection: socket.socket, host: str, authorities: str) -> Finding:
-    context = ssl.create_default_context(cafile=authorities)
+def _certificate(name: str, connection: socket.socket, host: str, authorities: str, more: str) -> Finding:
+    context = ssl.create_default_context(cafile=authorities, cadata=more or None)
     try:
         with context.wrap_socket(connection, server_hostname=host) as encrypted:
             certificate, version = encrypted.getpeercert() or {}, encrypted.version()
     except ssl.SSLCertVerificationError as error:
-        return problem(name, f"The certificate of {host} is invalid: {error.verify_message}.", "Replace it.")
+        advice = "Replace it. If your own authority issued it, name a file with that authority: API_CA_BUNDLE for the "
+        advice += "API, REQUESTS_CA_BUNDLE for the site."
+        return problem(name, f"The certificate of {host} is invalid: {error.verify_message}.", advice)
     except OSError as error:
         return problem(name, f"The TLS handshake with {host} fails: {_reason(error)}.", "Is this the port for HTTPS?")
     days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86_400
@@ -121,13 +124,24 @@ def trusted_authorities() -> str:
 
 @contextmanager
 def request(
-    method: str, url: str, *, headers: Mapping[str, str] | None = None, read_seconds: float = _READ_SECONDS
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    read_seconds: float = _READ_SECONDS,
+    adapter: HTTPAdapter | None = None,
 ) -> Iterator[requests.Response]:
-    """One request on its own connection, with an unread body. Follows no redirect, keeps no cookie. Raises TROUBLE."""
+    """One request on its own connection, with an unread body. Follows no redirect, keeps no cookie. Raises TROUBLE.
+
+    An `adapter` trusts its own authorities.
+    """
     headers = {"User-Agent": "doctor", **(headers or {})}
     with requests.Session() as session:
         session.trust_env = False
-        session.verify = trusted_authorities()
+        if adapter is None:
+            session.verify = trusted_authorities()
+        else:
+            session.mount("https://", adapter)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         timeout = (CONNECT_SECONDS, read_seconds)
         with session.request(

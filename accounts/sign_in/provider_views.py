@@ -64,6 +64,7 @@ def login_at_provider(request: ApiRequest) -> HttpResponse:
     try:
         return begin_sign_in_at_provider(request, _dialect(), next_url, switch="switch" in request.POST)
     except ApiUnavailable as error:
+        logger.error("sign-in at the provider: %s", error)
         response = _provider_page(request, next_url, error=PROVIDER_UNAVAILABLE, status=503)
         response["Retry-After"] = str(error.retry_after)
     except ApiError as error:
@@ -192,11 +193,11 @@ def _provider_error(
 
 def _api_failed(request: ApiRequest, pending: AuthorizationRequest, error: ApiError) -> HttpResponse:
     """The page for a provider that is unavailable, or whose response cannot be used."""
+    logger.error("sign-in at the provider: %s", error)
     if isinstance(error, ApiUnavailable):
         return _sign_in_failed(
             request, PROVIDER_UNAVAILABLE, status=503, pending=pending, retry_after=error.retry_after
         )
-    logger.error("sign-in at the provider: %s", error)
     leads_on = not isinstance(error, WrongIssuer)
     return _sign_in_failed(request, PROVIDER_UNUSABLE, status=502, pending=pending, leads_on=leads_on)
 

@@ -64,11 +64,13 @@ def _submit(request: ApiRequest, form: SignInForm) -> HttpResponse:
     except TooManyAttempts as error:
         return _too_many_attempts(request, form, error)
     except ApiUnavailable as error:
+        logger.error("%s", error)
         form.add_error(None, "The service that checks your password is not answering. Please try again in a moment.")
         response = _sign_in_page(request, form, status=503, is_api_down=_is_local_api_down())
         response["Retry-After"] = str(error.retry_after)
         return response
-    except ApiError:
+    except ApiError as error:
+        logger.error("%s", error)
         form.add_error(None, "The service that checks your password sent a response that this site cannot use.")
         return _sign_in_page(request, form, status=502)
     return HttpResponseRedirect(next_page(request, form.cleaned_data["next"] or ""))

@@ -14,9 +14,13 @@ from urllib3.util.response import assert_header_parsing
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
+class UnusableHead(HTTPException):
+    """The head cannot be parsed, or does not say clearly where the response ends. The text quotes nothing of it."""
+
+
 class StrictResponse(HTTPResponse):
     def begin(self) -> None:
-        """Raises HTTPException for a head that does not say clearly where the response ends."""
+        """Raises UnusableHead, or another HTTPException."""
         super().begin()
         while self.status < 200:
             # All interim responses are skipped, not only 100 (RFC 9110 section 15.2). The final one is still to come.
@@ -26,13 +30,13 @@ class StrictResponse(HTTPResponse):
             assert_header_parsing(self.headers)
         except HeaderParsingError:
             # The parser stops at a line that is no header. Its error quotes the line, which must not reach the log.
-            raise HTTPException("the response's head cannot be parsed") from None
-        if not _has_one_end(self.headers):
-            raise HTTPException("the response's head does not say where the response ends")
+            raise UnusableHead("a line of the head is no header") from None
+        if problem := _find_problem(self.headers):
+            raise UnusableHead(problem)
 
 
-def _has_one_end(headers: Message) -> bool:
-    """Whether every reader finds the end of the response at the same place (RFC 9112 section 6.3)."""
+def _find_problem(headers: Message) -> str:
+    """Why readers could find the end of the response at different places (RFC 9112 section 6.3); "" if they do not."""
     codings: list[str] = []
     lengths: set[str] = set()
     for name, value in headers.raw_items():
@@ -41,6 +45,11 @@ def _has_one_end(headers: Message) -> bool:
                 codings.append(value.lower())
             case "content-length":
                 lengths.update(length.strip() for length in value.split(","))
-    if "chunked" in ",".join(codings):
-        return codings == ["chunked"]
-    return len(lengths) < 2 and all(_LENGTH.fullmatch(length) for length in lengths)
+    chunked = ",".join(codings).count("chunked")
+    if chunked > 1:
+        return "Transfer-Encoding says chunked twice"
+    if chunked:
+        return "" if codings == ["chunked"] else "Transfer-Encoding says more than chunked"
+    if len(lengths) > 1:
+        return "there are different Content-Length headers"
+    return "" if all(_LENGTH.fullmatch(length) for length in lengths) else "Content-Length is no number"

@@ -8,7 +8,6 @@ import functools
 import os
 import time
 from collections.abc import Mapping
-from http.client import HTTPConnection as PlainConnection
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,16 +15,15 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
-from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from accounts.conf import conf
 from accounts.telemetry.request_id import current_request_ids
 from accounts.telemetry.trace import add_call
 from accounts.upstream.calls import ApiAnswer, ApiCall
-from accounts.upstream.deadline import Deadline, DeadlineConnection, DeadlineResponse
-from accounts.upstream.http_message import StrictResponse
-from accounts.upstream.response import ApiResponse, read_body
+from accounts.upstream.connections import Adapter
+from accounts.upstream.deadline import Deadline
+from accounts.upstream.failure_reasons import describe_failure
+from accounts.upstream.response import read_body
 
 #: More than any worker has threads. Each call beyond them opens a connection that is not kept, and logs a warning.
 _POOL_CONNECTIONS = 1000
@@ -34,11 +32,14 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "U
 
 
 class NotSent(Exception):
-    """The API has not seen the request: the connection was never established."""
+    """The API has not seen the request: the connection was never established. The text quotes nothing of the call."""
 
 
 class AnswerLost(Exception):
-    """The request was sent, and no complete response arrived in time. The API may have acted on it."""
+    """The request was sent, and no complete response arrived in time. The API may have acted on it.
+
+    The text quotes nothing of the response.
+    """
 
 
 def pooled_adapter() -> HTTPAdapter:
@@ -48,7 +49,12 @@ def pooled_adapter() -> HTTPAdapter:
 
 @functools.cache
 def _pool() -> HTTPAdapter:
-    return _Adapter(pool_connections=4, pool_maxsize=_POOL_CONNECTIONS)
+    return Adapter(pool_connections=4, pool_maxsize=_POOL_CONNECTIONS)
+
+
+def new_adapter() -> HTTPAdapter:
+    """An adapter without connections, for one call over a new one. Calls inside a `Deadline` block obey it."""
+    return Adapter(pool_connections=1, pool_maxsize=1)
 
 
 # If a parent and its child process shared a connection, they would read the responses to each other's users.
@@ -133,11 +139,12 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
 
     Raises NotSent or AnswerLost.
     """
-    url = call.path if "://" in call.path else conf.base_url + call.path
-    request = _prepare(
-        call.method, _escape_url(url), headers=call.headers, address=address, data=call.form, json=call.json
-    )
-    adapter = _Adapter(pool_connections=1, pool_maxsize=1)
+    try:
+        url = _escape_url(call.path if "://" in call.path else conf.base_url + call.path)
+    except ValueError as error:
+        raise NotSent("the address cannot be called") from error
+    request = _prepare(call.method, url, headers=call.headers, address=address, data=call.form, json=call.json)
+    adapter = new_adapter()
     started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
         try:
@@ -147,9 +154,10 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
             status = response.status_code
         # urllib3, requests, ssl and socket have no exception class in common.
         except Exception as error:
+            reason = "the deadline passed" if deadline.has_passed() else describe_failure(error)
             if deadline.connecting and not deadline.connected:
-                raise NotSent(type(error).__name__) from error
-            raise AnswerLost(type(error).__name__) from error
+                raise NotSent(reason) from error
+            raise AnswerLost(reason) from error
         finally:
             adapter.close()
             add_call(request.method, request.path_url, status=status, since=started)
@@ -161,72 +169,5 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     # A complete response counts, even after the deadline: a process that was suspended reads it when it resumes, and it
     # may hold the only valid token pair. A response that the deadline cut short can look like an empty one.
     if deadline.has_passed() and not answer.json_object():
-        raise AnswerLost("deadline")
+        raise AnswerLost("the deadline passed")
     return answer
-
-
-class _Response(StrictResponse, DeadlineResponse):
-    pass
-
-
-class _HttpConnection(DeadlineConnection):
-    response_class = _Response
-
-    def putheader(self, header: str | bytes, *values: Any) -> None:
-        """Skips urllib3's search for SKIP_HEADER in each header, since no caller uses it."""
-        PlainConnection.putheader(self, header, *values)
-
-
-class _HttpsConnection(_HttpConnection, HTTPSConnection):
-    pass
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _HttpConnection
-
-    def urlopen(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
-        """Passes the headers as a dict, since urllib3 copies and iterates them several times."""
-        options["headers"] = dict(options["headers"].items())
-        return super().urlopen(method, url, **options)
-
-
-class _HttpsPool(_HttpPool, HTTPSConnectionPool):
-    ConnectionCls = _HttpsConnection
-
-
-class _Adapter(HTTPAdapter):
-    """An adapter whose connections obey deadlines. It uses no proxies, and skips work that each call would repeat."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # Only the last pool is kept, because there is one API. A dropped pool closes its connections.
-        self._last_pool: tuple[str, HTTPConnectionPool] | None = None
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
-
-    def get_connection_with_tls_context(
-        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
-    ) -> HTTPConnectionPool:
-        """The pool for the request's scheme, host and port. The `pool` of a closed one is None."""
-        origin = "/".join(str(request.url).split("/", 3)[:3])
-        last = self._last_pool
-        if last is None or last[0] != origin or last[1].pool is None:
-            self._last_pool = last = (origin, super().get_connection_with_tls_context(request, *args, **kwargs))
-        return last[1]
-
-    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-        return request.path_url
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """Returns an ApiResponse, which has the same attributes. Cookies are parsed only if the response sets some."""
-        original = resp._original_response
-        if "Set-Cookie" not in resp.headers:
-            resp._original_response = None
-        try:
-            response = super().build_response(req, resp)
-        finally:
-            resp._original_response = original
-        response.__class__ = ApiResponse
-        return response

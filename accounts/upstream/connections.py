@@ -1,0 +1,185 @@
+"""Connections to the API: which kept-alive one is used again, which certificates are trusted, how requests are sent."""
+
+import functools
+import logging
+import math
+import socket
+import ssl
+import time
+from http.client import HTTPConnection as PlainConnection
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ReadTimeoutError
+
+from accounts.conf import conf
+from accounts.upstream.content_coding import DecodedResponse
+from accounts.upstream.deadline import DeadlineConnection, DeadlineResponse
+from accounts.upstream.http_message import StrictResponse
+from accounts.upstream.response import ApiResponse
+
+logger = logging.getLogger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: A connection that was idle for longer is not used for a request that cannot be repeated: NATs and firewalls forget
+#: idle connections, and servers close them.
+TRUSTED_IDLE_SECONDS = 4.0
+#: A connection that was idle for longer is not used at all.
+MAX_IDLE_SECONDS = 30.0
+#: So long a connection that was idle waits for the acknowledgement of a request.
+_ACKNOWLEDGE_SECONDS = 3.0
+
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+# The operating system notices that an idle connection is dead, and the pool then closes it. The probes also keep NATs
+# from forgetting it.
+_SOCKET_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
+
+
+class _Response(StrictResponse, DeadlineResponse):
+    pass
+
+
+class _HttpConnection(DeadlineConnection):
+    response_class = _Response
+    #: When it was put back into the pool (time.monotonic()).
+    idle_since = -math.inf
+    #: False while a request is being sent, and after one that was sent in part. The API would take the next request for
+    #: the rest of it.
+    has_sent_all = True
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self.has_sent_all = False
+        super().request(*args, **options)
+        self.has_sent_all = True
+
+    def putheader(self, header: str | bytes, *values: Any) -> None:
+        """Skips urllib3's search for SKIP_HEADER in each header, since no caller uses it."""
+        PlainConnection.putheader(self, header, *values)
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        response.__class__ = DecodedResponse
+        return response
+
+    def set_acknowledge_timeout(self, seconds: float) -> None:
+        """How long sent data may stay unacknowledged; 0 for the operating system's default, about 15 minutes.
+
+        It does not stay set: it also limits how long the API may leave a large body unread.
+        """
+        if self.sock is not None and _USER_TIMEOUT is not None:
+            self.sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(seconds * 1000))
+
+
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
+    def connect(self) -> None:
+        if conf.ca_bundle:
+            self.ca_cert_data = additional_authorities(conf.ca_bundle) or None
+        super().connect()
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+    #: Connections that became idle before this time (time.monotonic()) are not used again: one of them was dead.
+    _trusted_from = -math.inf
+
+    def urlopen(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
+        """Passes the headers as a dict, since urllib3 copies and iterates them several times."""
+        options["headers"] = dict(options["headers"].items())
+        return super().urlopen(method, url, **options)
+
+    def _make_request(self, conn: Any, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
+        """Uses `conn`, or a new connection in its place if `conn` may be dead."""
+        if conn.sock is None:
+            return super()._make_request(conn, method, url, **options)
+        idle = time.monotonic() - conn.idle_since
+        longest = MAX_IDLE_SECONDS if method in SAFE_METHODS else TRUSTED_IDLE_SECONDS
+        if idle > longest or conn.idle_since < self._trusted_from:
+            conn.close()
+            return super()._make_request(conn, method, url, **options)
+        if idle > TRUSTED_IDLE_SECONDS:
+            conn.set_acknowledge_timeout(_ACKNOWLEDGE_SECONDS)
+        try:
+            response = super()._make_request(conn, method, url, **options)
+        except (ConnectionError, ReadTimeoutError, ssl.SSLError):
+            self._trusted_from = time.monotonic()
+            raise
+        if idle > TRUSTED_IDLE_SECONDS:
+            conn.set_acknowledge_timeout(0)
+        return response
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.idle_since = time.monotonic()
+            if not conn.has_sent_all:
+                conn.close()
+        super()._put_conn(conn)
+
+
+class _HttpsPool(_HttpPool, HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class Adapter(HTTPAdapter):
+    """An adapter whose connections obey deadlines. It uses no proxies, and skips work that each call would repeat."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Only the last pool is kept, because there is one API. A dropped pool closes its connections.
+        self._last_pool: tuple[str, HTTPConnectionPool] | None = None
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, socket_options=_SOCKET_OPTIONS, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> HTTPConnectionPool:
+        """The pool for the request's scheme, host and port. The `pool` of a closed one is None."""
+        origin = "/".join(str(request.url).split("/", 3)[:3])
+        last = self._last_pool
+        if last is None or last[0] != origin or last[1].pool is None:
+            self._last_pool = last = (origin, super().get_connection_with_tls_context(request, *args, **kwargs))
+        return last[1]
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return request.path_url
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Returns an ApiResponse, which has the same attributes. Cookies are parsed only if the response sets some."""
+        original = resp._original_response
+        if "Set-Cookie" not in resp.headers:
+            resp._original_response = None
+        try:
+            response = super().build_response(req, resp)
+        finally:
+            resp._original_response = original
+        response.__class__ = ApiResponse
+        return response
+
+
+@functools.lru_cache(maxsize=4)
+def additional_authorities(path: str) -> str:
+    """The certificates in the PEM file `path`, which are trusted besides the well-known authorities.
+
+    They are read once. Without a readable file they are "", and the log has an error.
+    """
+    try:
+        # Comments in such files have any characters, and OpenSSL takes ASCII.
+        text = Path(path).read_bytes().decode("ascii", "ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (OSError, ValueError) as error:
+        logger.error("API_CA_BUNDLE is %r, which is no file with certificates: %s", path, type(error).__name__)
+        return ""
+    return text
