@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
+from urllib3.util.wait import wait_for_read
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -131,7 +132,8 @@ class DeadlineConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         """Raises TimeoutError for a send that takes too long, and BrokenPipeError at the deadline.
 
-        urllib3 ignores a BrokenPipeError: the API may have sent a response before it had read the whole request.
+        urllib3 ignores a BrokenPipeError and a ConnectionResetError: the API may have sent a response before it had
+        read the whole request. That response counts.
         """
         deadline = current_deadline()
         if deadline is None:
@@ -149,13 +151,21 @@ class DeadlineConnection(HTTPConnection):
                 in_time = deadline.limit(self.sock, self.timeout)
                 if in_time:
                     self.sock.sendall(data[start : start + size])
-            except TimeoutError:
-                if not deadline.has_passed():
+            except ssl.SSLError as error:
+                # The API has closed the connection. TLS has an error of its own for that.
+                raise BrokenPipeError("the connection was closed before the whole request was sent") from error
+            except TimeoutError as error:
+                _raise_unless_timeout(error)
+                if not (deadline.has_passed() or self._has_response()):
                     raise
                 in_time = False
             if not in_time:
                 _hang_up(self.sock)
-                raise BrokenPipeError("the deadline passed before the whole request was sent")
+                raise BrokenPipeError("the whole request could not be sent in time")
+
+    def _has_response(self) -> bool:
+        """Whether the API has sent something. Over TLS that may be a session ticket, so it does not count."""
+        return not isinstance(self.sock, ssl.SSLSocket) and wait_for_read(self.sock, 0)
 
 
 class DeadlineResponse(HTTPResponse):
@@ -237,11 +247,18 @@ class _DeadlineReader(socket.SocketIO):
         try:
             if self._deadline.limit(self._socket, self._timeout):
                 return self._socket.recv_into(buffer)
-        except TimeoutError:
+        except TimeoutError as error:
+            _raise_unless_timeout(error)
             if not self._deadline.has_passed():
                 raise
         _hang_up(self._socket)
         return self._socket.recv_into(buffer)
+
+
+def _raise_unless_timeout(error: TimeoutError) -> None:
+    """Python has one class for a timeout of its own and for a connection that the operating system gave up."""
+    if error.errno is not None:
+        raise ConnectionAbortedError("the other side no longer acknowledges data") from error
 
 
 def _hang_up(sock: socket.socket) -> None:
