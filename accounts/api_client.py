@@ -17,12 +17,12 @@ from accounts.rotation.rotate import RotationOutcome
 from accounts.session.tokens import TokenPair
 from accounts.telemetry.metrics import time_call
 from accounts.telemetry.trace import Trace, add_call
+from accounts.upstream.connections import SAFE_METHODS
 from accounts.upstream.deadline import Deadline
 from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.retry_after import parse_retry_after
-from accounts.upstream.transport import new_adapter, pooled_adapter, prepare
+from accounts.upstream.transport import pooled_adapter, prepare
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_ATTEMPTS = 5
 _REPEATABLE_BODIES = (type(None), bytes, str, dict, list, tuple)
 #: After a 401 that a rotation did not change, the next 401 starts no other rotation for this long. An address that
@@ -86,7 +86,7 @@ class ApiClient:
             )
             # An upload has no deadline: its body comes only as fast as the browser sends it.
             ends_at = time.monotonic() + (conf.attempt_seconds if repeatable else math.inf)
-            response = _send(request, stream=stream, retry=repeatable and method in _SAFE_METHODS, ends_at=ends_at)
+            response = _send(request, stream=stream, retry=repeatable and method in SAFE_METHODS, ends_at=ends_at)
             if response.status_code != 401:
                 return _check_status(response, any_status=any_status)
             if self._is_final(session.tokens, rotated, started_at):
@@ -135,12 +135,11 @@ def _send(
 
     `retry` allows one repetition after a broken connection, over a new one. Raises ApiUnavailable or ApiMisbehaved.
     """
-    deadline = Deadline(ends_at)
+    deadline = Deadline(ends_at, new_connection=repeated)
     started = time.monotonic()
-    adapter = new_adapter() if repeated else pooled_adapter()
     try:
         with deadline:
-            response = adapter.send(
+            response = pooled_adapter().send(
                 request, stream=stream, timeout=(conf.connect_timeout, conf.read_timeout), proxies={}
             )
             if not stream:

@@ -18,7 +18,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from accounts.conf import conf
 from accounts.upstream.content_coding import DecodedResponse
-from accounts.upstream.deadline import DeadlineConnection, DeadlineResponse
+from accounts.upstream.deadline import DeadlineConnection, DeadlineResponse, current_deadline
 from accounts.upstream.http_message import StrictResponse
 from accounts.upstream.response import ApiResponse
 
@@ -101,12 +101,10 @@ class _HttpPool(HTTPConnectionPool):
 
     def _make_request(self, conn: Any, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
         """Uses `conn`, or a new connection in its place if `conn` may be dead."""
-        if conn.sock is None:
-            return super()._make_request(conn, method, url, **options)
         idle = time.monotonic() - conn.idle_since
-        longest = MAX_IDLE_SECONDS if method in SAFE_METHODS else TRUSTED_IDLE_SECONDS
-        if idle > longest or conn.idle_since < self._trusted_from:
+        if conn.sock is not None and not self._may_be_used(conn, method, idle):
             conn.close()
+        if conn.sock is None:
             return super()._make_request(conn, method, url, **options)
         if idle > TRUSTED_IDLE_SECONDS:
             conn.set_acknowledge_timeout(_ACKNOWLEDGE_SECONDS)
@@ -118,6 +116,13 @@ class _HttpPool(HTTPConnectionPool):
         if idle > TRUSTED_IDLE_SECONDS:
             conn.set_acknowledge_timeout(0)
         return response
+
+    def _may_be_used(self, conn: Any, method: str, idle: float) -> bool:
+        deadline = current_deadline()
+        if deadline is not None and deadline.new_connection:
+            return False
+        longest = MAX_IDLE_SECONDS if method in SAFE_METHODS else TRUSTED_IDLE_SECONDS
+        return idle <= longest and bool(conn.idle_since >= self._trusted_from)
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:

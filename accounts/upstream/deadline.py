@@ -39,9 +39,12 @@ class Deadline:
     After the block, a response that is still being read has the timeout for each read alone.
     """
 
-    def __init__(self, ends_at: float) -> None:
-        """`ends_at` is a time of time.monotonic(); math.inf sets no deadline."""
-        self.ends_at = ends_at
+    def __init__(self, ends_at: float, *, new_connection: bool = False) -> None:
+        """`ends_at` is a time of time.monotonic(); math.inf sets no deadline.
+
+        With `new_connection`, the exchange uses no kept-alive connection: the one before has failed on one.
+        """
+        self.ends_at, self.new_connection = ends_at, new_connection
         #: Whether a connection was begun, and whether one was established, so that the API may have read something.
         self.connecting = self.connected = False
         self._in_force = True
