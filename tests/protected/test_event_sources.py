@@ -57,7 +57,7 @@ pytestmark = pytest.mark.urls(__name__)
 
 BEFORE_THE_STREAM = ["/in-the-view/", "/of-the-api/", PROXY]
 TEMPORARY = [408, 425, 429, 500, 502, 503, 504]
-FINAL = [403, 404, 410, 422]
+FINAL = [401, 403, 404, 410, 422]
 
 
 def connect(browser: Browser, address: str, last: str = "") -> HttpResponse:
@@ -150,7 +150,7 @@ class TestATemporaryFailure:
 class TestAFinalFailure:
     @pytest.mark.parametrize("status", FINAL)
     def test_a_refusal_of_the_api_passes_through_the_proxy(self, signed_in: Browser, api: DemoApi, status: int) -> None:
-        api.fail("GET", ROUTE, Fault.answer(status, b'{"message": "no"}'))
+        api.fail("GET", ROUTE, Fault.answer(status, b'{"message": "no"}'), times=None)
 
         response = connect(signed_in, PROXY)
 
@@ -161,7 +161,7 @@ class TestAFinalFailure:
     def test_a_refusal_of_the_api_before_the_stream(
         self, signed_in: Browser, api: DemoApi, address: str, status: int
     ) -> None:
-        api.fail("GET", ROUTE, Fault.answer(status, b'{"message": "no"}'))
+        api.fail("GET", ROUTE, Fault.answer(status, b'{"message": "no"}'), times=None)
 
         assert connect(signed_in, address).status_code == 502
 
@@ -169,7 +169,7 @@ class TestAFinalFailure:
     def test_a_refusal_during_the_stream_stops_the_browser_with_a_204(
         self, signed_in: Browser, api: DemoApi, status: int
     ) -> None:
-        api.fail("GET", ROUTE, Fault.answer(status, b'{"message": "no"}'))
+        api.fail("GET", ROUTE, Fault.answer(status, b'{"message": "no"}'), times=None)
         response = connect(signed_in, "/in-the-stream/")
         assert b"event: failure\n" in response.content
         [last] = re.findall(r"^id: (.*)$", response.text, re.MULTILINE)

@@ -77,7 +77,7 @@ def test_it_outlives_an_api_that_breaks_off_and_comes_back(page: Page, api: Demo
     second.die.set()
 
 
-@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("status", [401, 403, 404])
 def test_it_stops_when_the_api_refuses(page: Page, api: DemoApi, watch: Watch, status: int) -> None:
     api.fail("GET", EVENTS, Fault.answer(status, {"message": "no"}), times=None)
     page.goto("/protected/script/")
