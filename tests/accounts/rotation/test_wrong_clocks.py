@@ -93,10 +93,14 @@ class TestPausesAndLeases:
 
         assert signed_in.is_signed_in()
 
-    def test_a_lease_of_the_release_before_counts(self, signed_in: Browser) -> None:
+    def test_a_lease_of_the_release_before_counts(self, clock: Clock, signed_in: Browser) -> None:
+        session_id = signed_in.session().id
+        assert SessionRecord.objects.claim(session_id, generation=0, owner="new", lease_seconds=1)
+        clock.ahead += HOUR
+        # That release leaves the host's time of the lease before.
         SessionRecord.objects.update(lease_owner="old", lease_until=Now() + timedelta(seconds=conf.lease_seconds))
 
-        record = SessionRecord.objects.fetch(signed_in.session().id)
+        record = SessionRecord.objects.fetch(session_id)
 
         assert record is not None
         assert is_leased_to_another(record, "new")
