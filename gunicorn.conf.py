@@ -54,6 +54,18 @@ def post_fork(server: Any, worker: Any) -> None:
             metrics_folder.make_folder(server.cfg.uid, server.cfg.gid)
 
 
+def post_worker_init(worker: Any) -> None:
+    """Remove the queries from what gunicorn logs of a request that the site could not handle."""
+    from config.logs import without_queries
+
+    def hide_queries(handler: Any) -> None:
+        format_record = handler.format
+        handler.format = lambda record: without_queries(format_record(record))
+
+    for handler in worker.log.error_log.handlers:
+        hide_queries(handler)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Delete the gauges of a worker that has ended. Its counts stay."""
     from prometheus_client.multiprocess import mark_process_dead

@@ -19,6 +19,10 @@ class _Utf8(HttpRequest):
     then, where no error becomes a response; utf-7 produces lone surrogates, which no page can contain.
     """
 
+    def __repr__(self) -> str:
+        """Without the query, because handlers of logs may write it."""
+        return f"<{type(self).__name__}: {self.method} {self.path!r}>"
+
     def _set_content_type_params(self, meta: Mapping[str, str]) -> None:
         try:
             self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
