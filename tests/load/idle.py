@@ -7,12 +7,13 @@ from tests.demo_api.recorded import RecordedApi
 from tests.load.browser import Browser, Tab
 from tests.load.figures import Figures
 from tests.load.network import ForgetfulNetwork
-from tests.load.site import READ_SECONDS
 from tests.load.stage import Act, Stage
 
 #: The site does not use a connection that was idle for longer.
 IDLE_SECONDS = 4.0
 MARGIN_SECONDS = 0.5
+#: More than any of the requests takes on a busy machine.
+TIMEOUT_SECONDS = 10.0
 TABS = 8
 POSTS = 4
 CALL = "/protected/api/protected-route"
@@ -25,7 +26,11 @@ def idle_connections_forgotten(stage: Stage) -> Figures:
     for long. A POST may fail there. No POST reaches the API twice.
     """
     with ForgetfulNetwork(stage.api_port) as network:
-        environment = {"API_BASE_URL": network.url, "API_PROXY_ALLOW": "POST /protected-route"}
+        environment = {
+            "API_BASE_URL": network.url,
+            "API_PROXY_ALLOW": "POST /protected-route",
+            "API_READ_TIMEOUT": str(TIMEOUT_SECONDS),
+        }
         with stage.another_site(workers=2, environment=environment) as site, Act(stage, [site]) as act:
             browser = act.sign_in()
             act.measure_baseline(browser, TABS)
@@ -53,7 +58,7 @@ def _burst(act: Act, browser: Browser, *, posted: tuple[int, ...] = (201,)) -> N
     posts = [_post(browser) for _ in range(POSTS)]
     answers = [act.expect(tab.answer(), 200) for tab in pages] + [act.expect(tab.answer(), *posted) for tab in posts]
     act.figures.latencies += [answer.seconds for answer in answers]
-    assert max(answer.seconds for answer in answers) < READ_SECONDS, "a request waited for a timeout"
+    assert max(answer.seconds for answer in answers) < TIMEOUT_SECONDS, "a request waited for a timeout"
 
 
 def _post(browser: Browser) -> Tab:
