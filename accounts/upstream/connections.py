@@ -25,17 +25,12 @@ from accounts.upstream.response import ApiResponse
 logger = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: A connection that was idle for longer is not used for a request that cannot be repeated: NATs and firewalls forget
-#: idle connections, and servers close them.
-TRUSTED_IDLE_SECONDS = 4.0
-#: A connection that was idle for longer is not used at all.
-MAX_IDLE_SECONDS = 30.0
-#: So long a connection that was idle waits for the acknowledgement of a request.
-_ACKNOWLEDGE_SECONDS = 3.0
+#: A connection that was idle for longer is not used again: NATs and firewalls forget idle connections, and servers
+#: close them. A new connection costs less than a request that is lost.
+MAX_IDLE_SECONDS = 4.0
 
-_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-# The operating system notices that an idle connection is dead, and the pool then closes it. The probes also keep NATs
-# from forgetting it.
+# The operating system notices that the connection of a quiet event stream is dead. The probes also keep NATs from
+# forgetting it.
 _SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -73,14 +68,6 @@ class _HttpConnection(DeadlineConnection):
         response.__class__ = DecodedResponse
         return response
 
-    def set_acknowledge_timeout(self, seconds: float) -> None:
-        """How long sent data may stay unacknowledged; 0 for the operating system's default, about 15 minutes.
-
-        It does not stay set: it also limits how long the API may leave a large body unread.
-        """
-        if self.sock is not None and _USER_TIMEOUT is not None:
-            self.sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(seconds * 1000))
-
 
 class _HttpsConnection(_HttpConnection, HTTPSConnection):
     def connect(self) -> None:
@@ -101,28 +88,21 @@ class _HttpPool(HTTPConnectionPool):
 
     def _make_request(self, conn: Any, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
         """Uses `conn`, or a new connection in its place if `conn` may be dead."""
-        idle = time.monotonic() - conn.idle_since
-        if conn.sock is not None and not self._may_be_used(conn, method, idle):
+        if conn.sock is not None and not self._may_be_used(conn):
             conn.close()
         if conn.sock is None:
             return super()._make_request(conn, method, url, **options)
-        if idle > TRUSTED_IDLE_SECONDS:
-            conn.set_acknowledge_timeout(_ACKNOWLEDGE_SECONDS)
         try:
-            response = super()._make_request(conn, method, url, **options)
+            return super()._make_request(conn, method, url, **options)
         except (ConnectionError, ReadTimeoutError, ssl.SSLError):
             self._trusted_from = time.monotonic()
             raise
-        if idle > TRUSTED_IDLE_SECONDS:
-            conn.set_acknowledge_timeout(0)
-        return response
 
-    def _may_be_used(self, conn: Any, method: str, idle: float) -> bool:
+    def _may_be_used(self, conn: Any) -> bool:
         deadline = current_deadline()
         if deadline is not None and deadline.new_connection:
             return False
-        longest = MAX_IDLE_SECONDS if method in SAFE_METHODS else TRUSTED_IDLE_SECONDS
-        return idle <= longest and bool(conn.idle_since >= self._trusted_from)
+        return bool(conn.idle_since >= max(time.monotonic() - MAX_IDLE_SECONDS, self._trusted_from))
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
