@@ -121,7 +121,10 @@ class BrowserSession:
 
         Returns None if the API does not say how long its tokens are valid. An API that refreshes only expired tokens is
         not asked early. A failed refresh of a token that is still valid is ignored. Raises SignInRequired, or ApiError
-        if the token has expired and cannot be refreshed now. `trigger` is recorded for a refresh before the expiry.
+        if the token has expired and cannot be refreshed now.
+
+        `trigger` is recorded for a refresh before the expiry. With Trigger.EARLY, as in every call of `request.api`,
+        a slow refresh is not waited for: it goes on in the background. Otherwise this waits until it has ended.
         """
         tokens = self._require_session(self._load()).tokens
         left = tokens.access_seconds_left()

@@ -11,6 +11,7 @@ In this module, `session` is what the request holds now, and `presented` is what
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import partial
 from uuid import UUID, uuid4
 
 from django.db import Error as AnyDatabaseError
@@ -19,6 +20,7 @@ from accounts.conf import conf
 from accounts.dialects.base import Refreshed, RefreshOutcome, Refused, StillValid
 from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.models import EndReason, EventKind, SessionRecord, Trigger
+from accounts.rotation.background import run_in_background
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, refuse_open_transaction
 from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record, session_ended_error
 from accounts.rotation.events import record_rotation_event
@@ -66,7 +68,8 @@ _single_flight: SingleFlight[Rotated] = SingleFlight()
 def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patient: bool) -> Rotated:
     """Get a newer pair than the one that `session` holds. Without `patient`, do not wait for other requests.
 
-    `trigger` is the reason, for the event of the request that spends the refresh token.
+    `trigger` is the reason, for the event of the request that spends the refresh token. With Trigger.EARLY, do not wait
+    long for the API either.
 
     Raises SessionEnded, or ApiUnavailable, after which the session is as valid as before.
     """
@@ -104,7 +107,8 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
         ends_at = time.monotonic() + conf.attempt_seconds
         record = claim_lease(session, presented, owner, may_claim=time.monotonic() < claim_until)
         if record is None:
-            rotated = _refresh(session, presented, owner, ends_at, trigger)
+            refresh = partial(_refresh, session, presented, owner, ends_at, trigger)
+            rotated = run_in_background(refresh) if trigger is Trigger.EARLY else refresh()
         else:
             rotated = _adopt_if_rotated(record, session, presented)
         if rotated is not None:

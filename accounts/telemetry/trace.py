@@ -74,6 +74,10 @@ class Step(NamedTuple):
         return cls(**{name: value for name, value in data.items() if name in cls._fields})
 
 
+#: The kind that this thread's calls to the API have at present.
+_call_kind: ContextVar[StepKind] = ContextVar("call_kind", default=StepKind.CALL)
+
+
 class Trace:
     """The steps of one request."""
 
@@ -85,8 +89,6 @@ class Trace:
         self.session_id: UUID | None = None
         #: Whether it is not stored: a request to the pages that show the traces.
         self.left_out = False
-        #: The kind that calls to the API have at present.
-        self.api_call_kind = StepKind.CALL
         self._arrived = time.monotonic()
         self._calls = 0
         self.steps = [Step(StepKind.REQUEST, 0.0, method=clean_text(method, _MAX_METHOD), path=redact_path(path))]
@@ -104,7 +106,7 @@ class Trace:
         """Add a call to the API that lasted from `since` (time.monotonic()) until now."""
         at, took = self._times(since)
         call = Step(
-            self.api_call_kind.value,
+            _call_kind.get().value,
             at,
             method=clean_text(method, _MAX_METHOD),
             path=redact_path(path),
@@ -169,15 +171,11 @@ def trace_session(session_id: UUID) -> None:
 @contextmanager
 def label_api_calls(kind: StepKind) -> Iterator[None]:
     """Calls to the API inside the block are of this kind. Also a decorator."""
-    trace = _current.get()
-    if trace is None:
-        yield
-        return
-    before, trace.api_call_kind = trace.api_call_kind, kind
+    before = _call_kind.set(kind)
     try:
         yield
     finally:
-        trace.api_call_kind = before
+        _call_kind.reset(before)
 
 
 def redact_path(path: str) -> str:
