@@ -3,6 +3,7 @@
 No row can be read: keys are HMACs under SECRET_KEY. Times are compared by the database's clock, as everywhere here.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import IntegrityError, models, router, transaction
@@ -42,7 +43,13 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
         self.current().filter(pk=_hash(key), count__gte=1).update(count=F("count") - 1)
 
     def count_of(self, key: str) -> int:
-        return self.current().filter(pk=_hash(key)).values_list("count", flat=True).first() or 0
+        return self.counts_of([key])[key]
+
+    def counts_of(self, keys: Iterable[str]) -> dict[str, int]:
+        """The counts of these keys, in one query."""
+        hashes = {key: _hash(key) for key in keys}
+        counts = dict(self.current().filter(pk__in=hashes.values()).values_list("pk", "count"))
+        return {key: counts.get(hash_, 0) for key, hash_ in hashes.items()}
 
     def seconds_left(self, key: str) -> float:
         """Seconds until the window ends; 0 if no window is running."""

@@ -108,7 +108,8 @@ def rate_limited_attempt(
         counters = _counters(realm, _normalize(name), address, is_known=is_known)
         try:
             # Read first: a client that is over a limit locks no row, however often it tries.
-            _check(counters, [AttemptCount.objects.count_of(counter.under_way_key) + 1 for counter in counters])
+            under_way = AttemptCount.objects.counts_of(counter.under_way_key for counter in counters)
+            _check(counters, [count + 1 for count in under_way.values()])
             with transaction.atomic(using=router.db_for_write(AttemptCount)):
                 # The locks on these rows keep `_end` out until the failures are read.
                 _check(counters, [_begin(counter) for counter in counters])
@@ -135,17 +136,21 @@ def rate_limited_attempt(
 
 
 def _counters(realm: str, name: str, address: str, *, is_known: bool) -> list[_Counter]:
-    """Always in the same order: rows are locked one by one, and two attempts must not deadlock."""
+    """Always in the same order: rows are locked one by one, and two attempts must not deadlock.
+
+    The address comes last: an attack on many names locks its row most often, so it must be locked for a short time.
+    """
     network, site = client_network(address), client_network(address, 48)
     per_address = parse_limits(conf.sign_in_limit_per_address)
-    counters = [_Counter(("address", network or "unknown"), per_address)]
-    if ":" in site:
-        per_site = tuple(limit._replace(amount=limit.amount * IPV6_SITE_FACTOR) for limit in per_address)
-        counters.append(_Counter(("address", f"{site}-48"), per_site))
+    counters = []
     if name:
         counters.append(_Counter(("user", realm, name, network), parse_limits(conf.sign_in_limit_per_user)))
     if name and not is_known:
         counters.append(_Counter(("anywhere", realm, name), parse_limits(conf.sign_in_limit_per_user_anywhere)))
+    if ":" in site:
+        per_site = tuple(limit._replace(amount=limit.amount * IPV6_SITE_FACTOR) for limit in per_address)
+        counters.append(_Counter(("address", f"{site}-48"), per_site))
+    counters.append(_Counter(("address", network or "unknown"), per_address))
     return [counter for counter in counters if counter.limits]
 
 
@@ -157,15 +162,15 @@ def _begin(counter: _Counter) -> int:
 
 def _check(counters: list[_Counter], under_way: list[int]) -> None:
     """Raises TooManyAttempts with the longest wait of the limits that are used up, or TooManyAtOnce."""
-    waits, are_too_many = [], False
+    failures = AttemptCount.objects.counts_of(key for counter in counters for key, _ in counter.failures())
+    used_up, are_too_many = [], False
     for counter, attempts in zip(counters, under_way, strict=True):
         for key, limit in counter.failures():
-            failures = AttemptCount.objects.count_of(key)
-            if failures >= limit.amount:
-                waits.append(AttemptCount.objects.seconds_left(key))
-            are_too_many |= failures + attempts > limit.amount
-    if waits:
-        raise TooManyAttempts(retry_after=max(waits))
+            if failures[key] >= limit.amount:
+                used_up.append(key)
+            are_too_many |= failures[key] + attempts > limit.amount
+    if used_up:
+        raise TooManyAttempts(retry_after=max(map(AttemptCount.objects.seconds_left, used_up)))
     if are_too_many:
         raise TooManyAtOnce
 
@@ -173,10 +178,10 @@ def _check(counters: list[_Counter], under_way: list[int]) -> None:
 def _end(counters: list[_Counter], *, failed: bool = False, place: str = "") -> None:
     """Count an attempt as no longer under way, and as a failure if it failed. Remember `place` as known."""
     with transaction.atomic(using=router.db_for_write(AttemptCount)):
-        for counter in counters:
-            AttemptCount.objects.take_back(counter.under_way_key)
         for key, limit in (row for counter in counters if failed for row in counter.failures()):
             AttemptCount.objects.add(key, seconds=limit.seconds)
+        for counter in counters:
+            AttemptCount.objects.take_back(counter.under_way_key)
         if place:
             AttemptCount.objects.add(place, seconds=KNOWN_SECONDS, prolong=True)
 
