@@ -70,7 +70,8 @@ class AuthorizationRequest:
     @classmethod
     def read(cls, cookies: Mapping[str, str], state: str) -> "AuthorizationRequest | None":
         """The request with this `state`; None if this browser has no cookie for it, or it is too old."""
-        request = _open(cookies.get(_cookie_name(state), ""))
+        text = cookies.get(_cookie_name(state)) or cookies.get(_repetition_cookie_name(state), "")
+        request = _open(text)
         if request is None or not secrets.compare_digest(request.state.encode(), state.encode(errors="replace")):
             return None
         return request if abs(time.time() - request.begun_at) <= SIGN_IN_SECONDS else None
@@ -95,8 +96,9 @@ class AuthorizationRequest:
         _set_cookie(response, _cookie_name(self.state), "", 0)
 
     def keep_for_repetition(self, response: HttpResponseBase) -> None:
-        """Let the cookie expire soon: only a repetition of the same callback needs it."""
-        _set_cookie(response, _cookie_name(self.state), self._seal(), REPEAT_SECONDS)
+        """Replace the cookie by another one, which a repetition of the same callback needs and which expires soon."""
+        self.forget(response)
+        _set_cookie(response, _repetition_cookie_name(self.state), self._seal(), REPEAT_SECONDS)
 
     def _derive(self, use: str) -> bytes:
         return hashlib.sha256(f"{use}:{self.code_verifier}".encode()).digest()[:16]
@@ -124,6 +126,10 @@ def _begun_at(text: str) -> float:
 
 def _cookie_name(state: str) -> str:
     return f"{conf.cookie_name}-sign-in-{state[:8]}"
+
+
+def _repetition_cookie_name(state: str) -> str:
+    return f"{conf.cookie_name}-callback-{state[:8]}"
 
 
 def _set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int) -> None:

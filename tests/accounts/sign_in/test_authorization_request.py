@@ -60,7 +60,7 @@ class TestTheSignInUnderWay:
     @pytest.mark.usefixtures("production")
     def test_it_is_deleted_as_it_was_set(self, odd_provider: OddProvider, newcomer: Browser) -> None:
         """Browsers ignore a `__Host-` cookie without Secure, and its deletion too."""
-        back = odd_provider.come_back(begin(newcomer), code=None, error="access_denied")
+        back = odd_provider.come_back(begin(newcomer))
 
         cookie = cookie_of(newcomer.get(back), "sign-in-")
 
@@ -69,11 +69,12 @@ class TestTheSignInUnderWay:
         assert cookie["max-age"] == 0
 
     @pytest.mark.usefixtures("production")
-    def test_after_the_sign_in_it_is_kept_for_two_minutes(self, odd_provider: OddProvider, newcomer: Browser) -> None:
-        """A repetition of the callback needs it."""
+    def test_another_one_is_kept_for_a_repetition_for_two_minutes(
+        self, odd_provider: OddProvider, newcomer: Browser
+    ) -> None:
         back = odd_provider.come_back(begin(newcomer))
 
-        cookie = cookie_of(newcomer.get(back), "sign-in-")
+        cookie = cookie_of(newcomer.get(back), "callback-")
 
         assert cookie.value
         secure = {"path": "/", "httponly": "True", "secure": "True", "samesite": "Lax"}

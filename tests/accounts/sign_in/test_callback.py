@@ -93,7 +93,6 @@ class TestWhatCounts:
         """A text sealed for one purpose cannot be opened for another."""
         sign_in_at_provider(newcomer)
         sealed = newcomer.take()["session"]
-        newcomer.put({})
         back = walk(begin(newcomer))
         (name,) = sign_in_cookies(newcomer)
         newcomer.put({name: sealed})
@@ -118,6 +117,7 @@ class TestWhatCounts:
     def test_it_counts_once_and_who_is_signed_in_is_sent_on(self, provider: OAuthProvider, newcomer: Browser) -> None:
         back = walk(begin(newcomer))
         newcomer.get(back)
+        assert not sign_in_cookies(newcomer)
         provider.forget_calls()
 
         again = newcomer.get(back)
@@ -221,6 +221,7 @@ class TestSeveralTabs:
             for number in order:
                 assert browser.get(backs[number])["Location"] == places[number]
                 assert browser.is_signed_in()
+            assert not sign_in_cookies(browser)
 
     def test_the_session_of_the_same_user_that_is_replaced_is_not_revoked(
         self, provider: OAuthProvider, newcomer: Browser
@@ -278,6 +279,7 @@ class TestSeveralTabs:
             assert newcomer.get(back).status_code == 400
         for back in backs[-5:]:
             assert newcomer.get(back).status_code == 302
+        assert not sign_in_cookies(newcomer)
 
     def test_cookies_of_nobodys_by_such_names_are_in_nobodys_way(
         self, odd_provider: OddProvider, newcomer: Browser
