@@ -235,6 +235,8 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler
 SESSION_ENGINE = "config.sessions"
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
+# Another subdomain cannot set a cookie with the prefix __Host-. Browsers accept such a cookie over HTTPS only.
+CSRF_COOKIE_NAME = "__Host-csrftoken" if CSRF_COOKIE_SECURE and API_SESSION_COOKIE_SECURE else "csrftoken"
 X_FRAME_OPTIONS = "DENY"
 # No inline code, nothing from other sites, and no frame may hold our pages.
 CONTENT_SECURITY_POLICY = {

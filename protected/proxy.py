@@ -129,7 +129,7 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
     except ValueError as error:
         return _refuse(400, str(error))
     if request.method not in _SAFE_METHODS and not _has_valid_csrf_token(request):
-        return _refuse(403, "The CSRF token is missing or wrong: send the csrftoken cookie's value as X-CSRFToken.")
+        return _refuse(403, "The CSRF token is missing or wrong: send the token of the page as X-CSRFToken.")
     wants_events = is_event_source(request)
     if wants_events:
         # Heartbeats cannot be added to a compressed stream.

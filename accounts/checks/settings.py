@@ -93,6 +93,15 @@ def check_cookie(**kwargs: object) -> Iterator[CheckMessage]:
             hint="Give the session cookie another name.",
             id="accounts.E006",
         )
+    if settings.CSRF_COOKIE_NAME.startswith("__Host-") and (
+        settings.CSRF_COOKIE_DOMAIN or settings.CSRF_COOKIE_PATH != "/" or not settings.CSRF_COOKIE_SECURE
+    ):
+        yield Error(
+            f"Browsers refuse a cookie named {settings.CSRF_COOKIE_NAME!r} with a domain, with a path other than /, or "
+            "without Secure. Without the CSRF cookie, every form is refused.",
+            hint="Do not set CSRF_COOKIE_DOMAIN and CSRF_COOKIE_PATH. Set CSRF_COOKIE_SECURE = True.",
+            id="accounts.E019",
+        )
 
 
 @register()

@@ -37,7 +37,7 @@ class Person(RealBrowser):
     def begin(self, wanted: str = PAGE) -> str:
         """Press the button of the sign-in page. Returns the URL at the provider."""
         self.open("/accounts/login/")
-        answer = self.post("/accounts/login/", {"next": wanted, "csrfmiddlewaretoken": self.jar.value("csrftoken")})
+        answer = self.post("/accounts/login/", {"next": wanted, "csrfmiddlewaretoken": self.jar.csrf_token})
         assert answer.status == 302, f"{answer}"
         return answer.header("Location")
 

@@ -107,7 +107,7 @@ def test_the_whole_journey(page: Page, person: BrowserContext, provider: OAuthPr
 
     # A script sees the CSRF token, which is made for that, and nothing of the session.
     visible = page.evaluate("document.cookie")
-    assert [cookie.split("=")[0] for cookie in visible.split("; ")] == ["csrftoken"]
+    assert [cookie.split("=")[0] for cookie in visible.split("; ")] == ["__Host-csrftoken"]
     assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
 
     # Out: here, what the provider has given us, and at the provider itself; and home again.

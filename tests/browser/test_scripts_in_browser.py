@@ -134,12 +134,12 @@ def secrets(api: DemoApi, person: BrowserContext) -> list[str]:
     for call in api.calls:
         if call.path == "/auth/refresh":
             tokens += json.loads(call.body).values()
-    cookies = [str(it["value"]) for it in person.cookies() if it["name"] != "csrftoken"]
+    cookies = [str(it["value"]) for it in person.cookies() if it["name"] != "__Host-csrftoken"]
     return [*tokens, *cookies]
 
 
 def csrf_token(person: BrowserContext) -> str:
-    return next(str(it["value"]) for it in person.cookies() if it["name"] == "csrftoken")
+    return next(str(it["value"]) for it in person.cookies() if it["name"] == "__Host-csrftoken")
 
 
 def test_five_calls_at_the_moment_of_expiry_share_one_refresh_and_show_no_token(
@@ -196,7 +196,7 @@ def test_scripts_see_nothing_of_the_session(page: Page, person: BrowserContext, 
     page.goto("/protected/")
 
     names = [cookie.split("=")[0] for cookie in page.evaluate("document.cookie").split("; ")]
-    assert names == ["csrftoken"]
+    assert names == ["__Host-csrftoken"]
     found = page.evaluate(SEARCH)
     assert len(secrets(api, person)) >= 3
     for secret in secrets(api, person):

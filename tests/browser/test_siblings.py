@@ -34,6 +34,22 @@ INCLUDE = """([kind, address]) => new Promise((resolve) => {
   document.head.append(element);
 })"""
 
+#: Posts a session update that is none, with the token of the page.
+POST_SESSION_UPDATE = """() => fetch("/accounts/session/update/", {
+  method: "POST", body: JSON.stringify({ session: "none" }),
+  headers: {
+    "Content-Type": "application/json",
+    "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value,
+  },
+}).then((answer) => answer.status)"""
+#: What our script does with an event of an event stream, on a page without a token.
+FOLLOWED_EVENT = """() => {
+  document.querySelector("[name=csrfmiddlewaretoken]").remove();
+  const source = new EventTarget();
+  customElements.get("session-update").follow(source);
+  source.dispatchEvent(new MessageEvent("session-update", { data: JSON.stringify({ session: "none" }) }));
+}"""
+
 
 class Blank(BaseHTTPRequestHandler):
     """Whatever the sibling's page does, the tests do by its scripts."""
@@ -134,6 +150,27 @@ def test_nor_does_our_own_page_run_what_the_api_holds(api: DemoApi, page: Page) 
     assert (
         page.evaluate("address => fetch(address).then((answer) => answer.text())", PROXY) == "window.stolen = 'levels'"
     )
+
+
+@pytest.mark.parametrize("path", ["/", "/accounts/", "/protected/"])
+@pytest.mark.parametrize("name", ["csrftoken", "__Host-csrftoken", "\u2000__Host-csrftoken"], ids=ascii)
+def test_a_csrf_cookie_of_its_own_is_in_nobodys_way(
+    deployed: str, page: Page, taken: Page, api: DemoApi, name: str, path: str
+) -> None:
+    """It comes beside ours while a page is open. Forms and scripts of this page still work."""
+    page.goto("/protected/script/")
+    taken.evaluate("cookie => { document.cookie = cookie }", f"{name}={'k' * 32}; Domain={ABOVE}; Path={path}")
+
+    refused = page.evaluate(POST_SESSION_UPDATE)
+    api.forget_calls()
+    with page.expect_response("**/accounts/session/update/") as posted:
+        page.evaluate(FOLLOWED_EVENT)
+
+    assert refused == 400, "it is the session update that is refused, and not the CSRF token"
+    assert posted.value.status == 400
+    page.goto("/protected/")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{deployed}/")
 
 
 def test_a_form_with_a_token_that_it_has_set_itself_is_refused(deployed: str, page: Page, taken: Page) -> None:

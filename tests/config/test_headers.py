@@ -77,7 +77,7 @@ class Visitor:
 
     def post(self, path: str, **fields: str) -> Answer:
         """A form, as one of our own pages sends it."""
-        token = self.jar.value("csrftoken")
+        token = self.jar.csrf_token
         return self.ask(
             "POST",
             path,

@@ -235,7 +235,7 @@ def test_an_upload_arrives_whole(
     person.open("/protected/script/")
     headers = {
         "Content-Type": "application/octet-stream",
-        "X-CSRFToken": person.jar.value("csrftoken"),
+        "X-CSRFToken": person.jar.csrf_token,
         "Origin": nginx.url,
         **({"Transfer-Encoding": "chunked"} if chunked else {}),
     }

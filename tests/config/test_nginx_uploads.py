@@ -36,7 +36,7 @@ def upload_many(person: Person, path: str, headers: Mapping[str, str], *, chunke
 @pytest.fixture
 def csrf_token(person: Person) -> str:
     person.open("/protected/script/")
-    return person.jar.value("csrftoken")
+    return person.jar.csrf_token
 
 
 @pytest.mark.parametrize(

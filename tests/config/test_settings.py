@@ -104,6 +104,12 @@ class TestProduction:
         assert process.returncode == 0, process.stderr
         assert process.stderr == ""
 
+    def test_without_secure_cookies_the_csrf_cookie_has_no_prefix(self, site: Path) -> None:
+        """Browsers would refuse it."""
+        values = settings_of(site, **PRODUCTION, API_SESSION_COOKIE_SECURE="false", API_SESSION_COOKIE_NAME="session")
+
+        assert values["CSRF_COOKIE_NAME"] == "csrftoken"
+
     def test_everything_about_cookies_and_transport_is_strict(self, site: Path) -> None:
         values = settings_of(site, **PRODUCTION)
 
@@ -111,6 +117,7 @@ class TestProduction:
         assert values["ALLOWED_HOSTS"] == ["www.example.com", "example.com"]
         assert values["API_BASE_URL"] == "https://api.example.com/v1"
         assert values["API_SESSION_COOKIE_NAME"] == "__Host-session"
+        assert values["CSRF_COOKIE_NAME"] == "__Host-csrftoken"
         for name in (
             "API_SESSION_COOKIE_SECURE",
             "SESSION_COOKIE_SECURE",
@@ -203,6 +210,7 @@ class TestDevelopment:
         assert values["DEBUG"] is True
         assert values["API_BASE_URL"] == "http://127.0.0.1:8001"
         assert values["API_SESSION_COOKIE_NAME"] == "session"
+        assert values["CSRF_COOKIE_NAME"] == "csrftoken"
         assert values["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
         for name in ("API_SESSION_COOKIE_SECURE", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT"):
             assert values[name] is False, name

@@ -151,7 +151,7 @@ class Browser:
 
     def run_script(self, path: str, payload: Mapping[str, object]) -> "Tab":
         """A script of a page sends a POST with JSON."""
-        headers = {"Content-Type": "application/json", "X-CSRFToken": self.jar.value("csrftoken")}
+        headers = {"Content-Type": "application/json", "X-CSRFToken": self.jar.csrf_token}
         return Tab(self, self.port, path, headers=headers, body=json.dumps(payload), receives=True)
 
     def lose_answer(self, path: str = PAGE) -> None:
@@ -165,7 +165,7 @@ class Browser:
         """
         page = self.open("/accounts/login/?next=/accounts/session/")
         found = _CSRF_FIELD.search(page.body.decode())
-        token = found[1] if found else self.jar.value("csrftoken")
+        token = found[1] if found else self.jar.csrf_token
         answer = self.post("/accounts/login/", self._sign_in_form(user, token))
         if answer.header("Location").startswith("http"):
             back = urlsplit(Visitor(user).follow(answer.header("Location")))
@@ -175,7 +175,7 @@ class Browser:
         return answer
 
     def sign_out(self) -> Answer:
-        return self.post("/accounts/logout/", {"csrfmiddlewaretoken": self.jar.value("csrftoken")})
+        return self.post("/accounts/logout/", {"csrfmiddlewaretoken": self.jar.csrf_token})
 
     def receive(self, answer: Answer) -> None:
         """The answer is here: its cookies count from now on."""

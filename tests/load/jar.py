@@ -47,6 +47,11 @@ class CookieJar:
             cookie = self._cookies.get(name)
         return cookie.value if cookie else ""
 
+    @property
+    def csrf_token(self) -> str:
+        """The value of the site's CSRF cookie, which has another name where cookies are Secure."""
+        return self.value("__Host-csrftoken") or self.value("csrftoken")
+
     def copy(self) -> "CookieJar":
         with self._lock:
             return CookieJar(self._cookies)

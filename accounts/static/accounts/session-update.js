@@ -1,9 +1,17 @@
 // <session-update session="<session update>" action="<address>" csrf="<token>"> in a streamed page: posts the rotated
 // session as soon as the parser meets the element, and then removes the element. For an event stream:
 //   customElements.get("session-update").follow(eventSource)
+// The CSRF token then comes from the page (a form, or <meta name="csrf-token">), or else from the cookie.
 // The document gets a `session-updated` event when the cookie is set. If the POST fails, the next request picks the
 // session up, so nothing is lost.
 "use strict";
+
+function csrfToken() {
+  const found = document.querySelector("input[name=csrfmiddlewaretoken], meta[name=csrf-token]");
+  if (found) return found.content || found.value || "";
+  const cookies = Object.fromEntries(document.cookie.split("; ").map((cookie) => cookie.split("=")));
+  return cookies["__Host-csrftoken"] || cookies.csrftoken || "";
+}
 
 customElements.define("session-update", class SessionUpdate extends HTMLElement {
   static follow(source, action = "/accounts/session/update/") {
@@ -19,7 +27,7 @@ customElements.define("session-update", class SessionUpdate extends HTMLElement 
     const session = this.getAttribute("session");
     if (!session) return;
     this.removeAttribute("session"); // post it only once, also when the element is moved
-    const csrf = this.getAttribute("csrf") || /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] || "";
+    const csrf = this.getAttribute("csrf") || csrfToken();
     for (const pause of [0, 500, 2000, 8000]) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       let response;

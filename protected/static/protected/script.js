@@ -3,7 +3,7 @@
 
 const responses = document.getElementById("responses");
 const visible = document.getElementById("visible");
-const OWN_COOKIES = ["csrftoken"]; // scripts need this one
+const OWN_COOKIES = ["csrftoken", "__Host-csrftoken"]; // no part of the session
 
 function show(text) {
   const line = document.createElement("li");

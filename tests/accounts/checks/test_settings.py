@@ -127,6 +127,23 @@ def test_a_prefixed_name_is_fine_with_secure(settings: Settings) -> None:
     assert messages() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CSRF_COOKIE_DOMAIN", ".example.com"), ("CSRF_COOKIE_PATH", "/accounts/"), ("CSRF_COOKIE_SECURE", False)],
+)
+def test_browsers_must_accept_the_csrf_cookie(settings: Settings, name: str, value: object) -> None:
+    settings.CSRF_COOKIE_NAME, settings.CSRF_COOKIE_SECURE = "__Host-csrftoken", True
+    assert messages() == []
+    setattr(settings, name, value)
+
+    (message,) = messages()
+
+    assert message.id == "accounts.E019"
+    assert name in str(message.hint)
+    settings.CSRF_COOKIE_NAME = "csrftoken"
+    assert messages() == []
+
+
 def test_a_key_that_is_too_short_is_not_shown(settings: Settings) -> None:
     settings.API_SESSION_KEYS = ["tide-table"]
 

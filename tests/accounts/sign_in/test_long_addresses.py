@@ -177,7 +177,7 @@ def test_gunicorn_accepts_each_address_on_the_way(deployed: Site, address: str) 
         "username": real.ADA,
         "password": DEMO_USERS[real.ADA],
         "next": place_on(page.body.decode()),
-        "csrfmiddlewaretoken": person.jar.value("csrftoken"),
+        "csrfmiddlewaretoken": person.jar.csrf_token,
     }
 
     back = person.post("/accounts/login/", form)

@@ -54,7 +54,7 @@ def send_raw(site: Site, request: bytes) -> tuple[int, bytes]:
 
 def head_of(browser: Browser, method: str, path: str, *lines: str) -> bytes:
     """The head of a script's request, with `Connection: close`."""
-    token = browser.jar.value("csrftoken")
+    token = browser.jar.csrf_token
     always = [
         "Connection: close",
         "Accept: application/json",
