@@ -256,16 +256,6 @@ def test_an_error_of_the_provider_does_not_hide_that_another_tab_has_signed_in(
     assert leads_on(newcomer.get(late))
 
 
-def test_it_is_shown_where_the_session_is_older(odd_provider: OddProvider, newcomer: Browser) -> None:
-    """The user wants another account, and stays signed in as before."""
-    with movable_clock() as clock:
-        newcomer.get(odd_provider.come_back(begin(newcomer)))
-        clock.ahead = 5
-        late = odd_provider.come_back(begin(newcomer), code=None, error="temporarily_unavailable")
-
-        assert newcomer.get(late).status_code == 503
-
-
 def sign_in_at_provider_of(odd_provider: OddProvider, browser: Browser, sub: str) -> None:
     """Sign in as another user of the provider."""
     odd_provider.claims, odd_provider.userinfo = {"sub": sub}, {"sub": sub}
