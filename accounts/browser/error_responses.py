@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
+from django.utils.http import escape_leading_slashes
 
 from accounts.browser.event_source import is_event_source
 from accounts.browser.next_page import is_own_url, shorten, sign_in_address
@@ -84,5 +85,6 @@ def _next_path(request: HttpRequest) -> str:
     page = shorten(page)
     if page and is_own_url(request, page):
         parts = urlsplit(page)
-        return f"{parts.path}?{parts.query}" if parts.query else parts.path
+        # A path with two slashes first would lead to another host.
+        return escape_leading_slashes(f"{parts.path}?{parts.query}" if parts.query else parts.path)
     return "/"

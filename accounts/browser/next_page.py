@@ -9,8 +9,8 @@ from django.utils.http import MAX_URL_LENGTH, url_has_allowed_host_and_scheme
 
 #: In UTF-8. The address of the sign-in page has three characters for each byte, and servers accept 8190 characters.
 MAX_NEXT_BYTES = 2700
-# Up to this length, `next` is kept as it was sent.
-_SHORT = 1000
+# Up to this size, `next` is kept as it was sent.
+_SHORT_BYTES = 1000
 
 
 def sign_in_address(next_url: str, *, switch: bool = False, ended: bool = False) -> str:
@@ -32,9 +32,10 @@ def shorten(url: str) -> str:
 
     Each `%` in the query of the sign-in page becomes `%25`. So the escapes of a long URL are decoded.
     """
-    if len(url) <= _SHORT:
+    encoded = url.encode(errors="replace")
+    if len(encoded) <= _SHORT_BYTES:
         return url
-    iri = uri_to_iri(url.encode(errors="replace"))
+    iri = uri_to_iri(encoded)
     return next((form for form in (iri, iri.partition("?")[0]) if _fits(form)), "")
 
 

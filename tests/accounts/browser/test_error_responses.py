@@ -1,5 +1,6 @@
 """The responses to errors: a page or a redirect for browsers, JSON for scripts, headers for htmx."""
 
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -179,6 +180,14 @@ class TestApiErrors:
         for response in jsons:
             assert response.status_code == status
             assert "It is not known whether it acted on this request." in response.json()["detail"]
+
+    @pytest.mark.parametrize("referer", ["http://testserver//evil.example/", "https://evil.example/", "javascript:x"])
+    def test_the_page_of_the_form_is_one_of_this_site(self, signed_in: Browser, api: DemoApi, referer: str) -> None:
+        api.fail("POST", "/protected-route", Fault.answer(500))
+
+        page = signed_in.post("/order/", headers={**NAVIGATION, "Referer": referer})
+
+        assert re.findall(r'class="button" href="([^"]*)"', page.text) in (["/"], ["/%2Fevil.example/"])
 
     @pytest.mark.parametrize(("fault", "status"), FAULTS.values(), ids=FAULTS)
     def test_a_page_may_be_tried_again(self, signed_in: Browser, api: DemoApi, fault: Fault, status: int) -> None:

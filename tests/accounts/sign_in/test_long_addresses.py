@@ -79,6 +79,15 @@ def test_beyond_the_limit_the_user_comes_back_without_the_query(browser: Browser
     assert leads_back(browser, browser.get(address)) == PAGE
 
 
+def test_a_place_that_was_never_encoded_fits_too(browser: Browser, odd_provider: OddProvider) -> None:
+    page = browser.get(
+        odd_provider.come_back(begin(browser, f"{PAGE}?q={'🌊' * 990}"), code=None, error="access_denied")
+    )
+
+    [login] = re.findall(r'class="button" href="([^"]*)"', page.text)
+    assert login == "/accounts/login/?next=%2Fprotected%2F"
+
+
 def test_a_long_path_leads_to_the_protected_page(browser: Browser) -> None:
     answer = browser.get(f"/protected/api/{'a' * 3000}", headers={"Accept": "text/html"})
     assert answer.status_code == 404
