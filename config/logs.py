@@ -34,6 +34,9 @@ def _without_query(word: re.Match[str]) -> str:
 
 
 class LineFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("{asctime} {levelname} {name} {message}", style="{")
+
     def format(self, record: logging.LogRecord) -> str:
         return without_queries(super().format(record))
 
@@ -41,12 +44,23 @@ class LineFormatter(logging.Formatter):
 class RunserverFormatter(ServerFormatter):
     """Formats the requests that `runserver` shows."""
 
+    def __init__(self) -> None:
+        super().__init__("[{server_time}] {message}", style="{")
+
     def format(self, record: logging.LogRecord) -> str:
         return without_queries(super().format(record))
 
 
 class JsonLineFormatter(JsonFormatter):
     """One JSON object for each line. Each value that is logged with `extra` becomes a field."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "{asctime}{levelname}{name}{message}{request_id}",
+            style="{",
+            datefmt="%Y-%m-%dT%H:%M:%S%z",
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        )
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {name: _loggable(value) for name, value in super().process_log_record(log_data).items()}

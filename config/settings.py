@@ -62,8 +62,9 @@ def required_in_production(name: str, development: str) -> str:
     return value or development
 
 
-def address(name: str, text: str, *, may_have_query: bool = False) -> str:
-    """`text`, the value of the variable `name`, without spaces and line ends around it."""
+def address(name: str, text: str | None = None, *, may_have_query: bool = False) -> str:
+    """The address in the variable `name`, or in `text`, without spaces and line ends around it."""
+    text = env.str(name, default="") if text is None else text
     if text and parse_address(text.strip(), may_have_query=may_have_query) is None:
         # The value is not shown: it may hold a password.
         raise ImproperlyConfigured(f"{name} is not a valid address. Write it like https://api.example.com/v1.")
@@ -90,20 +91,16 @@ API_READ_TIMEOUT = number("API_READ_TIMEOUT", 10.0)
 API_REFRESH_AHEAD = number("API_REFRESH_AHEAD", 30.0)
 
 # For API_DIALECT=oauth2. The endpoints come from the issuer's discovery document; what is set here replaces them.
-OAUTH_ISSUER = address("OAUTH_ISSUER", env.str("OAUTH_ISSUER", default=""))
+OAUTH_ISSUER = address("OAUTH_ISSUER")
 OAUTH_CLIENT_ID = as_it_stands("OAUTH_CLIENT_ID")
 OAUTH_CLIENT_SECRET = as_it_stands("OAUTH_CLIENT_SECRET")
 OAUTH_CLIENT_AUTH = env.str("OAUTH_CLIENT_AUTH", default="")
 OAUTH_SCOPE = env.str("OAUTH_SCOPE", default="openid profile email")
 OAUTH_AUTHORIZATION_PARAMETERS = env.str("OAUTH_AUTHORIZATION_PARAMETERS", default="")
-OAUTH_AUTHORIZATION_ENDPOINT = address(
-    "OAUTH_AUTHORIZATION_ENDPOINT", env.str("OAUTH_AUTHORIZATION_ENDPOINT", default=""), may_have_query=True
-)
-OAUTH_TOKEN_ENDPOINT = address("OAUTH_TOKEN_ENDPOINT", env.str("OAUTH_TOKEN_ENDPOINT", default=""), may_have_query=True)
-OAUTH_REVOCATION_ENDPOINT = address(
-    "OAUTH_REVOCATION_ENDPOINT", env.str("OAUTH_REVOCATION_ENDPOINT", default=""), may_have_query=True
-)
-OAUTH_JWKS_URI = address("OAUTH_JWKS_URI", env.str("OAUTH_JWKS_URI", default=""), may_have_query=True)
+OAUTH_AUTHORIZATION_ENDPOINT = address("OAUTH_AUTHORIZATION_ENDPOINT", may_have_query=True)
+OAUTH_TOKEN_ENDPOINT = address("OAUTH_TOKEN_ENDPOINT", may_have_query=True)
+OAUTH_REVOCATION_ENDPOINT = address("OAUTH_REVOCATION_ENDPOINT", may_have_query=True)
+OAUTH_JWKS_URI = address("OAUTH_JWKS_URI", may_have_query=True)
 
 API_PROXY_ALLOW = env.str("API_PROXY_ALLOW", default="GET /protected-route")
 
@@ -235,7 +232,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler
 SESSION_ENGINE = "config.sessions"
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
-# Another subdomain cannot set a cookie with the prefix __Host-. Browsers accept such a cookie over HTTPS only.
+# Another subdomain cannot set a cookie with this prefix. Browsers accept it over HTTPS only.
 CSRF_COOKIE_NAME = "__Host-csrftoken" if CSRF_COOKIE_SECURE and API_SESSION_COOKIE_SECURE else "csrftoken"
 X_FRAME_OPTIONS = "DENY"
 # No inline code, nothing from other sites, and no frame may hold our pages.
@@ -274,6 +271,7 @@ if DEBUG_TOOLBAR:
     DEBUG_TOOLBAR_PANELS = ["accounts.diagram.debug_panel.RequestTracePanel", "debug_toolbar.panels.timer.TimerPanel"]
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
+LOG_FORMAT = env.str("LOG_FORMAT", default="line" if DEBUG else "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -282,36 +280,18 @@ LOGGING = {
         "require_debug_false": {"()": "django.utils.log.RequireDebugFalse"},
     },
     "formatters": {
-        "line": {
-            "()": "config.logs.LineFormatter",
-            "format": "{asctime} {levelname} {name} {message}",
-            "style": "{",
-        },
-        "json": {
-            "()": "config.logs.JsonLineFormatter",
-            "format": "{asctime}{levelname}{name}{message}{request_id}",
-            "style": "{",
-            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
-        },
-        "runserver": {"()": "config.logs.RunserverFormatter", "format": "[{server_time}] {message}", "style": "{"},
+        "line": {"()": "config.logs.LineFormatter"},
+        "json": {"()": "config.logs.JsonLineFormatter"},
+        "runserver": {"()": "config.logs.RunserverFormatter"},
     },
     "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "formatter": env.str("LOG_FORMAT", default="line" if DEBUG else "json"),
-            "filters": ["request_id"],
-        },
+        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]},
         "runserver": {"class": "logging.StreamHandler", "formatter": "runserver"},
-        "mail_admins": {
-            "class": "django.utils.log.AdminEmailHandler",
-            "level": "ERROR",
-            "filters": ["require_debug_false"],
-        },
+        "mail": {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR", "filters": ["require_debug_false"]},
     },
     "loggers": {
         # In place of Django's own handlers, whose lines would have queries.
-        "django": {"handlers": ["mail_admins"], "level": "INFO"},
+        "django": {"handlers": ["mail"], "level": "INFO"},
         "django.server": {"handlers": ["runserver"], "level": "INFO", "propagate": False},
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

@@ -9,7 +9,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 #: Every environment variable that config/settings.py reads.
 SETTINGS_VARIABLES = frozenset(
     re.findall(
-        r'(?:env\.\w+|required_in_production|as_it_stands|number|flag)\(\s*"(\w+)"',
+        r'(?:env\.\w+|required_in_production|as_it_stands|address|number|flag)\(\s*"(\w+)"',
         (PROJECT / "config/settings.py").read_text(),
     )
 )

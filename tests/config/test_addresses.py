@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_settings import PRODUCTION, settings_of, site, start
+from tests.config.processes import PRODUCTION, copy_site, settings_of, start
 
-__all__ = ["site"]
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return copy_site(tmp_path)
 
 
 @pytest.mark.parametrize(

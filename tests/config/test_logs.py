@@ -106,7 +106,7 @@ def test_json_keeps_the_other_fields() -> None:
     except ValueError:
         record.exc_info = sys.exc_info()
 
-    line = json.loads(JsonLineFormatter("{levelname}{message}", style="{").format(record))
+    line = json.loads(JsonLineFormatter().format(record))
 
     assert line["message"] == "/a"
     assert line["status_code"] == 404

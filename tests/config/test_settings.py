@@ -1,79 +1,18 @@
 """Starts of the site in processes of their own, with nothing in the environment but what is said here."""
 
-import json
-import os
-import re
 import runpy
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.conf import settings
 
 from accounts.conf import Conf
 from accounts.rotation.rotate import LEASE_MARGIN_SECONDS, STORE_SECONDS
-from tests.environment import SETTINGS_VARIABLES
-
-ROOT: Path = settings.BASE_DIR
-START = "import django; django.setup()"
-SHOW = """if True:
-    import json
-    from django.conf import settings
-    print(json.dumps({name: getattr(settings, name) for name in dir(settings) if name.isupper()}, default=str))
-"""
-PRODUCTION = {
-    "SECRET_KEY": "x" * 60,
-    "ALLOWED_HOSTS": "www.example.com, example.com",
-    "API_BASE_URL": "https://api.example.com/v1",
-}
-READ_BY_SETTINGS = sorted(SETTINGS_VARIABLES)
+from tests.config.processes import PRODUCTION, ROOT, START, copy_site, python, settings_of, settings_of_manage_py, start
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A copy of the site's folder without anybody's .env and database. Its apps it takes from here."""
-    shutil.copytree(ROOT / "config", tmp_path / "site/config")
-    shutil.copy(ROOT / "manage.py", tmp_path / "site")
-    return tmp_path / "site"
-
-
-def python(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Python in the site's folder, with this environment and no other."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=site,
-        env={
-            **{name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ},
-            "PYTHONPATH": str(ROOT),
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def start(site: Path, program: str = START, **environment: str) -> subprocess.CompletedProcess[str]:
-    """As a server starts: not by way of manage.py."""
-    return python(site, "-c", program, DJANGO_SETTINGS_MODULE="config.settings", **environment)
-
-
-def settings_of(site: Path, **environment: str) -> dict[str, Any]:
-    """The settings of a server."""
-    return _read(start(site, SHOW, **environment))
-
-
-def settings_of_manage_py(site: Path, **environment: str) -> dict[str, Any]:
-    return _read(python(site, "manage.py", "shell", "--no-imports", "-c", SHOW, **environment))
-
-
-def _read(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert process.returncode == 0, process.stderr
-    values: dict[str, Any] = json.loads(process.stdout)
-    return values
+    return copy_site(tmp_path)
 
 
 class TestProduction:
@@ -327,81 +266,3 @@ class TestTheDebugToolbar:
 
         assert not any("debug_toolbar" in name for name in (*settings["INSTALLED_APPS"], *settings["MIDDLEWARE"]))
         assert (settings["DEBUG_TOOLBAR"], settings["API_TRACE"]) == (False, False)
-
-
-# --- Documents -------------------------------------------------------------------------------------------------------
-
-
-def document(name: str) -> str:
-    path = ROOT / name
-    assert path.exists(), f"{name} is missing"
-    return path.read_text()
-
-
-def spelled(value: object) -> str:
-    """A default as documents write it: true, 30, Lax."""
-    if isinstance(value, list):
-        return ",".join(value)
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-@pytest.fixture
-def defaults(site: Path) -> dict[str, str]:
-    """What each variable stands for in production where it is not set. Empty: there is nothing to write."""
-    values = settings_of(site, **PRODUCTION)
-    values |= {"DATABASE_URL": "sqlite:///", "LOG_LEVEL": values["LOGGING"]["root"]["level"]}
-    return {name: "" if name in PRODUCTION else spelled(values.get(name, "")) for name in READ_BY_SETTINGS}
-
-
-class TestDocuments:
-    def test_the_settings_read_what_this_test_believes_they_read(self) -> None:
-        assert {*PRODUCTION, "DEBUG", "DATABASE_URL", "API_SESSION_KEYS", "TRUSTED_PROXY_COUNT"} <= {*READ_BY_SETTINGS}
-
-    def test_env_example_has_every_variable_with_its_default(self, defaults: dict[str, str]) -> None:
-        text, problems = document(".env.example"), []
-        for name, default in defaults.items():
-            lines = re.findall(rf"^#?\s*{name}=(.*)$", text, re.MULTILINE)
-            values = [re.split(r"\s+#", line)[0].strip().strip("\"'") for line in lines]
-            if not lines:
-                problems.append(f"there is no line {name}=...")
-            elif not any(is_default(value, default) for value in values):
-                problems.append(f"{name} is {' or '.join(values)!r}; config/settings.py makes it {default!r}")
-
-        assert not problems, ".env.example: " + "; ".join(problems)
-
-    def test_config_readme_has_every_variable_with_its_default(self, defaults: dict[str, str]) -> None:
-        rows, problems = table_rows(document("config/README.md")), []
-        for name, default in defaults.items():
-            cells = [row[1] for row in rows if len(row) > 1 and f"`{name}`" in row[0]]
-            if not cells:
-                problems.append(f"no row of a table begins with `{name}`")
-            elif not any(mentions(cell, default) for cell in cells):
-                problems.append(f"{name} is {' or '.join(cells)!r}; config/settings.py makes it {default!r}")
-
-        assert not problems, "config/README.md: " + "; ".join(problems)
-
-
-def table_rows(markdown: str) -> list[list[str]]:
-    lines = (line.strip() for line in markdown.splitlines())
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-
-
-def is_default(value: str, default: str) -> bool:
-    """Where there is no default, or it is derived from others, any example will do."""
-    if default in ("", "sqlite:///"):
-        return value.startswith(default)
-    return value == default or (as_number(value) is not None and as_number(value) == as_number(default))
-
-
-def mentions(cell: str, default: str) -> bool:
-    words = re.split(r"[\s`,;()]+", cell)
-    return default in ("", "sqlite:///") or f"`{default}`" in cell or any(is_default(word, default) for word in words)
-
-
-def as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
