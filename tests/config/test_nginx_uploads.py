@@ -8,7 +8,6 @@ import pytest
 
 from tests.accounts.at_provider import Person
 from tests.config.nginx import Nginx, asked
-from tests.load.jar import CookieJar
 
 pytestmark = pytest.mark.nginx
 
@@ -50,11 +49,11 @@ def test_an_upload_that_is_refused_gets_the_status_of_the_site(
     assert upload_many(person, path, {}, chunked=chunked) == {status: UPLOADS}
 
 
-def test_an_upload_of_a_visitor_gets_401(person: Person, nginx: Nginx, csrf_token: str) -> None:
-    visitor = Person(nginx.port, CookieJar(), tls=nginx.tls)
-    visitor.jar.apply([f"csrftoken={csrf_token}; Path=/"])
+def test_an_upload_of_a_visitor_gets_401(person: Person, nginx: Nginx) -> None:
+    visitor = Person(nginx.port, tls=nginx.tls)
+    visitor.open("/accounts/login/")
 
-    assert upload_many(visitor, PROXY, {"X-CSRFToken": csrf_token, "Origin": nginx.url}) == {401: UPLOADS}
+    assert upload_many(visitor, PROXY, {"X-CSRFToken": visitor.jar.csrf_token, "Origin": nginx.url}) == {401: UPLOADS}
 
 
 def test_an_upload_that_is_too_large_for_the_api_gets_413(person: Person, nginx: Nginx, csrf_token: str) -> None:
