@@ -19,6 +19,7 @@ from accounts.rotation.token_requests import request_refresh, request_revocation
 from accounts.session.tokens import receive_pair
 from accounts.upstream.calls import ApiCall
 from accounts.upstream.connections import additional_authorities
+from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.transport import new_adapter
 
 _CHECK_SETTINGS = "Check the path in API_BASE_URL, and whether API_DIALECT fits this API."
@@ -44,7 +45,7 @@ def _response() -> Findings:
         with _request("GET", "/") as response:
             milliseconds = (time.monotonic() - sent_at) * 1000
     except TROUBLE as error:
-        found = f"There is no HTTP response: {type(error).__name__}."
+        found = f"There is no HTTP response: {describe_failure(error)}."
         yield problem(name, found, "Does another program listen at this address?")
         return
     found = f"The API responds in {milliseconds:.0f} ms (status {response.status_code})."
@@ -121,7 +122,7 @@ def _bearer(path: str) -> Finding:
         with _request("GET", path, headers=headers) as response:
             status = response.status_code
     except TROUBLE as error:
-        return warning(name, f"GET {path} gets no response: {type(error).__name__}.", "Read the API's log.")
+        return warning(name, f"GET {path} gets no response: {describe_failure(error)}.", "Read the API's log.")
     found = f"GET {path} with a made-up access token gets status {status}"
     if status == 401:
         return ok(name, f"{found}, as an expired one must.")

@@ -16,7 +16,7 @@ from urllib3.exceptions import (
 )
 
 from accounts.upstream.content_coding import CompressedBodyCutShort
-from accounts.upstream.http_message import UnusableHead
+from accounts.upstream.http_message import UnusableMessage
 
 #: OpenSSL's codes for a certificate without a trusted authority (openssl-verification-options(1)).
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
@@ -67,11 +67,6 @@ def _describe_missing_bytes(error: Any) -> str:
     return f"the body is cut off after {read} of {read + error.expected} bytes"
 
 
-def _describe_chunk(error: Any) -> str:
-    # http.client looks for a length where the connection has ended, too.
-    return "" if str(error).endswith("b''") or "base 16" not in str(error) else "a chunk has no valid length"
-
-
 def _describe_head(error: Any) -> str:
     # http.client has no class of its own for this one.
     many = "got more than" in str(error)
@@ -79,7 +74,7 @@ def _describe_head(error: Any) -> str:
 
 
 _REASONS: tuple[tuple[Any, str | Callable[[Any], str]], ...] = (
-    (UnusableHead, str),
+    (UnusableMessage, str),
     (CompressedBodyCutShort, str),
     (DecodeError, "the compressed body is damaged"),
     (ssl.SSLCertVerificationError, _describe_certificate),
@@ -88,8 +83,7 @@ _REASONS: tuple[tuple[Any, str | Callable[[Any], str]], ...] = (
     (ConnectionRefusedError, "the connection is refused"),
     (NewConnectionError, ""),
     (ConnectTimeoutError, "no connection in time"),
-    (http.client.LineTooLong, "a line of the head is too long"),
-    (ValueError, _describe_chunk),
+    (http.client.LineTooLong, "a line is too long"),
     (IncompleteRead, _describe_missing_bytes),
     (http.client.IncompleteRead, _describe_missing_bytes),
     (http.client.RemoteDisconnected, "the connection was closed before a response came"),
