@@ -17,7 +17,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ReadTimeoutError
 
 from accounts.conf import conf
-from accounts.upstream.content_coding import DecodedResponse
+from accounts.upstream.content_coding import CompressedResponse
 from accounts.upstream.deadline import DeadlineConnection, DeadlineResponse, current_deadline
 from accounts.upstream.http_message import StrictResponse
 from accounts.upstream.response import ApiResponse
@@ -65,7 +65,8 @@ class _HttpConnection(DeadlineConnection):
 
     def getresponse(self) -> Any:
         response = super().getresponse()
-        response.__class__ = DecodedResponse
+        if "Content-Encoding" in response.headers:
+            response.__class__ = CompressedResponse
         return response
 
 

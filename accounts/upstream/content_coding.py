@@ -17,18 +17,22 @@ from urllib3.response import (
 )
 from urllib3.util.response import is_fp_closed
 
+_PIECE_BYTES = 64 * 1024
+
 
 class CompressedBodyCutShort(ProtocolError):
     """The HTTP message is complete, and the compressed body in it is not."""
 
 
-class DecodedResponse(HTTPResponse):
+class CompressedResponse(HTTPResponse):
     """A response whose reading raises CompressedBodyCutShort at the end of a compressed body that is cut short."""
 
     def _init_decoder(self) -> None:
         if not self._decoder_initialized:
             super()._init_decoder()
-            self._decoder = self._decoder and _StrictDecoder(self._decoder)
+            # The body of a 206 is a part of a compressed one.
+            if self._decoder and self.status != 206:
+                self._decoder = _StrictDecoder(self._decoder)
 
     def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
         data = super().read(amt, decode_content, cache_content)
@@ -36,6 +40,28 @@ class DecodedResponse(HTTPResponse):
         if amt and self._decoder and self._has_decoded_content and is_fp_closed(self._fp) and not self._is_left():
             self._decoder.flush()
         return data
+
+    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        data = super().read1(amt, decode_content)
+        if not (self.decode_content if decode_content is None else decode_content):
+            self._follow(data)
+        return data
+
+    def _follow(self, data: bytes) -> None:
+        """Look for the end of a body that is passed on compressed. Browsers take a body that is cut short for whole."""
+        self._init_decoder()
+        if self._decoder is None:
+            return
+        try:
+            self._decoder.decompress(data, max_length=_PIECE_BYTES)
+            while self._decoder.has_unconsumed_tail:
+                self._decoder.decompress(b"", max_length=_PIECE_BYTES)
+        except self.DECODER_ERROR_CLASSES:
+            # The browser will see that, too.
+            self._decoder = None
+        else:
+            if not data or is_fp_closed(self._fp):
+                self._decoder.flush()
 
     def _is_left(self) -> bool:
         """Whether there is decoded or received data that the caller has not read."""
