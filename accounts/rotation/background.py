@@ -1,16 +1,15 @@
-"""A refresh before the expiry runs in a thread of its own: if the API hangs, a request with a good token goes on."""
+"""A refresh before the expiry is sent by a thread of its own: if the API hangs, a request with a good token goes on."""
 
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextvars import copy_context
 from typing import TypeVar
 
-from django.db import connections, router
+from django.db import connections
 
 from accounts.exceptions import AccountsError, ApiUnavailable
-from accounts.models import SessionRecord
 
 logger = logging.getLogger(__name__)
 
@@ -21,38 +20,46 @@ WAIT_SECONDS = 1.0
 T = TypeVar("T")
 
 
-def run_in_background(work: Callable[[], T]) -> T:
-    """The result or the exception of `work`, if it ends within WAIT_SECONDS.
+def run_in_background(send: Callable[[], T], finish: Callable[[T], object]) -> T:
+    """The result or the exception of `send`, if it ends within WAIT_SECONDS.
 
-    Otherwise raises ApiUnavailable, and `work` goes on to its end, also while the process is ending: it may have spent
-    a refresh token. It has the request's id and trace, and its own database connection.
+    Otherwise raises ApiUnavailable. Then the thread goes on, also while the process is ending, because `send` may spend
+    a refresh token; and it passes the result to `finish`. It has the request's id and trace, and its own database
+    connection.
     """
-    if connections[router.db_for_write(SessionRecord)].in_atomic_block:
-        # A TestCase: another connection would not see its rows. A rotation in other transactions is refused.
-        return work()
     future: Future[T] = Future()
-    # Not a daemon, also if this thread is one: the interpreter waits for it before it ends.
-    thread = threading.Thread(target=copy_context().run, args=(_run, work, future), name="early-refresh", daemon=False)
+    # Not a daemon, even if this thread is one: the interpreter waits for it before it ends.
+    thread = threading.Thread(
+        target=copy_context().run, args=(_run, send, finish, future), name="early-refresh", daemon=False
+    )
     try:
         thread.start()
     except RuntimeError:
         # The system has no more threads, or the process is ending.
-        return work()
+        return send()
     try:
         return future.result(WAIT_SECONDS)
     except TimeoutError as error:
-        raise ApiUnavailable("the refresh takes long; this request does not wait for it") from error
+        if future.cancel():
+            raise ApiUnavailable("the refresh takes long; this request does not wait for it") from error
+        return future.result()
 
 
-def _run(work: Callable[[], T], future: "Future[T]") -> None:
+def _run(send: Callable[[], T], finish: Callable[[T], object], future: "Future[T]") -> None:
     try:
         try:
-            result = work()
-        finally:
-            connections.close_all()
-    except Exception as error:  # noqa: BLE001  # raised in the request's thread, if it still waits
-        if not isinstance(error, AccountsError):
-            logger.error("a refresh before the expiry failed: %s", type(error).__name__)
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+            result = send()
+        except Exception as error:  # noqa: BLE001  # raised in the request's thread
+            future.set_exception(error)
+            return
+        try:
+            future.set_result(result)
+        except InvalidStateError:  # the request has cancelled it
+            finish(result)
+    except AccountsError:
+        # The session has ended, or the API or the database is unavailable: an event or the log says so.
+        return
+    except Exception as error:  # noqa: BLE001  # no request waits any more
+        logger.error("a refresh before the expiry failed: %s", type(error).__name__)
+    finally:
+        connections.close_all()

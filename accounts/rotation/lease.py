@@ -59,3 +59,12 @@ def lease_has_run_out(record: SessionRecord) -> bool:
 def is_leased_to_another(record: SessionRecord, owner: str) -> bool:
     """Whether another request than `owner` is rotating now."""
     return record.lease_owner != owner and record.lease_until is not None and not lease_has_run_out(record)
+
+
+def renew_lease(session_id: UUID, owner: str) -> bool:
+    """Extend the lease for a second attempt, if `owner` still has it."""
+    try:
+        return SessionRecord.objects.renew(session_id, owner=owner, lease_seconds=conf.lease_seconds)
+    except AnyDatabaseError:
+        drop_broken_connection()
+        return False

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.db import Error as AnyDatabaseError
 
@@ -24,7 +24,7 @@ from accounts.rotation.background import run_in_background
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, refuse_open_transaction
 from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record, session_ended_error
 from accounts.rotation.events import record_rotation_event
-from accounts.rotation.lease import claim_lease, is_leased_to_another, release_lease
+from accounts.rotation.lease import claim_lease, is_leased_to_another, release_lease, renew_lease
 from accounts.rotation.refusal_check import verify_refusal
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, too_slow_error
 from accounts.rotation.single_flight import NoResult, SingleFlight
@@ -38,6 +38,8 @@ FIRST_PAUSE_SECONDS = 0.010
 MAX_PAUSE_SECONDS = 0.100
 LEASE_MARGIN_SECONDS = 1.0
 STORE_SECONDS = 5.0
+#: For a pair that no cookie carries on while the database fails.
+BACKGROUND_STORE_SECONDS = 300.0
 RETRY_SECONDS = 1.0
 
 
@@ -107,8 +109,7 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
         ends_at = time.monotonic() + conf.attempt_seconds
         record = claim_lease(session, presented, owner, may_claim=time.monotonic() < claim_until)
         if record is None:
-            refresh = partial(_refresh, session, presented, owner, ends_at, trigger)
-            rotated = run_in_background(refresh) if trigger is Trigger.EARLY else refresh()
+            rotated = _refresh(session, presented, owner, ends_at, trigger)
         else:
             rotated = _adopt_if_rotated(record, session, presented)
         if rotated is not None:
@@ -143,16 +144,29 @@ def _refresh(session: ApiSession, presented: Presented, owner: str, ends_at: flo
 
     The attempt ends at `ends_at` (time.monotonic()), well before the lease.
     """
-    started = time.monotonic()
-    try:
-        outcome = _request_refresh(session, presented, owner, ends_at)
-    except BaseException:
-        release_lease(session.id, owner)
-        raise
-    seconds = time.monotonic() - started
+    send = partial(_request_refresh, session, presented, owner, ends_at)
+    finish = partial(_finish_refresh, session, presented, owner, trigger)
+    if trigger is not Trigger.EARLY:
+        return finish(send(), store_seconds=STORE_SECONDS)
+    # Only a request that still waits can carry a pair on in its cookie while the database fails.
+    response = run_in_background(send, partial(finish, store_seconds=BACKGROUND_STORE_SECONDS))
+    return finish(response, store_seconds=STORE_SECONDS)
+
+
+def _finish_refresh(
+    session: ApiSession,
+    presented: Presented,
+    owner: str,
+    trigger: Trigger,
+    response: tuple[RefreshOutcome, float],
+    *,
+    store_seconds: float,
+) -> Rotated | None:
+    """Act on the API's response to a refresh, which is given with its duration in seconds. Returns as `_refresh`."""
+    outcome, seconds = response
     if isinstance(outcome, Refreshed):
         minted = session.rotated(outcome.tokens)
-        rotated = _store(minted, session, presented, owner, trigger=trigger, seconds=seconds)
+        rotated = _store(minted, session, presented, trigger=trigger, seconds=seconds, patience=store_seconds)
         return replace(rotated, id_token=outcome.id_token)
     if isinstance(outcome, StillValid):
         release_lease(session.id, owner)
@@ -168,27 +182,40 @@ def _refresh(session: ApiSession, presented: Presented, owner: str, ends_at: flo
     raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
 
 
-def _request_refresh(session: ApiSession, presented: Presented, owner: str, ends_at: float) -> RefreshOutcome:
+def _request_refresh(
+    session: ApiSession, presented: Presented, owner: str, ends_at: float
+) -> tuple[RefreshOutcome, float]:
+    """Spend the refresh token. Returns also how many seconds it took."""
+    started = time.monotonic()
+    try:
+        outcome = _request_verified(session, presented, owner, ends_at)
+    except BaseException:
+        release_lease(session.id, owner)
+        raise
+    return outcome, time.monotonic() - started
+
+
+def _request_verified(session: ApiSession, presented: Presented, owner: str, ends_at: float) -> RefreshOutcome:
     """Spend the refresh token. A refusal that may be a gateway's is checked, unless this request has lost the lease."""
     outcome = request_refresh(
-        session.tokens, address=presented.address, ends_at=ends_at, renew_lease=lambda: _renew_lease(session.id, owner)
+        session.tokens, address=presented.address, ends_at=ends_at, renew_lease=lambda: _renew_lease(session, owner)
     )
     if not isinstance(outcome, Refused) or outcome.is_certain:
         return outcome
-    check_ends_at = _renew_lease(session.id, owner)
+    check_ends_at = _renew_lease(session, owner)
     if check_ends_at is None:
         return outcome
     return verify_refusal(session.tokens, address=presented.address, ends_at=check_ends_at)
 
 
 def _store(
-    minted: ApiSession, session: ApiSession, presented: Presented, owner: str, *, trigger: Trigger, seconds: float
+    minted: ApiSession, session: ApiSession, presented: Presented, *, trigger: Trigger, seconds: float, patience: float
 ) -> Rotated:
     """Store the new pair before it is used: if the worker dies after this, nothing is lost.
 
     `seconds` is the duration of the refresh.
     """
-    give_up_at = time.monotonic() + STORE_SECONDS
+    give_up_at = time.monotonic() + patience
     while True:
         try:
             if SessionRecord.objects.store(minted):
@@ -264,12 +291,7 @@ def _follower_error(error: BaseException | None) -> ApiUnavailable | SessionEnde
     return ApiUnavailable("another request in this process could not rotate the session")
 
 
-def _renew_lease(session_id: UUID, owner: str) -> float | None:
+def _renew_lease(session: ApiSession, owner: str) -> float | None:
     """The end of a second attempt (time.monotonic()); None if the lease is lost."""
     ends_at = time.monotonic() + conf.attempt_seconds
-    try:
-        renewed = SessionRecord.objects.renew(session_id, owner=owner, lease_seconds=conf.lease_seconds)
-    except AnyDatabaseError:
-        drop_broken_connection()
-        return None
-    return ends_at if renewed else None
+    return ends_at if renew_lease(session.id, owner) else None

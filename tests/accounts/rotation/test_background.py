@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import DatabaseError
 from django.db.backends.signals import connection_created
 from django.http import HttpResponse
 from pytest_django import Settings
 
 from accounts.api_client import ApiRequest
+from accounts.exceptions import ApiUnavailable
+from accounts.models import SessionRecord
+from accounts.rotation import rotate
 from accounts.rotation.background import WAIT_SECONDS, run_in_background
 from tests.accounts.rotation.test_early_refresh import EarlyDialect
 from tests.browsers import Browser, cookies_set, wait_until
@@ -125,7 +129,6 @@ def test_a_page_that_names_how_long_it_needs_the_token_waits(early: Browser, api
 
 
 def test_it_has_the_request_id_and_closes_its_database_connection(early: Browser, api: DemoApi) -> None:
-    api.expire_access_tokens()
     opened: list[Any] = []
 
     def note(connection: Any, **_: Any) -> None:
@@ -134,16 +137,58 @@ def test_it_has_the_request_id_and_closes_its_database_connection(early: Browser
 
     connection_created.connect(note)
     try:
-        response = early.open_page()
+        with Gate() as gate:
+            api.fail(*REFRESH, Fault.hold_before(gate))
+            response = early.open_page()
+            assert not opened, "the API hangs, and no connection waits for it"
+            let_it_succeed(api, gate)
+            wait_until(lambda: not refreshing_threads())
     finally:
         connection_created.disconnect(note)
 
     (refresh,) = [call for call in api.calls if call.path == "/auth/refresh"]
     assert refresh.headers["x-request-id"] == response["X-Request-ID"]
-    assert early.session().generation == 1
-    wait_until(lambda: not refreshing_threads())
+    assert early.record().generation == 1
     assert opened
     assert all(connection.connection is None for connection in opened)
+
+
+def test_a_pair_that_cannot_be_stored_late_is_stored_when_the_database_is_back(
+    early: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotate, "STORE_SECONDS", 0.0)
+    manager: Any = type(SessionRecord.objects)
+    store, failures = manager.store, iter(range(3))
+
+    def store_later(*arguments: Any) -> bool:
+        if next(failures, None) is not None:
+            raise DatabaseError
+        return bool(store(*arguments))
+
+    monkeypatch.setattr(manager, "store", store_later)
+    with Gate() as gate:
+        api.fail(*REFRESH, Fault.hold_before(gate))
+        assert early.open_page().status_code == 200
+        let_it_succeed(api, gate)
+        wait_until(lambda: early.record().generation == 1)
+    assert early.is_signed_in()
+    assert next(failures, None) is None
+
+
+def test_a_pair_that_cannot_be_stored_at_once_is_in_the_cookie(
+    early: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotate, "STORE_SECONDS", 1.5 * WAIT_SECONDS)
+    monkeypatch.setattr(type(SessionRecord.objects), "store", refuse_to_store)
+    api.expire_access_tokens()
+
+    assert early.open_page().status_code == 200
+
+    assert early.session().generation == 1
+
+
+def refuse_to_store(*_: object) -> bool:
+    raise DatabaseError
 
 
 def test_its_calls_are_told_apart_in_the_trace(early: Browser, api: DemoApi, settings: Settings) -> None:
@@ -158,30 +203,36 @@ def test_its_calls_are_told_apart_in_the_trace(early: Browser, api: DemoApi, set
         let_it_succeed(api, gate)
 
 
-def test_a_defect_is_raised_and_logged_without_its_text(
-    transactional_db: None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_defect_is_raised() -> None:
     def fail() -> None:
         raise LookupError("a secret")
 
     with pytest.raises(LookupError):
-        run_in_background(fail)
+        run_in_background(fail, print)
+
+
+def test_a_late_defect_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    released = threading.Event()
+
+    def fail(_: object) -> None:
+        raise LookupError("a secret")
+
+    with pytest.raises(ApiUnavailable):
+        run_in_background(released.wait, fail)
+    released.set()
+    wait_until(lambda: not refreshing_threads())
 
     assert "LookupError" in caplog.text
     assert "a secret" not in caplog.text
 
 
-def test_without_a_thread_the_request_does_the_work(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_the_request_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", fail)
 
-    assert run_in_background(threading.current_thread) is threading.current_thread()
-
-
-def test_in_a_test_case_it_uses_the_connection_of_the_test(db: None) -> None:
-    assert run_in_background(threading.current_thread) is threading.current_thread()
+    assert run_in_background(threading.current_thread, print) is threading.current_thread()
 
 
 def test_a_process_that_ends_stores_the_result_first(tmp_path: Path) -> None:
