@@ -221,7 +221,7 @@ class TestTokensThatAreRevokedEarly:
 
 
 def test_tokens_that_expire_at_once_are_a_503(settings: Settings, transactional_db: None) -> None:
-    with DemoApi(access_ttl=0) as api:
+    with DemoApi(access_ttl=0.001) as api:
         settings.API_BASE_URL = api.url
         browser = Browser()
         browser.sign_in()
