@@ -9,6 +9,7 @@ from urllib3.exceptions import HTTPError
 
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable
 from accounts.upstream.deadline import DeadlineResponse
+from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.response import MAX_ANSWER_BYTES
 
 EVENT_STREAM = "text/event-stream"
@@ -74,7 +75,7 @@ def _wait(response: Response, seconds: float) -> bool:
         return original.wait(seconds) if isinstance(original, DeadlineResponse) else True
     except OSError as error:
         response.close()
-        raise ApiUnavailable(f"the event stream breaks off: {type(error).__name__}") from None
+        raise ApiUnavailable(f"the event stream breaks off: {describe_failure(error)}") from None
 
 
 def _read(response: Response) -> bytes:
@@ -84,4 +85,4 @@ def _read(response: Response) -> bytes:
         # A chunk with an invalid length raises a ValueError.
         response.close()
         # The server logs this error with its cause, and the cause quotes the response.
-        raise ApiUnavailable(f"the event stream breaks off: {type(error).__name__}") from None
+        raise ApiUnavailable(f"the event stream breaks off: {describe_failure(error)}") from None

@@ -236,5 +236,5 @@ class TestLog:
 
         (record,) = [record for record in caplog.records if record.name == "accounts.sign_in.views"]
         assert record.levelno == logging.ERROR
-        assert "no usable pair of tokens" in record.getMessage()
+        assert "no refresh token" in record.getMessage()
         assert SECRET.decode() not in caplog.text
