@@ -29,8 +29,6 @@ _REFUSAL = re.compile(
     r"|refresh_token_(invalid|not_valid|expired|revoked|not_found|used|already_used|reused|unknown|mismatch)"
     r"|(interaction|login|consent|account_selection|session_selection|mfa|reauthentication)_required"
 )
-# The same, unless they are about another token, such as the one of a gateway.
-_PROBABLE_REFUSAL = re.compile(r"(invalid|expired|revoked)_token|token_(invalid|expired|revoked)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +149,13 @@ def error_code(answer: ApiAnswer) -> str:
 
 
 def refusal_by_code(answer: ApiAnswer) -> Refused | None:
-    """The refusal that the error code says; None if it says none. Some APIs send the error with status 200."""
+    """The refusal that the error code proves; None if it proves none. Some APIs send the error with status 200.
+
+    `invalid_token` and the like prove none: they may be about the token of something before the API (RFC 6750).
+    """
     if answer.status not in (*_SUCCESS_STATUSES, *_REFUSAL_STATUSES):
         return None
-    code = error_code(answer)
-    if _REFUSAL.fullmatch(code):
-        return Refused(is_certain=True)
-    return Refused() if _PROBABLE_REFUSAL.fullmatch(code) else None
+    return Refused(is_certain=True) if _REFUSAL.fullmatch(error_code(answer)) else None
 
 
 def unknown(answer: ApiAnswer) -> Unknown:

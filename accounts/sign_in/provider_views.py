@@ -88,9 +88,14 @@ def callback(request: ApiRequest) -> HttpResponse:
     if "error" in query or not query.get("code"):
         response = _provider_error(request, dialect, pending, query)
         pending.forget(response)
-    else:
+        return response
+    try:
         response = _finish_sign_in(request, dialect, pending, query)
-        pending.keep_for_repetition(response)
+    except WrongIssuer as error:
+        response = _api_failed(request, pending, error)
+        pending.forget(response)
+        return response
+    pending.keep_for_repetition(response)
     return response
 
 
@@ -155,7 +160,10 @@ def _take_query(request: ApiRequest) -> QueryDict:
 def _finish_sign_in(
     request: ApiRequest, dialect: OAuth2Dialect, pending: AuthorizationRequest, query: QueryDict
 ) -> HttpResponse:
-    """A redirect to the page that the user wanted, or a page with the error and a link to try again."""
+    """A redirect to the page that the user wanted, or a page with the error and a link to try again.
+
+    Raises WrongIssuer.
+    """
     try:
         signed_in = finish_sign_in_at_provider(
             request, dialect, pending, code=query.get("code", ""), issuer=query.get("iss")
@@ -166,6 +174,8 @@ def _finish_sign_in(
         return _sign_in_failed(request, refused.message, status=400, pending=pending)
     except TooManyAttempts as error:
         return _sign_in_failed(request, error.message, status=429, pending=pending, retry_after=error.retry_after)
+    except WrongIssuer:
+        raise
     except ApiError as error:
         return _api_failed(request, pending, error)
     response = HttpResponseRedirect(next_page(request, pending.next))

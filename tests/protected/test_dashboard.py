@@ -228,7 +228,10 @@ class TestRefusedRefresh:
         response = signed_in.open_page()
 
         assert (response.status_code, response["Location"]) == (302, f"{TO_SIGN_IN}&ended=1")
-        assert sent(api) == [("GET", "/protected-route", 401), ("POST", "/auth/refresh", 401)]
+        refused = ("POST", "/auth/refresh", 401)
+        call, *refresh, (_, nowhere, status), refresh_again = sent(api)
+        assert (call, refresh, refresh_again) == (("GET", "/protected-route", 401), [refused], refused)
+        assert (nowhere.startswith("/auth/no-such-path-"), status) == (True, 404)
         cookie = cookies_set(response)["session"]
         assert (cookie.value, cookie["max-age"]) == ("", 0)
         assert response["Cache-Control"] == "private, no-store"

@@ -175,7 +175,7 @@ class TestWhenTheyAreFetched:
 
             odd_provider.sign = lambda claims: signed(claims, "two")
             clock.ahead += PAUSE_SECONDS + 1
-            assert sign_in(odd_provider, newcomer).status_code == 503
+            assert sign_in(odd_provider, Browser()).status_code == 503
 
     @pytest.mark.parametrize(
         "keys",
