@@ -80,8 +80,9 @@ def receive_pair(
     """Check the tokens of a response, and set their expiry by our own clock.
 
     `*_expires_in` are the seconds from the response (RFC 6749 section 5.1). If it is None, 0 or no number, a JWT's own
-    `exp - iat` counts; the expiry of an opaque token is then unknown. If the response to a refresh has no refresh
-    token, an empty one, or the same one again, the `previous` one and its expiry stay (RFC 6749 section 6).
+    `exp - iat` counts; the expiry of an opaque token is then unknown. A JWT with both in one second has expired. If the
+    response to a refresh has no refresh token, an empty one, or the same one again, the `previous` one and its expiry
+    stay (RFC 6749 section 6).
 
     Raises ApiMisbehaved if a token is missing, or UnusablePair if one has characters that no token may have.
     """
@@ -134,7 +135,7 @@ def _lifetime(token: object, expires_in: object) -> float | None:
         claims = unverified_claims(token) if token is not None else {}
         issued, expires = _to_seconds(claims.get("iat")), _to_seconds(claims.get("exp"))
         lifetime = None if issued is None or expires is None else _to_seconds(expires - issued)
-    return min(lifetime, _MAX_LIFETIME_SECONDS) if lifetime else None
+    return None if lifetime is None else min(lifetime, _MAX_LIFETIME_SECONDS)
 
 
 def _to_seconds(value: object) -> float | None:
