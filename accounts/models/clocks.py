@@ -39,24 +39,29 @@ class Moment:
     def seconds_since(self, database_time: float, stored: list[Any] | None, *, earliest: float) -> float | None:
         """The seconds from another moment to this one; None if no clock can be right.
 
-        `stored` is the `host_time` of the other moment, None if unknown. Less than `earliest` is impossible: that clock
-        was set back, and the other one counts.
+        `stored` is the `host_time` of the other moment, None if unknown. Less than `earliest` by the database's clock
+        is impossible: it was set back, and the host's counts.
 
-        If the database's clock says over a minute more than the host's, the host's counts. Either the database's was
-        set ahead or the host's was set back, and nothing tells which. The shorter time ends no session. A copied cookie
-        gains from it only where the clocks of two hosts differ that much: within one boot, the host's cannot be set.
+        Within one boot, the host's monotonic clock counts if the database's says more: that one was set ahead. The time
+        of day of two hosts counts if the database's clock says over a minute more. Either the database's was set ahead
+        or a host's was set back, and nothing tells which. The shorter time ends no session. A copied cookie gains from
+        it only where the clocks of two hosts differ that much.
+
         In all other cases the database's counts, also if it says less: then it was set back, and catches up.
         """
         by_database = self.database - database_time
-        by_host = None if stored is None else self._seconds_since_host_time(*stored)
-        if by_host is None or by_host < earliest:
+        by_host: float | None = None
+        tolerance = 0.0
+        if stored is not None:
+            boot_id, monotonic, time_of_day = stored
+            by_host = self.monotonic - monotonic
+            if boot_id != _BOOT_ID:
+                by_host, tolerance = self.time_of_day - time_of_day, TOLERANCE_SECONDS
+        if by_host is None or by_host < -tolerance:
             return by_database if by_database >= earliest else None
-        if by_database < earliest or by_database - by_host > TOLERANCE_SECONDS:
+        if by_database < earliest or by_database - by_host > tolerance:
             return by_host
         return by_database
-
-    def _seconds_since_host_time(self, boot_id: str, monotonic: float, time_of_day: float) -> float:
-        return self.monotonic - monotonic if boot_id == _BOOT_ID else self.time_of_day - time_of_day
 
 
 def host_time(monotonic: float, time_of_day: float) -> list[Any]:

@@ -115,7 +115,7 @@ class TestPausesAndLeases:
         assert record is not None
         assert not lease_has_run_out(record)
 
-    @pytest.mark.parametrize("seconds", [-YEAR, -HOUR, -10, -0.1, 0.1, HOUR, YEAR])
+    @pytest.mark.parametrize("seconds", [-YEAR, -HOUR, -10, -0.1, 0.1, 45, HOUR, YEAR])
     @WHERE
     def test_a_refresh_that_is_under_way_stays_the_only_one(
         self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float, on_own_host: bool
@@ -141,6 +141,25 @@ class TestPausesAndLeases:
         assert api.count("POST", "/auth/refresh") == 1
         assert api.reuses == 0
 
+    def test_the_lease_of_a_host_that_is_seconds_ahead_counts_after_the_databases_clock_is_set_back(
+        self, clock: Clock, signed_in: Browser
+    ) -> None:
+        session_id = signed_in.session().id
+        assert SessionRecord.objects.claim(session_id, generation=0, owner="another", lease_seconds=20)
+        lease = SessionRecord.objects.get().lease_host_time
+        assert lease is not None
+        SessionRecord.objects.update(lease_host_time=["another", 20, "another boot", 0, lease[-1] + 5])
+
+        clock.database_ahead -= HOUR
+
+        record = SessionRecord.objects.fetch(session_id)
+        assert record is not None
+        assert not lease_has_run_out(record)
+        clock.ahead += 26
+        record = SessionRecord.objects.fetch(session_id)
+        assert record is not None
+        assert lease_has_run_out(record)
+
     def test_a_lease_that_was_renewed_meanwhile_is_not_taken_over(self, signed_in: Browser) -> None:
         session_id = signed_in.session().id
         SessionRecord.objects.claim(session_id, generation=0, owner="a", lease_seconds=0)
@@ -155,7 +174,7 @@ class TestPausesAndLeases:
 
 
 class TestTheGracePeriod:
-    @pytest.mark.parametrize("seconds", [-YEAR, -HOUR, -MINUTES, MINUTES, HOUR, YEAR])
+    @pytest.mark.parametrize("seconds", [-YEAR, -HOUR, -MINUTES, 45, MINUTES, HOUR, YEAR])
     @WHERE
     def test_a_late_request_is_no_theft_and_a_copied_cookie_still_is(
         self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float, on_own_host: bool
@@ -271,3 +290,13 @@ def test_which_clock_counts(by_database: float, by_host: float | None, expected:
         stored = [boot_id, 500.0 - by_host, 0.0] if same_boot else ["another", 0.0, 20_000.0 - by_host]
 
     assert NOW.seconds_since(10_000.0 - by_database, stored, earliest=-60) == expected
+
+
+@pytest.mark.parametrize(("same_boot", "expected"), [(True, 1), (False, 46)])
+def test_within_one_boot_the_monotonic_clock_counts_however_little_the_database_says_more(
+    same_boot: bool, expected: float
+) -> None:
+    boot_id, *_ = host_time(0, 0)
+    stored = [boot_id, 499.0, 0.0] if same_boot else ["another", 0.0, 19_999.0]
+
+    assert NOW.seconds_since(10_000.0 - 46, stored, earliest=-60) == expected
