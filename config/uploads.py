@@ -5,6 +5,7 @@ response. So the rest of the body is read after the response is sent.
 """
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -46,19 +47,22 @@ class _ResponseToUpload:
 
     def close(self) -> None:
         self._response.close()
-        timeout = self._connection and self._connection.gettimeout()
+        # A read waits for a whole piece, however slowly its bytes come.
+        timer = threading.Timer(MAX_SECONDS, self._stop_reading)
         is_read = False
-        # Errors mean that the client is gone or silent, or that its chunks are broken.
+        # Errors mean that the client is gone, that its chunks are broken, or that the system has no more threads.
         with suppress(Exception):
-            if self._connection:
-                self._connection.settimeout(MAX_SECONDS)
+            timer.start()
             is_read = _read_rest(self._body)
+        timer.cancel()
+        if not is_read:
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        """gunicorn then closes the connection, and does not wait for the rest."""
         with suppress(OSError):
             if self._connection:
-                self._connection.settimeout(timeout)
-                if not is_read:
-                    # gunicorn then closes the connection, and does not wait for the rest.
-                    self._connection.shutdown(socket.SHUT_RD)
+                self._connection.shutdown(socket.SHUT_RD)
 
 
 def _read_rest(body: Any) -> bool:

@@ -2,11 +2,12 @@
 
 import http.client
 import socket
+import time
 from contextlib import ExitStack
 
 import pytest
 
-from config.uploads import MAX_BYTES
+from config.uploads import MAX_BYTES, MAX_SECONDS
 from tests.load.site import Site
 from tests.protected.sockets.raw_requests import MEGABYTE, THREADS, send_raw
 from tests.protected.sockets.scripted_api import PATIENCE_SECONDS
@@ -53,6 +54,25 @@ def test_uploads_that_stall_hold_no_thread(site: Site) -> None:
 
         assert send_raw(site, NEXT)[0] == 200
         assert connection.recv(1) == b"", "the connection is closed"
+
+
+def drip(connection: socket.socket, seconds: float) -> None:
+    """Send a byte five times a second."""
+    give_up_at = time.monotonic() + seconds
+    while time.monotonic() < give_up_at:
+        connection.sendall(b"a")
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 60000\r\n\r\n", CHUNKED + b"ea60\r\n"], ids=["length", "chunks"])
+def test_an_upload_that_drips_loses_its_connection(site: Site, body: bytes) -> None:
+    """Each byte comes in time, and the whole would take hours."""
+    with connect(site) as connection:
+        connection.sendall(HEAD + body)
+        assert read_status(connection) == 404
+
+        with pytest.raises(ConnectionError):
+            drip(connection, MAX_SECONDS)
 
 
 @pytest.mark.parametrize("rest", [b"zz\r\n", b"5\r\nhello, this is too long\r\n"])
