@@ -157,11 +157,20 @@ class TestTheComparison:
                 {"message": "Unauthorized (id 81aa-09)", "time": 6, "timestamp": "2026-01-01T00:00:01Z"},
             ),
             (b"Cannot POST /auth/refresh", b"Cannot POST /auth/nowhere"),
+            ({"message": "Please refresh your token"}, {"message": "Please refresh your token"}),
+            ({"message": "x", "requestId": "aQb+cD"}, {"message": "x", "requestId": "xYzW=="}),
+            ({"requestID": "abc"}, {"requestID": "fed"}),
+            ({"error": {"message": "x", "trace_id": "abc"}}, {"error": {"message": "x", "trace_id": "fed"}}),
         ],
         ids=str,
     )
     def test_ignores_the_path_ids_and_times(self, one: object, other: object) -> None:
         assert says_the_same(answer(401, one), "/auth/refresh", answer(401, other), "/auth/nowhere")
+
+    def test_takes_no_word_of_the_message_for_the_path(self) -> None:
+        one = answer(401, {"error": "invalid_token"})
+
+        assert says_the_same(one, "https://a.example/oauth/token", one, "https://a.example/oauth/nowhere")
 
     @pytest.mark.parametrize(
         ("one", "other"),
