@@ -34,7 +34,7 @@ _NEW_NAMES = ("Ed25519", "Ed448")
 
 # Public keys only: with HS256 the client secret would be the key, and could forge a sign-in of any user.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", *_NEW_NAMES)
-# A JWKS with more keys is not worth the time.
+# More keys that fit are not worth the time.
 _MAX_KEYS = 100
 
 _jws = jwt.PyJWS()
@@ -108,18 +108,22 @@ def _is_signed(token: str, header: dict[str, Any], jwks: dict[str, Any]) -> bool
     """Whether one of the keys that may have signed `token` verifies it. `kid` does not always name one key only."""
     listed = jwks.get("keys")
     keys = [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
-    return any(_may_sign(key, header) and _verifies(key, token, header["alg"]) for key in keys[:_MAX_KEYS])
+    fitting = [key for key in keys if _may_sign(key, header)]
+    return any(_verifies(key, token, header["alg"]) for key in fitting[:_MAX_KEYS])
 
 
 def _may_sign(key: dict[str, Any], header: dict[str, Any]) -> bool:
-    """Whether the key's own `kid`, `use`, `key_ops` and `alg` (RFC 7517 section 4) allow the token's signature."""
-    operations = key.get("key_ops", ["verify"])
+    """Whether the key's own `kid`, `use`, `key_ops` and `alg` (RFC 7517 section 4) allow the token's signature.
+
+    What is null or empty says nothing.
+    """
+    operations = key.get("key_ops") or ["verify"]
     return (
-        ("kid" not in header or key.get("kid") in (None, header["kid"]))
-        and key.get("use", "sig") == "sig"
+        ("kid" not in header or key.get("kid") in (None, "", header["kid"]))
+        and (key.get("use") or "sig") == "sig"
         and isinstance(operations, list)
         and "verify" in operations
-        and _general(key.get("alg", header["alg"])) == _general(header["alg"])
+        and _general(key.get("alg") or header["alg"]) == _general(header["alg"])
     )
 
 

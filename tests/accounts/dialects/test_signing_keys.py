@@ -41,6 +41,9 @@ class TestWhichKey:
             ([published("two", kid="one", use=None, key_ops=["encrypt"]), published("one")], "one"),
             ([published("two", kid="one", alg="PS256"), published("one")], "one"),
             ([{"kid": "one", "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}, published("one")], "one"),
+            ([{**published("one"), "use": None, "alg": None, "key_ops": None}], "one"),
+            ([{**published("one"), "kid": "", "use": "", "alg": "", "key_ops": []}], "one"),
+            ([*[published("two")] * 150, published("one")], "one"),
         ],
         ids=[
             "the only one, and none is named",
@@ -60,6 +63,9 @@ class TestWhichKey:
             "the one whose key_ops allow it",
             "the one of that name and algorithm",
             "the one of that name and type",
+            "one with null for what it does not say",
+            "one that is empty where it does not say",
+            "the one of that name after many",
         ],
     )
     def test_one_that_is_clear(
