@@ -137,25 +137,30 @@ def is_success(answer: ApiAnswer) -> bool:
 
 
 def error_code(answer: ApiAnswer) -> str:
-    """The error code in `error`, `code` or `error_code` of the JSON, or in `code` of an `error` object.
+    """The first of the error codes; empty if there is none."""
+    return next(iter(_error_codes(answer)), "")
 
-    In lower case, with underscores; empty if there is none.
+
+def _error_codes(answer: ApiAnswer) -> list[str]:
+    """The error codes in `error`, `code` and `error_code` of the JSON, and in `code` of an `error` object.
+
+    In lower case, with underscores.
     """
     body = answer.json_object()
     nested = body.get("error")
     values = [nested, body.get("code"), body.get("error_code"), nested.get("code") if isinstance(nested, dict) else ""]
     texts = (re.sub(r"[\s.-]+", "_", value.strip()).lower() for value in values if isinstance(value, str))
-    return next((text for text in texts if re.fullmatch(r"[a-z_]{1,100}", text)), "")
+    return [text for text in texts if re.fullmatch(r"[a-z_]{1,100}", text)]
 
 
 def refusal_by_code(answer: ApiAnswer) -> Refused | None:
-    """The refusal that the error code proves; None if it proves none. Some APIs send the error with status 200.
+    """The refusal that an error code proves; None if none proves it. Some APIs send the error with status 200.
 
     `invalid_token` and the like prove none: they may be about the token of something before the API (RFC 6750).
     """
     if answer.status not in (*_SUCCESS_STATUSES, *_REFUSAL_STATUSES):
         return None
-    return Refused(is_certain=True) if _REFUSAL.fullmatch(error_code(answer)) else None
+    return Refused(is_certain=True) if any(map(_REFUSAL.fullmatch, _error_codes(answer))) else None
 
 
 def unknown(answer: ApiAnswer) -> Unknown:

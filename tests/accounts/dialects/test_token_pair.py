@@ -1,6 +1,7 @@
 """The token-pair dialect: which calls it builds, and how it reads responses."""
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 import jwt
@@ -91,6 +92,13 @@ class TestRefresh:
     @pytest.mark.parametrize("code", ["bad_refresh_token", "REFRESH_TOKEN_EXPIRED", "invalid_grant", "login_required"])
     def test_refused_by_code(self, status: int, name: str, code: str) -> None:
         assert DIALECT.read_refresh(answer(status, {**WORDS, name: code}), PAIR) == Refused(is_certain=True)
+
+    @pytest.mark.parametrize("name", ["code", "error_code"])
+    @pytest.mark.parametrize("status", [400, 401])
+    def test_refused_by_a_code_beside_the_name_of_the_status(self, status: int, name: str) -> None:
+        body = {"error": HTTPStatus(status).phrase, name: "REFRESH_TOKEN_EXPIRED"}
+
+        assert DIALECT.read_refresh(answer(status, body), PAIR) == Refused(is_certain=True)
 
     def test_still_valid(self) -> None:
         assert isinstance(DIALECT.read_refresh(answer(400, WORDS), PAIR), StillValid)
