@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, CredentialsRefused
-from accounts.session.tokens import TokenPair, User
+from accounts.session.tokens import TokenPair, User, is_token
 from accounts.text import clean_text
 from accounts.upstream.calls import ApiAnswer, ApiCall
 from accounts.upstream.retry_after import parse_retry_after
@@ -176,7 +176,7 @@ def refreshed(read: Callable[[], TokenPair], id_token: object = None) -> Refresh
     If `read` raises ApiMisbehaved, the response came from something else, such as a gateway: the outcome is Unknown.
     """
     try:
-        return Refreshed(read(), id_token if isinstance(id_token, str) else "")
+        return Refreshed(read(), str(id_token) if is_token(id_token) else "")
     except ApiMisbehaved as error:
         return Unknown(str(error))
 

@@ -105,9 +105,14 @@ def receive_pair(
         if _is_empty(token) or not isinstance(token, str):
             raise ApiMisbehaved(f"the API's response has no {name}")
     for name, token in named.items():
-        if not _TOKEN.fullmatch(str(token)):
+        if not is_token(token):
             raise UnusablePair(f"the {name} in the API's response has characters that no token may have", tokens)
     return tokens
+
+
+def is_token(value: object) -> bool:
+    """Whether `value` is text with only the characters that a token may have."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
 def unverified_claims(token: object) -> dict[str, Any]:

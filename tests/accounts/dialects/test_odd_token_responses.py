@@ -98,7 +98,7 @@ class TestTheNewestIdToken:
         location = newcomer.get("/accounts/logout/provider/")["Location"]
         assert dict(parse_qsl(urlsplit(location).query))["id_token_hint"] == "newer.id.token"
 
-    @pytest.mark.parametrize("sent", ["", None, 5, {}], ids=repr)
+    @pytest.mark.parametrize("sent", ["", " ", "new\ud800er", None, 5, {}], ids=repr)
     def test_stays_if_a_refresh_has_none(self, odd_provider: OddProvider, newcomer: Browser, sent: object) -> None:
         sign_in(odd_provider, newcomer)
         first = read_id_token_cookie(newcomer.take())
