@@ -19,7 +19,6 @@ from accounts.dialects import base
 from accounts.dialects.discovery import Provider, check_signature, current_provider
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused, WrongIssuer
 from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
-from accounts.text import clean_text
 from accounts.upstream.calls import ApiAnswer, ApiCall
 
 logger = logging.getLogger(__name__)
@@ -228,7 +227,7 @@ def _raise_for_token(answer: ApiAnswer) -> None:
         raise CredentialsRefused("The provider asks you to sign in there again.")
     if error and isinstance(error, str) and answer.status < 500:
         # The error is about this client and not for the user.
-        raise ApiMisbehaved(f"the provider's token endpoint: status {answer.status}, {clean_text(error, 100)}")
+        raise ApiMisbehaved(f"the provider's token endpoint: {base.unknown(answer).why}")
     base.raise_for_sign_in(answer, "")
 
 

@@ -82,6 +82,15 @@ class TestARefusal:
         assert sign_in(odd_provider, newcomer).status_code == 400
         assert whoami(newcomer) is None
 
+    def test_is_logged_only_if_it_is_a_code(
+        self, odd_provider: OddProvider, newcomer: Browser, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        odd_provider.answers[TOKEN] = Reply.json(400, {"error": "the code 5ecret is for another client"})
+
+        assert sign_in(odd_provider, newcomer).status_code == 502
+        assert "status 400" in caplog.text
+        assert "5ecret" not in caplog.text
+
 
 class TestTheNewestIdToken:
     def test_of_a_refresh_is_the_hint_at_the_sign_out(self, odd_provider: OddProvider, newcomer: Browser) -> None:
