@@ -31,7 +31,8 @@ _MAX_COOKIES = 5
 _MAX_COOKIES_BYTES = 4096
 # As JSON. A cookie with a longer one would be too large.
 _MAX_NEXT_BYTES = MAX_NEXT_BYTES + 50
-_STATE_IN_NAME = re.compile(r"[0-9a-f]{8}")
+_STATE_CHARACTERS = 8
+_STATE_IN_NAME = re.compile(rf"[0-9a-f]{{{_STATE_CHARACTERS}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,27 +79,19 @@ class AuthorizationRequest:
 
     def remember(self, response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
         """Set the cookie, and delete the oldest of the `presented` ones if there are too many."""
-        name, text = _cookie_name(self.state), self._seal()
-        prefix = _cookie_name("")
-        others = [
-            other for other in presented if other.startswith(prefix) and _STATE_IN_NAME.fullmatch(other, len(prefix))
-        ]
-        others.sort(key=lambda other: _begun_at(presented[other]), reverse=True)
-        room = _MAX_COOKIES_BYTES - len(name) - len(text)
-        for number, other in enumerate(others, 2):
-            room -= len(other) + len(presented[other])
-            if number > _MAX_COOKIES or room < 0:
-                _set_cookie(response, other, "", 0)
-        _set_cookie(response, name, text, SIGN_IN_SECONDS)
+        _set_newest(response, _cookie_name(self.state), self._seal(), SIGN_IN_SECONDS, presented)
 
     def forget(self, response: HttpResponseBase) -> None:
         """Delete the cookie."""
         _set_cookie(response, _cookie_name(self.state), "", 0)
 
-    def keep_for_repetition(self, response: HttpResponseBase) -> None:
-        """Replace the cookie by another one, which a repetition of the same callback needs and which expires soon."""
+    def keep_for_repetition(self, response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
+        """Replace the cookie by another one, which a repetition of the same callback needs and which expires soon.
+
+        Delete the oldest of these in `presented` if there are too many.
+        """
         self.forget(response)
-        _set_cookie(response, _repetition_cookie_name(self.state), self._seal(), REPEAT_SECONDS)
+        _set_newest(response, _repetition_cookie_name(self.state), self._seal(), REPEAT_SECONDS, presented)
 
     def _derive(self, use: str) -> bytes:
         return hashlib.sha256(f"{use}:{self.code_verifier}".encode()).digest()[:16]
@@ -125,11 +118,28 @@ def _begun_at(text: str) -> float:
 
 
 def _cookie_name(state: str) -> str:
-    return f"{conf.cookie_name}-sign-in-{state[:8]}"
+    return f"{conf.cookie_name}-sign-in-{state[:_STATE_CHARACTERS]}"
 
 
 def _repetition_cookie_name(state: str) -> str:
-    return f"{conf.cookie_name}-callback-{state[:8]}"
+    return f"{conf.cookie_name}-callback-{state[:_STATE_CHARACTERS]}"
+
+
+def _set_newest(response: HttpResponseBase, name: str, text: str, max_age: int, presented: Mapping[str, str]) -> None:
+    """Set a cookie, and delete the oldest of the `presented` ones of its kind if there are too many."""
+    prefix = name[:-_STATE_CHARACTERS]
+    others = [
+        other
+        for other in presented
+        if other != name and other.startswith(prefix) and _STATE_IN_NAME.fullmatch(other, len(prefix))
+    ]
+    others.sort(key=lambda other: _begun_at(presented[other]), reverse=True)
+    room = _MAX_COOKIES_BYTES - len(name) - len(text)
+    for number, other in enumerate(others, 2):
+        room -= len(other) + len(presented[other])
+        if number > _MAX_COOKIES or room < 0:
+            _set_cookie(response, other, "", 0)
+    _set_cookie(response, name, text, max_age)
 
 
 def _set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int) -> None:

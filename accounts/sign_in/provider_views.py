@@ -95,7 +95,7 @@ def callback(request: ApiRequest) -> HttpResponse:
         response = _api_failed(request, pending, error)
         pending.forget(response)
         return response
-    pending.keep_for_repetition(response)
+    pending.keep_for_repetition(response, presented=request.COOKIES)
     return response
 
 

@@ -176,6 +176,19 @@ class TestAfterTheFirst:
 
         assert leads_on(newcomer.get(back))
 
+    def test_the_cookies_for_it_do_not_pile_up(self, odd_provider: OddProvider, newcomer: Browser) -> None:
+        """Servers refuse requests with long headers."""
+        for number in range(6):
+            newcomer.get(odd_provider.come_back(begin(newcomer, f"/protected/?rows={'3' * 1800}{number}")))
+        kept = [name for name in newcomer.take() if "-callback-" in name]
+        back = odd_provider.come_back(begin(newcomer, WANTED))
+        newcomer.copy().get(back)
+
+        assert len(kept) == 1
+        assert leads_on(newcomer.get(back))
+        assert leads_on(newcomer.get(back))
+        assert odd_provider.count("POST", TOKEN) == 7
+
 
 class TestWhatARepetitionCannotDo:
     def test_sign_in_again_after_two_minutes(self, odd_provider: OddProvider, newcomer: Browser) -> None:
