@@ -37,12 +37,12 @@ class Conf:
 
     #: The provider's issuer identifier. A trailing slash is part of it.
     oauth_issuer = setting("OAUTH_ISSUER", lambda url: str(url).strip())
-    oauth_client_id = setting("OAUTH_CLIENT_ID", str)
-    #: Empty for a public client.
-    oauth_client_secret = setting("OAUTH_CLIENT_SECRET", str)
+    oauth_client_id = setting("OAUTH_CLIENT_ID", lambda id_: str(id_).strip())
+    #: Empty for a public client. It has no line end, unlike the file that it may come from (RFC 6749 appendix A.2).
+    oauth_client_secret = setting("OAUTH_CLIENT_SECRET", lambda secret: str(secret).strip("\r\n"))
     #: client_secret_basic or client_secret_post; empty: choose by what the provider offers.
     oauth_client_auth = setting("OAUTH_CLIENT_AUTH", str)
-    oauth_scope = setting("OAUTH_SCOPE", str)
+    oauth_scope = setting("OAUTH_SCOPE", lambda scope: str(scope).strip())
     #: Additional parameters of the authorization request, such as an audience.
     oauth_authorization_parameters = setting("OAUTH_AUTHORIZATION_PARAMETERS", lambda query: dict(parse_qsl(query)))
 
