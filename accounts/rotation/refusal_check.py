@@ -16,6 +16,7 @@ from accounts.dialects.base import RefreshOutcome, Refused, Unknown, is_later, u
 from accounts.exceptions import ApiError
 from accounts.session.tokens import TokenPair
 from accounts.telemetry.trace import StepKind, label_api_calls
+from accounts.text import parse_json
 from accounts.upstream.calls import ApiAnswer, ApiCall
 from accounts.upstream.transport import AnswerLost, NotSent, call_once
 
@@ -72,9 +73,10 @@ def says_the_same(answer: ApiAnswer, path: str, other: ApiAnswer, other_path: st
 
 
 def _contents(answer: ApiAnswer, names: list[str]) -> str:
-    text = answer.body.decode(errors="replace")
-    if fields := answer.json_object():
-        text = json.dumps(json.loads(json.dumps(fields, sort_keys=True), object_hook=_without_ids_and_times))
+    try:
+        text = json.dumps(parse_json(answer.body, object_hook=_without_ids_and_times), sort_keys=True)
+    except (ValueError, RecursionError):
+        text = answer.body.decode(errors="replace")
     for name in names:
         text = text.replace(name, " ")
     return " ".join(_WORD_WITH_DIGIT.sub(" ", text).split())
