@@ -94,7 +94,8 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
         return response
     query = QueryDict(query_string)
     next_url = query.get("next", "")
-    refused = unquote(next_url.partition("?")[0]) == request.path and request.api_session.is_signed_in()
+    page = unquote(next_url.removeprefix(own).partition("?")[0])
+    refused = page == request.path and request.api_session.is_signed_in()
     if refused or shorten(next_url) != next_url:
         switch = refused or "switch" in query
         response["Location"] = sign_in_address(next_url, switch=switch, ended="ended" in query)

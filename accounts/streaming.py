@@ -22,7 +22,7 @@ from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import sign_in_url
+from accounts.browser.error_responses import sign_in_url, switch_url
 from accounts.browser.event_source import (
     OVER,
     RECONNECT_SECONDS,
@@ -206,7 +206,7 @@ def _html(request: ApiRequest, parts: Iterable[str]) -> Iterator[str]:
     except (AccountsError, RequestException) as error:
         _log(request, error)
         login = sign_in_url(request, error) if isinstance(error, SignInRequired) else ""
-        yield render_to_string("stream_ended.html", {"login": login})
+        yield render_to_string("stream_ended.html", {"login": login, "switch_url": switch_url(request)})
     yield session_update(request)
 
 

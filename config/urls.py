@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from config.home import home
 
+handler403 = "config.home.forbidden"
 urlpatterns = [
     path("", home, name="home"),
     path("accounts/", include("accounts.urls")),

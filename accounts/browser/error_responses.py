@@ -36,6 +36,11 @@ def sign_in_url(request: HttpRequest, error: SignInRequired) -> str:
     return sign_in_address(_next_path(request), ended=isinstance(error, SessionEnded))
 
 
+def switch_url(request: HttpRequest) -> str:
+    """The address of the sign-in form for another account, with `next` for the way back."""
+    return sign_in_address(_next_path(request), switch=True)
+
+
 def api_error_response(request: HttpRequest, error: ApiError, session: ApiSession | None) -> HttpResponse:
     """503 with Retry-After if the API is unavailable, 502 if its response cannot be used. The session stays.
 

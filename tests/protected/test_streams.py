@@ -96,7 +96,7 @@ def test_an_api_failure_ends_the_page_with_an_explanation(signed_in: Browser, ap
 
     rest = "".join(stream)
 
-    assert "stopped answering" in rest
+    assert "did not send the rest of this page" in rest
     api.heal()
     assert signed_in.is_signed_in()
 

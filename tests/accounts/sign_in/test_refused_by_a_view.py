@@ -1,15 +1,19 @@
 """Views with Django's own decorators: a signed-in user whom they refuse is not redirected without end."""
 
+import html
 import re
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.decorators import login_required, permission_required, user_passes_test
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
 from accounts.api_client import ApiRequest
 from accounts.exceptions import NotSignedIn
+from config.urls import handler403 as handler403  # Django takes it from this module
 from config.urls import urlpatterns as site
 from tests.accounts.at_provider import begin
 from tests.accounts.odd_provider import OddProvider
@@ -24,6 +28,14 @@ def never(request: ApiRequest) -> HttpResponse:
     raise NotSignedIn("not with this account")
 
 
+def back_to_a_whole_url(request: HttpRequest) -> HttpResponse:
+    return redirect(f"/accounts/login/?{urlencode({'next': request.build_absolute_uri()})}")
+
+
+def forbidden(request: HttpRequest) -> HttpResponse:
+    raise PermissionDenied
+
+
 def to_another_page(request: HttpRequest) -> HttpResponse:
     return redirect("/accounts/login/?next=/protected/")
 
@@ -36,6 +48,8 @@ urlpatterns = [
     path("personal/", login_required(hello)),
     path("staff/", permission_required("accounts.end_sessions")(hello)),
     path("never/", never),
+    path("absolute/гавань/", back_to_a_whole_url),
+    path("forbidden/", forbidden),
     path("elsewhere/", to_another_page),
     *site,
 ]
@@ -44,7 +58,7 @@ pytestmark = pytest.mark.urls(__name__)
 VIEWS = ["/members/", "/members/?page=2&q=a+b", "/files/гавань/?q=ё", "/named/", "/whole/", "/personal/", "/staff/"]
 
 
-@pytest.mark.parametrize("view", [*VIEWS, "/never/"])
+@pytest.mark.parametrize("view", [*VIEWS, "/never/", "/absolute/гавань/?q=ё"])
 def test_a_signed_in_user_gets_the_form_for_another_account(signed_in: Browser, view: str) -> None:
     page = signed_in.get(view, follow=True)  # raises at a redirect to an address that it has seen
 
@@ -66,6 +80,21 @@ def test_another_account_leads_back_to_the_view(signed_in: Browser) -> None:
     assert next_field
 
     assert signed_in.sign_in(GRACE, next=next_field[1])["Location"] == "/members/?page=2"
+
+
+@pytest.mark.parametrize("query", ["page=2&q=%D1%91", "q=" + "%D0%B6" * 1400])
+def test_the_page_of_a_403_leads_to_another_account_and_back(signed_in: Browser, query: str) -> None:
+    page = signed_in.get(f"/forbidden/?{query}")
+    link = re.search(r'href="(/accounts/login/[^"]*)">use another account', page.text)
+    assert link
+    form = signed_in.get(html.unescape(link[1]))
+    next_field = re.search(r'name="next" value="([^"]*)"', form.text)
+    assert next_field
+
+    assert (page.status_code, form.status_code) == (403, 200)
+    assert len(link[1]) < 8000
+    assert ADA in form.text
+    assert html.unescape(next_field[1]) == (f"/forbidden/?{query}" if len(query) < 1000 else "/forbidden/")
 
 
 def test_without_the_database_too(signed_in: Browser) -> None:

@@ -111,8 +111,9 @@ class TestAHealthySessionWithTheWrongAccount:
 
         page = b"".join(signed_in.get("/protected/stream/?rows=2&delay=0")).decode()
 
-        assert f'href="{SWITCH}"' in page
+        assert f'href="{SWITCH}&amp;next=%2Fprotected%2Fstream%2F%3Frows%3D2%26delay%3D0"' in page
         assert 'href="/"' in page
+        assert "stopped answering" not in page  # it has answered: with a refusal
         assert not any(promise in page for promise in PROMISES)
 
     def test_another_account_replaces_the_session_and_leads_back(self, signed_in: Browser, api: DemoApi) -> None:
@@ -193,6 +194,7 @@ class TestTheSwitchPage:
 
         assert "Wrong e-mail address or password." in page.text
         assert "this session ends" in page.text
+        assert "Not signed in" not in page.text
         assert ADA in page.text
         assert signed_in.session() == before
 
