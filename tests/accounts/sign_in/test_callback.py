@@ -259,6 +259,7 @@ class TestSeveralTabs:
         settings.OAUTH_SCOPE = "orders"
         newcomer.get(odd_provider.come_back(begin(newcomer)))
         assert newcomer.session().user.id == ""
+        assert "name unknown" in newcomer.get("/").text
         replaced = newcomer.session().tokens.refresh
 
         newcomer.get(odd_provider.come_back(begin(newcomer)))
