@@ -90,7 +90,8 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
         return response
     address, _, query_string = response.get("Location", "").partition("?")
     own = f"{request.scheme}://{request.get_host()}"
-    if address.removeprefix(own) != reverse("accounts:login"):
+    # Without the slash at the end too, which Django adds.
+    if address.removeprefix(own).rstrip("/") != reverse("accounts:login").rstrip("/"):
         return response
     query = QueryDict(query_string)
     next_url = query.get("next", "")

@@ -45,6 +45,7 @@ urlpatterns = [
     path("files/гавань/", user_passes_test(lambda user: False)(hello)),
     path("named/", user_passes_test(lambda user: False, login_url="accounts:login")(hello)),
     path("whole/", user_passes_test(lambda user: False, login_url="http://testserver/accounts/login/")(hello)),
+    path("no-slash/", user_passes_test(lambda user: False, login_url="/accounts/login")(hello)),
     path("personal/", login_required(hello)),
     path("staff/", permission_required("accounts.end_sessions")(hello)),
     path("never/", never),
@@ -55,7 +56,16 @@ urlpatterns = [
 ]
 pytestmark = pytest.mark.urls(__name__)
 
-VIEWS = ["/members/", "/members/?page=2&q=a+b", "/files/гавань/?q=ё", "/named/", "/whole/", "/personal/", "/staff/"]
+VIEWS = [
+    "/members/",
+    "/members/?page=2&q=a+b",
+    "/files/гавань/?q=ё",
+    "/named/",
+    "/whole/",
+    "/no-slash/",
+    "/personal/",
+    "/staff/",
+]
 
 
 @pytest.mark.parametrize("view", [*VIEWS, "/never/", "/absolute/гавань/?q=ё"])
