@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -49,9 +50,11 @@ def _run(send: Callable[[], T], finish: Callable[[T], object], future: "Future[T
     try:
         try:
             result = send()
-        except Exception as error:  # noqa: BLE001  # raised in the request's thread
-            future.set_exception(error)
-            return
+        except Exception as error:
+            with suppress(InvalidStateError):
+                future.set_exception(error)
+                return
+            raise
         try:
             future.set_result(result)
         except InvalidStateError:  # the request has cancelled it

@@ -211,14 +211,19 @@ def test_a_defect_is_raised() -> None:
         run_in_background(fail, print)
 
 
-def test_a_late_defect_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("where", ["send", "finish"])
+def test_a_late_defect_is_logged_without_its_text(caplog: pytest.LogCaptureFixture, where: str) -> None:
     released = threading.Event()
 
     def fail(_: object) -> None:
         raise LookupError("a secret")
 
+    def wait_and_fail() -> None:
+        released.wait()
+        fail(None)
+
     with pytest.raises(ApiUnavailable):
-        run_in_background(released.wait, fail)
+        run_in_background(*((wait_and_fail, print) if where == "send" else (released.wait, fail)))
     released.set()
     wait_until(lambda: not refreshing_threads())
 
