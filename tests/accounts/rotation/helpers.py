@@ -20,9 +20,14 @@ Execute = Callable[..., Any]
 def move_back(browser: Browser, seconds: float) -> None:
     """Move the times in the browser's record `seconds` into the past."""
     record = browser.record()
+    host_times = record.retired_host_times or {}
     SessionRecord.objects.filter(pk=record.id).update(
         confirmed_at=F("confirmed_at") - timedelta(seconds=seconds),
         retired=[[generation, at - seconds] for generation, at in record.retired],
+        retired_host_times={
+            generation: [boot, monotonic - seconds, time_of_day - seconds]
+            for generation, (boot, monotonic, time_of_day) in host_times.items()
+        },
     )
 
 

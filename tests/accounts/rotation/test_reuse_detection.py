@@ -114,7 +114,7 @@ class TestCopiedCookies:
             SessionRecord.objects.update(lease_until=None)
             rotate_and_confirm(owner, api)
             # The leeway ended after the straggler had come, and before the thief did.
-            SessionRecord.objects.update(retired=[[1, leeway_ends_at - conf.leeway]])
+            SessionRecord.objects.update(retired=[[1, leeway_ends_at - conf.leeway]], retired_host_times=None)
             connection.close()
 
         def meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
