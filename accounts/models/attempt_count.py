@@ -3,7 +3,7 @@
 No row can be read: keys are HMACs under SECRET_KEY. Times are compared by the database's clock, as everywhere here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import timedelta
 
 from django.db import IntegrityError, models, router, transaction
@@ -11,9 +11,14 @@ from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
 
+_LEFT = ExpressionWrapper(F("expires_at") - Now(), output_field=DurationField())
+_ROUNDING_SECONDS = 1.0
+
 
 class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
     """Counts in windows. A window begins with the first event. Only `prolong` makes a later event move its end.
+
+    A window that ends later than `seconds` from now began before the database's clock was set back. It is over.
 
     Methods take the readable key and hash it. They raise DatabaseError.
     """
@@ -42,25 +47,29 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
         """Uncount one event, if its window is still running."""
         self.current().filter(pk=_hash(key), count__gte=1).update(count=F("count") - 1)
 
-    def count_of(self, key: str) -> int:
-        return self.counts_of([key])[key]
+    def count_of(self, key: str, *, seconds: float) -> int:
+        return self.counts_of({key: seconds})[key]
 
-    def counts_of(self, keys: Iterable[str]) -> dict[str, int]:
-        """The counts of these keys, in one query."""
-        hashes = {key: _hash(key) for key in keys}
-        counts = dict(self.current().filter(pk__in=hashes.values()).values_list("pk", "count"))
-        return {key: counts.get(hash_, 0) for key, hash_ in hashes.items()}
+    def counts_of(self, windows: Mapping[str, float]) -> dict[str, int]:
+        """The counts of the keys in `windows`, in one query. The values are the seconds of each window."""
+        hashes = {_hash(key): key for key in windows}
+        rows = self.current().filter(pk__in=hashes).annotate(left=_LEFT).values_list("pk", "count", "left")
+        counts = dict.fromkeys(windows, 0)
+        for hashed_key, count, left in rows:
+            key = hashes[hashed_key]
+            if left.total_seconds() <= windows[key] + _ROUNDING_SECONDS:
+                counts[key] = count
+        return counts
 
     def seconds_left(self, key: str) -> float:
         """Seconds until the window ends; 0 if no window is running."""
-        left = ExpressionWrapper(F("expires_at") - Now(), output_field=DurationField())
-        running = self.current().filter(pk=_hash(key)).annotate(left=left).values_list("left", flat=True).first()
+        running = self.current().filter(pk=_hash(key)).annotate(left=_LEFT).values_list("left", flat=True).first()
         return running.total_seconds() if running else 0.0
 
     def claim(self, key: str, *, seconds: float) -> bool:
         """Count 1 for `seconds`, unless a window is running. Returns whether it did: only one caller gets True."""
         key, ends_at = _hash(key), Now() + timedelta(seconds=seconds)
-        if self.filter(pk=key, expires_at__lte=Now()).update(count=1, expires_at=ends_at):
+        if self.filter(_is_over(seconds), pk=key).update(count=1, expires_at=ends_at):
             return True
         try:
             with transaction.atomic(using=router.db_for_write(AttemptCount)):
@@ -77,7 +86,7 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
             self.filter(pk=_hash(key)).delete()
 
     def _add(self, hashed_key: str, seconds: float, prolong: bool) -> int:
-        is_over, new_end = Q(expires_at__lte=Now()), Now() + timedelta(seconds=seconds)
+        is_over, new_end = _is_over(seconds), Now() + timedelta(seconds=seconds)
         return self.filter(pk=hashed_key).update(
             count=Case(When(is_over, then=1), default=F("count") + 1),
             expires_at=new_end if prolong else Case(When(is_over, then=new_end), default=F("expires_at")),
@@ -100,6 +109,11 @@ class AttemptCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} until {self.expires_at}"
+
+
+def _is_over(seconds: float) -> Q:
+    latest_end = Now() + timedelta(seconds=seconds + _ROUNDING_SECONDS)
+    return Q(expires_at__lte=Now()) | Q(expires_at__gt=latest_end)
 
 
 def _hash(key: str) -> str:

@@ -104,11 +104,12 @@ def rate_limited_attempt(
     """
     place = f"place/{realm}/{name}/{client_network(address)}" if name and address else ""
     with database_errors_as_unavailable():
-        is_known = bool(place and AttemptCount.objects.count_of(place))
+        is_known = bool(place and AttemptCount.objects.count_of(place, seconds=KNOWN_SECONDS))
         counters = _counters(realm, _normalize(name), address, is_known=is_known)
         try:
             # Read first: a client that is over a limit locks no row, however often it tries.
-            under_way = AttemptCount.objects.counts_of(counter.under_way_key for counter in counters)
+            seconds = _under_way_seconds()
+            under_way = AttemptCount.objects.counts_of({counter.under_way_key: seconds for counter in counters})
             _check(counters, [count + 1 for count in under_way.values()])
             with transaction.atomic(using=router.db_for_write(AttemptCount)):
                 # The locks on these rows keep `_end` out until the failures are read.
@@ -156,13 +157,18 @@ def _counters(realm: str, name: str, address: str, *, is_known: bool) -> list[_C
 
 def _begin(counter: _Counter) -> int:
     """Count one attempt under way. Returns how many are."""
-    # Longer than any attempt: each call of a sign-in, and there are a few, has `attempt_seconds`.
-    return AttemptCount.objects.add(counter.under_way_key, seconds=4 * conf.attempt_seconds, prolong=True)
+    return AttemptCount.objects.add(counter.under_way_key, seconds=_under_way_seconds(), prolong=True)
+
+
+def _under_way_seconds() -> float:
+    """Longer than any attempt: each call of a sign-in, and there are a few, has `attempt_seconds`."""
+    return 4 * conf.attempt_seconds
 
 
 def _check(counters: list[_Counter], under_way: list[int]) -> None:
     """Raises TooManyAttempts with the longest wait of the limits that are used up, or TooManyAtOnce."""
-    failures = AttemptCount.objects.counts_of(key for counter in counters for key, _ in counter.failures())
+    windows = {key: limit.seconds for counter in counters for key, limit in counter.failures()}
+    failures = AttemptCount.objects.counts_of(windows)
     used_up, are_too_many = [], False
     for counter, attempts in zip(counters, under_way, strict=True):
         for key, limit in counter.failures():

@@ -87,7 +87,7 @@ def _claim_or_wait(identity: SessionIdentity, key: str, claim_seconds: float) ->
     give_up_at, pause = time.monotonic() + 2 * conf.attempt_seconds, _FIRST_PAUSE_SECONDS
     while True:
         # Before the record is read: it is stored while the claim is still there.
-        count = AttemptCount.objects.count_of(key)
+        count = AttemptCount.objects.count_of(key, seconds=claim_seconds)
         record = SessionRecord.objects.fetch(identity.id)
         if record is not None:
             return record

@@ -136,6 +136,19 @@ class TestWhatCounts:
             assert guess.result() == 200
         assert "have failed" in sign_in(browser).text
 
+    @pytest.mark.parametrize("hours", [1, 24, 24 * 365])
+    def test_a_window_that_ends_later_than_any_can_is_over(self, browser: Browser, clock: Clock, hours: int) -> None:
+        """The database's clock was set back after it began."""
+        clock.ahead = hours * 3600
+        fail(browser, PER_USER)
+        assert is_refused(sign_in(browser))
+        clock.ahead = 0
+
+        fail(browser, PER_USER)
+        assert is_refused(sign_in(browser)), "failures count from now on"
+        clock.ahead = WINDOW_SECONDS + 1
+        assert sign_in(browser).status_code == 302
+
     def test_an_attempt_whose_worker_died_is_forgotten(self, browser: Browser, clock: Clock) -> None:
         attempts = [rate_limited_attempt(HERE, ADA) for _ in range(PER_USER)]
         for attempt in attempts:
