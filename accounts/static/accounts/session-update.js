@@ -1,6 +1,6 @@
 // <session-update session="<session update>" action="<address>" csrf="<token>"> in a streamed page: posts the rotated
 // session as soon as the parser meets the element, and then removes the element. For an event stream:
-//   customElements.get("session-update").follow(eventSource)
+//   customElements.whenDefined("session-update").then((element) => element.follow(eventSource))
 // The CSRF token then comes from the page (a form, or <meta name="csrf-token">), or else from the cookie.
 // The document gets a `session-updated` event when the cookie is set. If the POST fails, the next request picks the
 // session up, so nothing is lost.
