@@ -189,6 +189,6 @@ def test_runserver_with_nothing_set_expects_the_demo_api_and_says_how_to_start_i
         assert page.status_code == 200
         assert f"http://127.0.0.1:{DEMO_API_PORT}" in page.text
         text = re.sub("<[^>]+>", "", page.text)
-        assert f"python -m tests.demo_api --port {DEMO_API_PORT}" in text
+        assert f".venv/bin/python -m tests.demo_api --port {DEMO_API_PORT}" in text
         assert "make run" in text
         program.press_ctrl_c()
