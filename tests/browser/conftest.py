@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.demo_api.server import DEMO_USERS, DemoApi
 from tests.environment import clean_environment
 from tests.load.processes import free_port, stop_process, wait_until
+from tests.migrated_database import put_migrated_database
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0
@@ -99,7 +100,7 @@ def run_server(api_url: str, folder: Path, **more: str) -> Iterator[str]:
         **more,
     }
     manage = [sys.executable, "manage.py"]
-    subprocess.run([*manage, "migrate", "--verbosity", "0"], cwd=PROJECT, env=environment, check=True)
+    put_migrated_database(folder / "db.sqlite3")
     url = f"http://127.0.0.1:{port}"
     log = folder / "log"
     with log.open("wb") as output:

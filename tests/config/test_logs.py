@@ -39,7 +39,7 @@ def ask(site: Site, path: str, method: str = "GET", **headers: str) -> int:
         return connection.getresponse().status
 
 
-@pytest.fixture(params=["gunicorn, json", "gunicorn, line", "runserver, line", "runserver, json"])
+@pytest.fixture(params=["gunicorn, json", "runserver, line"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Site, DemoApi]]:
     server, log_format = request.param.split(", ")
     is_runserver = server == "runserver"
