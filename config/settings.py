@@ -157,6 +157,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
+LOGIN_REDIRECT_URL = as_it_stands("LOGIN_REDIRECT_URL").strip() or "protected:dashboard"
 WSGI_APPLICATION = "config.wsgi.application"
 # Two engines: the admin's context processors read Django's session; our pages do not need it and are faster without.
 TEMPLATES = [

@@ -2,7 +2,9 @@
 
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpRequest
+from django.shortcuts import resolve_url
 from django.urls import reverse
 from django.utils.encoding import uri_to_iri
 from django.utils.http import MAX_URL_LENGTH, url_has_allowed_host_and_scheme
@@ -40,9 +42,9 @@ def shorten(url: str) -> str:
 
 
 def next_page(request: HttpRequest, url: str) -> str:
-    """The page after sign-in: `url` if it leads to this site, else the protected page."""
+    """The page after sign-in: `url` if it leads to this site, else LOGIN_REDIRECT_URL."""
     short = shorten(url)
-    return short if short and is_own_url(request, short) else reverse("protected:dashboard")
+    return short if short and is_own_url(request, short) else resolve_url(settings.LOGIN_REDIRECT_URL)
 
 
 def is_own_url(request: HttpRequest, url: str) -> bool:

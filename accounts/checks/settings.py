@@ -4,9 +4,13 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_network
 from math import inf
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.browser.client_address import is_private
 from accounts.conf import conf
@@ -179,9 +183,26 @@ def check_django(**kwargs: object) -> Iterator[CheckMessage]:
             hint="Put it before Django's SessionMiddleware, as config/settings.py does.",
             id="accounts.E022",
         )
+    yield from _check_login_redirect()
     if settings.DEBUG and (public := [host for host in settings.ALLOWED_HOSTS if not is_private(host)]):
         yield Warning(
             f"DEBUG is on, and ALLOWED_HOSTS has {', '.join(public)}: error pages show code to visitors.",
             hint="Set DEBUG=false on a site that others can reach.",
             id="accounts.W017",
+        )
+
+
+def _check_login_redirect() -> Iterator[CheckMessage]:
+    try:
+        url = resolve_url(settings.LOGIN_REDIRECT_URL)
+    except NoReverseMatch:
+        url = ""
+    # The form-action of the sign-in page would block a redirect to another site.
+    is_own = url.startswith("/") and url_has_allowed_host_and_scheme(url, allowed_hosts=None)
+    if not is_own or urlsplit(url).path == reverse("accounts:login"):
+        yield Error(
+            f"LOGIN_REDIRECT_URL is {str(settings.LOGIN_REDIRECT_URL)!r}, which is not a page of this site to go to "
+            "after a sign-in.",
+            hint="Use the name of a URL pattern, or a path that begins with a slash: orders:list, or /orders/.",
+            id="accounts.E023",
         )

@@ -6,6 +6,7 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.urls import reverse_lazy
 from pytest_django import Settings
 
 from accounts.dialects.token_pair import TokenPairDialect
@@ -68,6 +69,15 @@ def test_the_settings_as_they_come_are_fine() -> None:
         ("API_READ_TIMEOUT", -1, "accounts.E008"),
         ("API_SESSION_LEEWAY", -0.1, "accounts.E008"),
         ("API_REFRESH_AHEAD", -1, "accounts.E008"),
+        ("LOGIN_REDIRECT_URL", "no:such-page", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "https://evil.example/", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "//evil.example/", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "/\\evil.example/", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "javascript:alert(1)/", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "orders/", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "accounts:login", "accounts.E023"),
+        ("LOGIN_REDIRECT_URL", "/accounts/login/?next=/", "accounts.E023"),
         ("SIGN_IN_LIMIT_PER_ADDRESS", "twenty", "accounts.E030"),
         ("SIGN_IN_LIMIT_PER_ADDRESS", "20", "accounts.E030"),
         ("SIGN_IN_LIMIT_PER_USER", "10/10m", "accounts.E030"),
@@ -104,6 +114,9 @@ def test_a_bad_value_is_an_error_that_names_its_setting_and_a_way_out(
         ("API_SESSION_CHECK", "every-request"),
         ("API_SESSION_LEEWAY", 0),
         ("API_REFRESH_AHEAD", 0),
+        ("LOGIN_REDIRECT_URL", "home"),
+        ("LOGIN_REDIRECT_URL", "/orders/?open=1"),
+        ("LOGIN_REDIRECT_URL", reverse_lazy("protected:stream")),
         ("SIGN_IN_LIMIT_PER_ADDRESS", ""),
         ("SIGN_IN_LIMIT_PER_USER", "3 per minute; 100/day"),
         ("SIGN_IN_LIMIT_PER_USER_ANYWHERE", "1/year"),
