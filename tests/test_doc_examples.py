@@ -1,6 +1,7 @@
 """The Python examples of the documents run. `tests/accounts/dialects/test_own_dialect.py` runs the dialect."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ from pytest_django import Settings
 import config.urls
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi
-from tests.test_docs import DOCUMENTS, code_blocks
+from tests.test_docs import DOCUMENTS, PROJECT, code_blocks
 
 EXAMPLES = [(name, code) for name in DOCUMENTS for code in code_blocks(name, "python")]
 #: Modules that an example creates, and that other examples import.
@@ -116,3 +117,34 @@ def test_the_test_of_a_view_passes(signed_in: Browser, api: DemoApi) -> None:
     name = "test_the_session_ends_when_the_api_refuses_the_refresh_token"
 
     example("protected/README.md", name)[name](signed_in, api)
+
+
+class TestAnApiOfYourOwn:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "test_the_page_lists_the_orders",
+            "test_an_order_is_sent",
+            "test_the_page_says_that_the_api_is_unavailable",
+        ],
+    )
+    def test_the_tests_of_the_view_pass(self, serve: Any, signed_in: Browser, api: DemoApi, name: str) -> None:
+        view = example("protected/README.md", "def orders(")["orders"]
+        serve("/protected/orders/", view, orders="{% for order in orders %}{{ order.item }}{% endfor %}")
+
+        example("protected/README.md", name)[name](signed_in, api)
+
+    def test_a_test_beside_an_app_has_the_fixtures(self, tmp_path: Path) -> None:
+        for name in ("accounts", "config", "conftest.py", "protected", "pyproject.toml", "templates", "tests"):
+            (tmp_path / name).symlink_to(PROJECT / name)
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop/test_orders.py").write_text(
+            "def test_orders(signed_in, api):\n"
+            "    api.routes['GET', '/protected-route'] = [{'item': 'Anchor'}]\n"
+            "    assert 'Anchor' in signed_in.open_page().text\n"
+        )
+
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "shop"]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+        assert "1 passed" in run.stdout, run.stdout + run.stderr

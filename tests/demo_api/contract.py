@@ -14,6 +14,9 @@ from tests.demo_api.users import user_claim
 
 EXPORT_BYTES = 64 * 1024
 MAX_EXPORT_BYTES = 2**30
+#: Calls of a test's own, by method and path. The answer is a value (its JSON, with 200), a pair of a status and such a
+#: value, an `Answer`, or a function that makes one of these of the request.
+Routes = dict[tuple[str, str], Any]
 ROW_PATH = re.compile(r"/protected-route/rows/([0-9]{1,18})", re.ASCII)
 
 
@@ -21,9 +24,16 @@ class Contract:
     """Answers each request from what the sign-ins allow."""
 
     def __init__(
-        self, sign_ins: SignIns, *, refused_status: int = 401, has_logout: bool = True, tokens: TokenKind = "jwt"
+        self,
+        sign_ins: SignIns,
+        routes: Routes,
+        *,
+        refused_status: int = 401,
+        has_logout: bool = True,
+        tokens: TokenKind = "jwt",
     ) -> None:
         self._sign_ins = sign_ins
+        self._routes = routes
         self._refused_status = refused_status
         self._tokens = tokens
         self._calls: dict[tuple[str, str], Callable[[Request], Answer]] = {
@@ -38,7 +48,9 @@ class Contract:
 
     def answer(self, request: Request) -> Answer:
         call = self._calls.get((request.method, request.path))
-        if call is None and request.method == "GET" and ROW_PATH.fullmatch(request.path):
+        if (request.method, request.path) in self._routes:
+            call = self._answer_route
+        elif call is None and request.method == "GET" and ROW_PATH.fullmatch(request.path):
             call = self._show_row
         try:
             if call is None:
@@ -92,6 +104,16 @@ class Contract:
         if not re.fullmatch("[0-9]{1,12}", size, re.ASCII) or int(size) > MAX_EXPORT_BYTES:
             raise Problem(400, f"bytes: a whole number up to {MAX_EXPORT_BYTES}, please.")
         return Answer(200, headers={"Content-Type": "text/csv; charset=utf-8"}, stream=stream_csv(int(size)))
+
+    def _answer_route(self, request: Request) -> Answer:
+        self._authorise(request)
+        answer = self._routes[request.method, request.path]
+        if callable(answer):
+            answer = answer(request)
+        if isinstance(answer, Answer):
+            return answer
+        is_pair = isinstance(answer, tuple) and len(answer) == 2
+        return Answer.json(*answer) if is_pair else Answer.json(200, answer)
 
     def _authorise(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -16,6 +16,10 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
 
+    def json(self) -> Any:
+        """The JSON in the body. Raises ValueError if there is none."""
+        return json.loads(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -66,6 +70,10 @@ class Call:
     fault: str | None
     arrived: float
     query: str = field(repr=False)
+
+    def json(self) -> Any:
+        """The JSON in the request's body. Raises ValueError if there is none."""
+        return json.loads(self.body)
 
 
 class Pair(NamedTuple):

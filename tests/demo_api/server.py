@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
-from tests.demo_api.contract import Contract
+from tests.demo_api.contract import Contract, Routes
 from tests.demo_api.faults import Fault, Gate
 from tests.demo_api.messages import Call
 from tests.demo_api.recorded import RecordedApi
@@ -18,7 +18,8 @@ class DemoApi(RecordedApi):
     """
     A strict token-pair API on a real port, in threads of this process. All times are seconds.
 
-    `port`, `host`, `keep_calls` and `log` are those of `RecordedApi`.
+    `routes` are calls of your own (see `Routes`): `{("GET", "/orders"): [{"id": 7}]}`. They need the access token. A
+    test can change them at any time. `port`, `host`, `keep_calls` and `log` are those of `RecordedApi`.
     """
 
     sign_in_call = ("POST", "/auth/login")
@@ -31,6 +32,7 @@ class DemoApi(RecordedApi):
         access_ttl: float = 60,
         refresh_ttl: float = 1800,
         *,
+        routes: Routes | None = None,
         grace_seconds: float = 0.0,
         refused_status: int = 401,
         has_logout: bool = True,
@@ -50,7 +52,10 @@ class DemoApi(RecordedApi):
             tokens=tokens,
             clock_offset=clock_offset,
         )
-        contract = Contract(self._sign_ins, refused_status=refused_status, has_logout=has_logout, tokens=tokens)
+        self._routes = dict(routes or {})
+        contract = Contract(
+            self._sign_ins, self._routes, refused_status=refused_status, has_logout=has_logout, tokens=tokens
+        )
         super().__init__(
             contract.answer,
             port=port,
@@ -64,6 +69,11 @@ class DemoApi(RecordedApi):
     @property
     def site_environment(self) -> dict[str, str]:
         return {"API_BASE_URL": self.url, "API_DIALECT": "token-pair"}
+
+    @property
+    def routes(self) -> Routes:
+        """The calls of your own, to be changed in place."""
+        return self._routes
 
     def expire_access_tokens(self) -> None:
         self._sign_ins.expire_access_tokens()
