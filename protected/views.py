@@ -1,5 +1,7 @@
 """Pages that need the API. The views do not handle tokens."""
 
+from http import HTTPStatus
+
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -7,6 +9,9 @@ from django.views.decorators.http import require_safe
 from accounts.api_client import ApiRequest
 from accounts.conf import conf
 from protected.tables import as_table
+
+#: What an API responds if it has no such path, or the path for other methods only.
+_NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
 
 
 @require_safe
@@ -18,12 +23,21 @@ def script(request: ApiRequest) -> HttpResponse:
 
 @require_safe
 def dashboard(request: ApiRequest) -> HttpResponse:
-    """A page that shows one response of the API."""
-    api_response = request.api.get("/protected-route")
-    api_response.raise_for_status()
+    """A page that shows one response of the API. If the API has no such path, it says so, and what to edit."""
+    path = "/protected-route"  # of the demo API: write a path of yours here
+    api_response = request.api.get(path)
+    table = refused = None
+    if api_response.status_code in _NOT_THERE:
+        status = HTTPStatus(api_response.status_code)
+        refused = f"{status.value} {status.phrase}"
+    else:
+        api_response.raise_for_status()
+        table = as_table(api_response.json())
     session = request.api_session.require()
     context = {
-        "table": as_table(api_response.json()),
+        "path": path,
+        "refused": refused,
+        "table": table,
         "user": session.user,
         "generation": session.generation,
         "access_seconds_left": session.tokens.access_seconds_left(),

@@ -40,7 +40,6 @@ UNUSABLE = {
     "a redirect": Fault.answer(302, headers={"Location": "https://evil.example/"}),
     "a redirect to nowhere": Fault.answer(302),
     "403": Fault.answer(403, {"message": "Not yours."}),
-    "404": Fault.answer(404, b"<h1>Not Found</h1>", "text/html"),
     "JSON nested too deep": Fault.answer(200, b'{"data": ' + b"[" * 100_000),
     "a number with too many digits": Fault.answer(200, b"9" * 5000),
     "a charset that is none": Fault.answer(200, b"\xff", "application/json; charset=undefined"),
@@ -102,6 +101,21 @@ class TestContent:
 
         assert response.status_code == 200
         assert shown in response.text
+
+    @pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed", "410 Gone"])
+    def test_an_api_without_this_path_is_named_with_the_file_to_edit(
+        self, signed_in: Browser, api: DemoApi, status: str
+    ) -> None:
+        api.fail("GET", "/protected-route", Fault.answer(int(status[:3]), b"<h1>Not Found</h1>", "text/html"))
+
+        response = signed_in.open_page()
+
+        assert response.status_code == 200
+        assert f"<code>GET /protected-route</code> with <code>{status}</code>" in response.text
+        assert "<code>protected/views.py</code>" in response.text
+        assert ADA in response.text
+        assert "Sign out" in response.text
+        assert "The same data" not in response.text, "these pages need the same path"
 
     def test_no_token_and_no_part_of_the_cookie(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()
