@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
-from requests import RequestException
+from requests import PreparedRequest, RequestException
 
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
@@ -19,8 +19,9 @@ from accounts.browser.session import BrowserSession
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
 from accounts.history.traced_requests import finish_trace
+from accounts.telemetry.last_call import forget_last_call
 from accounts.telemetry.request_id import start_request_ids
-from accounts.telemetry.trace import begin_trace
+from accounts.telemetry.trace import begin_trace, note_call
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class ApiSessionMiddleware:
             request.META["HTTP_COOKIE"] = drop_non_ascii_cookies(cookies)
         request.api_session = BrowserSession(request)
         request.api = ApiClient(request.api_session)
+        forget_last_call()
         request.trace = begin_trace(str(request.method), request.path) if conf.traces else None
         response = write_session(request, correct_sign_in_redirect(request, self.get_response(request)))
         return response if request.trace is None else finish_trace(request.trace, response)
@@ -68,6 +70,9 @@ class ApiSessionMiddleware:
         if isinstance(error, RequestException) and request.api.called:
             # The view could not use the API's response: it was not JSON, or raise_for_status() found an error.
             logger.error("%s %r: unusable response of the API", request.method, request.path, exc_info=error)
+            if error.response is not None and isinstance(error.request, PreparedRequest):
+                # raise_for_status() may be late: the view may have called again since.
+                note_call(error.request.method, error.request.path_url, error.response.status_code)
             api_error: ApiError = ApiMisbehaved(type(error).__name__)
         elif isinstance(error, ApiError):
             logger.error("%s %r: %s: %s", request.method, request.path, type(error).__name__, error)

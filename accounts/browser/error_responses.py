@@ -9,8 +9,10 @@ from django.utils.http import escape_leading_slashes
 
 from accounts.browser.event_source import is_event_source
 from accounts.browser.next_page import is_own_url, shorten, sign_in_address
+from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
 from accounts.session.api_session import ApiSession
+from accounts.telemetry.last_call import last_call
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 _DETAILS = {
@@ -53,7 +55,7 @@ def api_error_response(request: HttpRequest, error: ApiError, session: ApiSessio
         response: HttpResponse = JsonResponse({"detail": detail}, status=status)
     else:
         page = _next_path(request)
-        context = {"is_safe": is_safe, "page": page, **account_context(session, page)}
+        context = {"is_safe": is_safe, "page": page, **account_context(session, page), **developer_context()}
         response = render(request, f"{status}.html", context, status=status)
     if isinstance(error, ApiUnavailable):
         response["Retry-After"] = str(error.retry_after)
@@ -63,6 +65,12 @@ def api_error_response(request: HttpRequest, error: ApiError, session: ApiSessio
 def account_context(session: ApiSession | None, page: str = "") -> dict[str, Any]:
     """What `accounts/account.html` shows: whose session it is, and the way to another account and then to `page`."""
     return {"user": session.user if session else None, "switch_url": sign_in_address(page, switch=True)}
+
+
+def developer_context() -> dict[str, Any]:
+    """What `accounts/failed_call.html` shows with DEBUG, and nothing without."""
+    call = last_call()
+    return {} if call is None else {"failed_call": call, "api_base_url": conf.base_url}
 
 
 def bad_request_response(request: HttpRequest, detail: str) -> HttpResponse:

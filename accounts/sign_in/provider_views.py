@@ -9,7 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import account_context
+from accounts.browser.error_responses import account_context, developer_context
 from accounts.browser.id_token_hint import delete_id_token_cookie, read_id_token_cookie, set_id_token_cookie
 from accounts.browser.next_page import next_page, sign_in_address
 from accounts.conf import conf
@@ -133,6 +133,7 @@ def _provider_page(request: ApiRequest, next_url: str, *, error: str = "", statu
     provider = urlsplit(next(filter(None, addresses), ""))
     context = {
         **account_context(request.api_session.current_unchecked()),
+        **(developer_context() if status in (502, 503) else {}),
         "next": next_url,
         "ended": "ended" in request.GET,
         "provider": provider.hostname,
@@ -232,6 +233,7 @@ def _sign_in_failed(
         return HttpResponseRedirect(next_page(request, next_url))
     context = {
         **account_context(request.api_session.current_unchecked(), next_url),
+        **(developer_context() if status in (502, 503) else {}),
         "detail": detail,
         "words": description,
         "login": sign_in_address(next_url),

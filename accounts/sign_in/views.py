@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import account_context, is_script
+from accounts.browser.error_responses import account_context, developer_context, is_script
 from accounts.browser.next_page import next_page
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
@@ -92,6 +92,7 @@ def _sign_in_page(
 ) -> HttpResponse:
     context = {
         **account_context(request.api_session.current_unchecked()),
+        **(developer_context() if status in (502, 503) else {}),
         "form": form,
         "ended": "ended" in request.GET,
         "missing_api": conf.base_url if is_api_down else "",

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 from django.utils import timezone
 
+from accounts.telemetry.last_call import last_call
 from accounts.telemetry.request_id import current_request_ids
 from accounts.text import clean_text
 
@@ -156,9 +157,17 @@ def add_step(kind: str, *, since: float | None = None, trigger: str = "", **deta
 
 def add_call(method: str | None, path: str, *, status: int | None, since: float) -> None:
     """See `Trace.add_call`. `status` is None if there was no complete response."""
+    note_call(method, path, status)
     trace = _current.get()
     if trace is not None:
         trace.add_call(method or "", path, status=status, since=since)
+
+
+def note_call(method: str | None, path: str, status: int | None) -> None:
+    """With DEBUG, make this the request's last call. A revocation does not count: no page fails because of it."""
+    call = last_call()
+    if call is not None and _call_kind.get() is not StepKind.REVOCATION:
+        call.method, call.path, call.status = method or "", redact_path(path), status
 
 
 def trace_session(session_id: UUID) -> None:
