@@ -80,6 +80,14 @@ def answered_with(data: object) -> Visit:
     return visit
 
 
+def without_its_path(page: Page, api: DemoApi) -> None:
+    """The protected page of an API that has no /protected-route."""
+    sign_in(page)
+    api.fail("GET", "/protected-route", Fault.answer(404))
+    page.reload()
+    page.get_by_text("The API has no data for this page").wait_for()
+
+
 def request_trace(page: Page, api: DemoApi) -> None:
     """The request trace after a rotation, with every request open."""
     rotated(page, api)
@@ -105,6 +113,7 @@ PAGES: dict[str, Visit] = {
     "protected, text": answered_with(LONG_WORD),
     "protected, long cells": answered_with([{LONG_WORD: LONG_WORD, "b": LONG_WORD, "c": {"d": [1, LONG_WORD]}}] * 3),
     "protected, nothing": answered_with([]),
+    "protected, no such path": without_its_path,
     "streamed": signed_in_at("/protected/stream/?rows=3&delay=0"),
     "script": signed_in_at("/protected/script/"),
     "request trace": request_trace,
@@ -152,7 +161,23 @@ WITH_WAYS_OUT = {
     for is_safe in (True, False)
 }
 
-ALL: dict[str, Visit] = {**PAGES, **AT_A_PROVIDER, **WITH_WAYS_OUT, **{name: show(name) for name in ERRORS}}
+#: Pages that name the failed call, as with DEBUG.
+WITH_FAILED_CALL = {
+    f"{name}, for the developer": show(
+        name,
+        failed_call={"method": "GET", "path": f"/{LONG_WORD}", "status": 404},
+        api_base_url=f"https://{LONG_HOST}/v1",
+    )
+    for name in ("502.html", "503.html", "accounts/login_at_provider.html", "accounts/sign_in_failed.html")
+}
+
+ALL: dict[str, Visit] = {
+    **PAGES,
+    **AT_A_PROVIDER,
+    **WITH_WAYS_OUT,
+    **WITH_FAILED_CALL,
+    **{name: show(name) for name in ERRORS},
+}
 
 
 @pytest.mark.parametrize("visit", ALL.values(), ids=ALL)
