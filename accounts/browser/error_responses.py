@@ -93,7 +93,7 @@ def _is_htmx(request: HttpRequest) -> bool:
 def _next_path(request: HttpRequest) -> str:
     """The page to return to: this one, or for a form's POST and a script's call the page that sent it."""
     page = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
-    if request.method == "GET" and not is_script(request) and not _is_htmx(request):
+    if request.method in ("GET", "HEAD") and not is_script(request) and not _is_htmx(request):
         return request.get_full_path()
     page = shorten(page)
     if page and is_own_url(request, page):

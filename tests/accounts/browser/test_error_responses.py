@@ -59,6 +59,11 @@ class TestWithoutASession:
         assert 'value="/protected/?rows=3&amp;name=%C3%A4"' in page.text
         assert "Your session has ended" not in page.text
 
+    def test_head_leads_to_the_same_address(self, browser: Browser) -> None:
+        response = browser.client.head("/protected/?rows=3", headers=NAVIGATION)
+
+        assert (response.status_code, response["Location"]) == (302, f"{TO_SIGN_IN}%3Frows%3D3")
+
     def test_a_path_that_looks_like_a_host_does_not_redirect_to_it(self, browser: Browser) -> None:
         response = browser.get("/", headers=NAVIGATION, PATH_INFO="//evil.example/")
 
