@@ -8,6 +8,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.api_client import ApiRequest
 from accounts.browser.cookies import MAX_SESSION_BYTES, read_cookies
+from accounts.browser.session_json import session_response
 from accounts.exceptions import SignInRequired
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
@@ -19,20 +20,8 @@ logger = logging.getLogger(__name__)
 
 @require_safe
 def session(request: ApiRequest) -> JsonResponse:
-    """The session as JSON, for scripts: the user, and the tokens' remaining seconds. Never a token."""
-    current = request.api_session.current
-    user = current.user if current else None
-    response = JsonResponse(
-        {
-            "authenticated": current is not None,
-            "user": {"id": user.id, "name": user.name, "email": user.email} if user else None,
-            "access_expires_in": _whole_seconds(current.tokens.access_seconds_left()) if current else None,
-            "refresh_expires_in": _whole_seconds(current.tokens.refresh_seconds_left()) if current else None,
-            "generation": current.generation if current else None,
-        }
-    )
-    response["Cache-Control"] = "private, no-store"
-    return response
+    """The session as JSON, for scripts. It also sets the CSRF cookie, for a front end that has no page of this site."""
+    return session_response(request, request.api_session.current)
 
 
 @require_POST
@@ -74,7 +63,3 @@ def _posted_update(request: ApiRequest) -> str:
     if not isinstance(body, dict) or not isinstance(body.get("session"), str):
         raise CannotOpen("the body contains no session")
     return str(body["session"])
-
-
-def _whole_seconds(seconds: float | None) -> int | None:
-    return None if seconds is None else max(0, int(seconds))

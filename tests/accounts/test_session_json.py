@@ -1,6 +1,10 @@
 """/accounts/session/: the present session as JSON, without any token."""
 
+import json
+from typing import Any
+
 import pytest
+from django.http import HttpResponse
 
 from accounts.models import EndReason, SessionRecord
 from tests.browsers import ADA, Browser, cookies_set, let_databases_clock_move_on, records_away
@@ -15,11 +19,18 @@ SIGNED_OUT = {
 }
 
 
+def session_in(response: HttpResponse) -> Any:
+    """The JSON without the CSRF token, which differs from response to response."""
+    data = json.loads(response.content)
+    assert data.pop("csrf_token")
+    return data
+
+
 def test_it_returns_the_user_and_the_remaining_seconds(signed_in: Browser) -> None:
     response = signed_in.get("/accounts/session/")
 
     assert response.status_code == 200
-    data = response.json()
+    data = session_in(response)
     assert set(data) == set(SIGNED_OUT)
     assert data["authenticated"] is True
     assert data["user"] == {"id": 1, "name": ADA, "email": ADA}
@@ -45,7 +56,7 @@ def test_it_returns_no_user_without_a_session(browser: Browser, api: DemoApi, co
 
     response = browser.get("/accounts/session/")
 
-    assert (response.status_code, response.json()) == (200, SIGNED_OUT)
+    assert (response.status_code, session_in(response)) == (200, SIGNED_OUT)
     assert not cookies_set(response)
     assert not api.calls
 
@@ -53,7 +64,7 @@ def test_it_returns_no_user_without_a_session(browser: Browser, api: DemoApi, co
 def test_it_returns_no_user_after_sign_out(signed_in: Browser) -> None:
     signed_in.sign_out()
 
-    assert signed_in.get("/accounts/session/").json() == SIGNED_OUT
+    assert session_in(signed_in.get("/accounts/session/")) == SIGNED_OUT
 
 
 def test_an_expired_access_token_does_not_end_the_session(signed_in: Browser, api: DemoApi) -> None:
@@ -99,7 +110,7 @@ def test_an_unconfirmed_cookie_of_an_ended_session_returns_no_user(signed_in: Br
 
     response = signed_in.get("/accounts/session/")
 
-    assert response.json() == SIGNED_OUT
+    assert session_in(response) == SIGNED_OUT
     assert cookies_set(response)["session"].value == ""
 
 
@@ -108,6 +119,26 @@ def test_no_cache_stores_the_response(signed_in: Browser) -> None:
 
     assert response["Cache-Control"] == "private, no-store"
     assert "Cookie" in response["Vary"]
+
+
+class TestTheCsrfToken:
+    def test_a_front_end_without_a_page_of_ours_can_sign_out_with_it(self, signed_in: Browser) -> None:
+        front_end = Browser({"session": signed_in.take()["session"]}, csrf_checks=True)
+        assert front_end.sign_out().status_code == 403
+
+        token = front_end.get("/accounts/session/").json()["csrf_token"]
+
+        headers = {"Accept": "application/json", "X-CSRFToken": token}
+        assert front_end.post("/accounts/logout/", headers=headers).status_code == 204
+        assert session_in(front_end.get("/accounts/session/")) == SIGNED_OUT
+
+    def test_only_our_own_origin_can_read_it(self, browser: Browser) -> None:
+        response = browser.get("/accounts/session/", headers={"Origin": "https://evil.example"})
+
+        assert "csrftoken" in response.cookies
+        assert "Access-Control-Allow-Origin" not in response
+        assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert response["Cache-Control"] == "private, no-store"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])

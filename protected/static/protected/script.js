@@ -32,7 +32,8 @@ async function callApi() {
 }
 
 async function showVisible() {
-  const session = await (await fetch(responses.dataset.session, { headers: { Accept: "application/json" } })).json();
+  const response = await fetch(responses.dataset.session, { headers: { Accept: "application/json" } });
+  const { csrf_token, ...session } = await response.json();
   const cookies = document.cookie.split("; ").map((cookie) => cookie.split("=")[0]).filter(Boolean);
   const others = cookies.filter((name) => !OWN_COOKIES.includes(name));
   visible.textContent = [
