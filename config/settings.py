@@ -235,6 +235,7 @@ SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 # Another subdomain cannot set a cookie with this prefix. Browsers accept it over HTTPS only.
 CSRF_COOKIE_NAME = "__Host-csrftoken" if CSRF_COOKIE_SECURE and API_SESSION_COOKIE_SECURE else "csrftoken"
+CSRF_FAILURE_VIEW = "config.home.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 # No inline code, nothing from other sites, and no frame may hold our pages.
 CONTENT_SECURITY_POLICY = {

@@ -19,6 +19,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.api_client import ApiRequest
+from accounts.browser.error_responses import csrf_detail
 from accounts.browser.event_source import TEMPORARY_STATUSES, is_event_source, reconnect_response
 from accounts.exceptions import BodyConsumed
 from accounts.streaming import PassThroughBody, PassThroughEvents
@@ -128,8 +129,8 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
         body = _request_body(request)
     except ValueError as error:
         return _refuse(400, str(error))
-    if request.method not in _SAFE_METHODS and not _has_valid_csrf_token(request):
-        return _refuse(403, "The CSRF token is missing or wrong: send the token of the page as X-CSRFToken.")
+    if request.method not in _SAFE_METHODS and (forged := _refuse_forged(request)) is not None:
+        return forged
     wants_events = is_event_source(request)
     if wants_events:
         # Heartbeats cannot be added to a compressed stream.
@@ -224,14 +225,24 @@ def _request_body(request: ApiRequest) -> bytes | Upload | None:
     return body or None
 
 
-def _has_valid_csrf_token(request: ApiRequest) -> bool:
-    """Whether the X-CSRFToken header is valid. The form stays unread: Django would look for a token in it, too."""
+def _refuse_forged(request: ApiRequest) -> HttpResponseBase | None:
+    """A refusal, or None if X-CSRFToken and the origin are right. The form stays unread: Django would look for a token
+    in it, too.
+    """
     request.POST = QueryDict()
 
     def empty_view(_: HttpRequest) -> JsonResponse:
         return JsonResponse({})
 
-    return CsrfViewMiddleware(empty_view).process_view(request, empty_view, (), {}) is None
+    return _CsrfCheck(empty_view).process_view(request, empty_view, (), {})
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    """Django's check, with JSON as the refusal."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> HttpResponseBase:
+        super()._reject(request, reason)  # type: ignore[misc]  # logs it
+        return _refuse(403, csrf_detail(reason))
 
 
 def _escape_path(path: str, raw_path: str) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.middleware.csrf import REASON_NO_REFERER
 from django.shortcuts import render
 from django.utils.http import escape_leading_slashes
 
@@ -78,6 +79,19 @@ def bad_request_response(request: HttpRequest, detail: str) -> HttpResponse:
     if is_script(request):
         return JsonResponse({"detail": detail}, status=400)
     return render(request, "400.html", {"detail": detail}, status=400)
+
+
+def csrf_detail(reason: str) -> str:
+    """What a script is told about a request that Django's CSRF check refused for `reason`."""
+    if reason.startswith("Origin "):
+        return "The Origin of the request is not this site's, and CSRF_TRUSTED_ORIGINS does not list it."
+    if reason == REASON_NO_REFERER:
+        return "The request has no Origin and no Referer. Send one of them."
+    if reason.startswith("Referer "):
+        return (
+            "The Referer of the request is not a page of this site, and CSRF_TRUSTED_ORIGINS does not list its origin."
+        )
+    return "The CSRF token is missing or wrong: send the token of the page, or of /accounts/session/, as X-CSRFToken."
 
 
 def is_script(request: HttpRequest) -> bool:
