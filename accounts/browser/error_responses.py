@@ -26,7 +26,7 @@ _OUTCOME_UNKNOWN = "It is not known whether it acted on this request. Check that
 def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> HttpResponse:
     """Redirects to the sign-in page, which leads back to the present page. 401 for scripts and htmx."""
     login = sign_in_url(request, error)
-    if _is_htmx(request):
+    if is_htmx(request):
         return HttpResponse(status=401, headers={"HX-Redirect": login})
     if is_script(request):
         detail = "Your session has ended." if isinstance(error, SessionEnded) else "You are not signed in."
@@ -51,7 +51,7 @@ def api_error_response(request: HttpRequest, error: ApiError, session: ApiSessio
     """
     status = 503 if isinstance(error, ApiUnavailable) else 502
     is_safe = request.method in _SAFE_METHODS
-    if is_script(request) or _is_htmx(request):
+    if is_script(request) or is_htmx(request):
         detail = _DETAILS[status] if is_safe else f"{_DETAILS[status]} {_OUTCOME_UNKNOWN}"
         response: HttpResponse = JsonResponse({"detail": detail}, status=status)
     else:
@@ -100,14 +100,15 @@ def is_script(request: HttpRequest) -> bool:
     return accepts_json or is_event_source(request) or request.headers.get("Sec-Fetch-Mode") == "cors"
 
 
-def _is_htmx(request: HttpRequest) -> bool:
+def is_htmx(request: HttpRequest) -> bool:
+    """Whether htmx sent the request: a script that wants pages, and gets its redirects as a header."""
     return request.headers.get("HX-Request") == "true"
 
 
 def _next_path(request: HttpRequest) -> str:
     """The page to return to: this one, or for a form's POST and a script's call the page that sent it."""
     page = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
-    if request.method in ("GET", "HEAD") and not is_script(request) and not _is_htmx(request):
+    if request.method in ("GET", "HEAD") and not is_script(request) and not is_htmx(request):
         return request.get_full_path()
     page = shorten(page)
     if page and is_own_url(request, page):

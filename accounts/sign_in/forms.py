@@ -1,11 +1,16 @@
-"""The sign-in form."""
+"""The sign-in form, which a script may also send as JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.http import HttpRequest
 
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
+from accounts.text import parse_json
+
+_MAX_JSON_BYTES = 64 * 1024
 
 
 class SignInForm(forms.Form):
@@ -32,3 +37,27 @@ class SignInForm(forms.Form):
             field.field.widget.attrs["aria-describedby"] = f"{field.auto_id}_errors"
             if field.errors:
                 field.field.widget.attrs["aria-invalid"] = "true"
+
+    def errors_in_words(self) -> str:
+        """All errors in one text: "username: This field is required."."""
+        return " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in self.errors.items())
+
+
+def has_json(request: HttpRequest) -> bool:
+    return request.content_type == "application/json"
+
+
+def posted_fields(request: HttpRequest) -> Mapping[str, Any]:
+    """The fields of a form, or the same as JSON. A value that is no text counts as missing. Raises ValueError."""
+    if not has_json(request):
+        return request.POST
+    try:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > _MAX_JSON_BYTES:
+            raise ValueError("too large")
+        body = parse_json(request.body)
+        fields = {name: body[name] for name in ("username", "password") if isinstance(body.get(name), str)}
+        for value in fields.values():
+            value.encode()  # half a surrogate pair is no text
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError('The body has to be JSON, such as {"username": "ada", "password": "..."}.') from error
+    return fields

@@ -13,11 +13,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import account_context, developer_context, is_script
+from accounts.browser.error_responses import account_context, developer_context, is_htmx, is_script
 from accounts.browser.next_page import next_page
+from accounts.browser.session_json import session_response
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
-from accounts.sign_in.forms import SignInForm
+from accounts.sign_in.forms import SignInForm, has_json, posted_fields
 from accounts.sign_in.provider_views import login_at_provider, signed_out_page, signs_in_at_provider
 from accounts.sign_in.sign_in import sign_in, sign_out
 
@@ -32,12 +33,13 @@ _CONNECT_SECONDS = 0.5
 def login(request: ApiRequest) -> HttpResponse:
     """The sign-in page: a form, or a button that leads to the provider.
 
-    It redirects a user who is signed in, except with `?switch=1`, so that they can sign in with another account.
+    A script that posts name and password gets JSON: the session, or `detail` with a status that says what is wrong.
+    The page redirects a user who is signed in, except with `?switch=1`, so that they can sign in with another account.
     """
     if signs_in_at_provider():
         return login_at_provider(request)
     if request.method == "POST":
-        return _submit(request, SignInForm(request.POST))
+        return _submit(request)
     if request.api_session.is_signed_in() and "switch" not in request.GET:
         return HttpResponseRedirect(next_page(request, request.GET.get("next", "")))
     form = SignInForm(initial={"next": request.GET.get("next", "")})
@@ -53,37 +55,50 @@ def logout(request: ApiRequest) -> HttpResponse:
     return signed_out_page(request) if signs_in_at_provider() else HttpResponseRedirect("/")
 
 
-def _submit(request: ApiRequest, form: SignInForm) -> HttpResponse:
+def _submit(request: ApiRequest) -> HttpResponse:
+    try:
+        form = SignInForm(posted_fields(request))
+    except ValueError as error:
+        return JsonResponse({"detail": str(error)}, status=400)
     if not form.is_valid():
-        return _sign_in_page(request, form)
+        return _refuse(request, form, 400)
     try:
         sign_in(request, form.cleaned_data["username"], form.cleaned_data["password"])
     except CredentialsRefused as refused:
-        form.add_error(None, refused.message)
-        return _sign_in_page(request, form)
+        return _refuse(request, form, 401, refused.message)
     except TooManyAttempts as error:
-        return _too_many_attempts(request, form, error)
+        return _refuse(request, form, 429, error.message, retry_after=error.retry_after)
     except ApiUnavailable as error:
         logger.error("%s", error)
-        form.add_error(None, "The service that checks your password is not answering. Please try again in a moment.")
-        response = _sign_in_page(request, form, status=503, is_api_down=_is_local_api_down())
-        response["Retry-After"] = str(error.retry_after)
-        return response
+        message = "The service that checks your password is not answering. Please try again in a moment."
+        return _refuse(request, form, 503, message, retry_after=error.retry_after)
     except ApiError as error:
         logger.error("%s", error)
-        form.add_error(None, "The service that checks your password sent a response that this site cannot use.")
-        return _sign_in_page(request, form, status=502)
+        message = "The service that checks your password sent a response that this site cannot use."
+        return _refuse(request, form, 502, message)
+    if _wants_json(request):
+        return session_response(request, request.api_session.current_unchecked())
     return HttpResponseRedirect(next_page(request, form.cleaned_data["next"] or ""))
 
 
-def _too_many_attempts(request: ApiRequest, form: SignInForm, error: TooManyAttempts) -> HttpResponse:
-    form.add_error(None, error.message)
+def _wants_json(request: ApiRequest) -> bool:
+    return has_json(request) or (is_script(request) and not is_htmx(request))
+
+
+def _refuse(
+    request: ApiRequest, form: SignInForm, status: int, message: str = "", *, retry_after: int | None = None
+) -> HttpResponse:
+    """The form again with `message`, or JSON for a script. The form has status 200 if the user has to correct it."""
+    if message:
+        form.add_error(None, message)
     response: HttpResponse
-    if is_script(request):
-        response = JsonResponse({"detail": error.message}, status=429)
+    if _wants_json(request):
+        response = JsonResponse({"detail": message or form.errors_in_words()}, status=status)
     else:
-        response = _sign_in_page(request, form, status=429)
-    response["Retry-After"] = str(error.retry_after)
+        page_status = 200 if status in (400, 401) else status
+        response = _sign_in_page(request, form, status=page_status, is_api_down=status == 503 and _is_local_api_down())
+    if retry_after is not None:
+        response["Retry-After"] = str(retry_after)
     return response
 
 
