@@ -17,7 +17,7 @@ from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
 
 #: These tests start browsers or many processes. `pytest` leaves them out; `pytest -m large` runs them.
-LARGE = {"browser", "nginx", "postgres", "storm"}
+LARGE = {"browser", "nginx", "postgres", "storm", "vite"}
 #: Migrations fill these, and tests only read them.
 KEPT_TABLES = {"django_content_type", "auth_permission"}
 
