@@ -1,17 +1,13 @@
 """Pages that need the API. The views do not handle tokens."""
 
-from http import HTTPStatus
-
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.api_client import ApiRequest
+from accounts.browser.error_responses import switch_url
 from accounts.conf import conf
 from protected.tables import as_table
-
-#: What an API responds if it has no such path, or the path for other methods only.
-_NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
 
 
 @require_safe
@@ -26,18 +22,15 @@ def dashboard(request: ApiRequest) -> HttpResponse:
     """A page that shows one response of the API. If the API has no such path, it says so, and what to edit."""
     path = "/protected-route"  # of the demo API: write a path of yours here
     api_response = request.api.get(path)
-    table = refused = None
-    if api_response.status_code in _NOT_THERE:
-        status = HTTPStatus(api_response.status_code)
-        refused = f"{status.value} {status.phrase}"
-    else:
+    not_found = api_response.status_code == 404
+    if not not_found:
         api_response.raise_for_status()
-        table = as_table(api_response.json())
     session = request.api_session.require()
     context = {
         "path": path,
-        "refused": refused,
-        "table": table,
+        "not_found": not_found,
+        "switch_url": switch_url(request),
+        "table": None if not_found else as_table(api_response.json()),
         "user": session.user,
         "generation": session.generation,
         "access_seconds_left": session.tokens.access_seconds_left(),

@@ -23,8 +23,9 @@ PROMISES = ("still signed in", "othing is lost", "othing was changed")
 WRONG_ACCOUNT = {
     **{
         str(status): (Fault.answer(status, {"message": "Not for you."}), 502)
-        for status in (400, 402, 403, 404, 405, 409, 410, 422, 423, 429, 451)
+        for status in (400, 402, 403, 405, 409, 410, 422, 423, 429, 451)
     },
+    "404": (Fault.answer(404, {"message": "Not for you."}), 200),  # the page says what the API responded
     "403 in HTML": (Fault.answer(403, b"<h1>Forbidden</h1>", "text/html"), 502),
     "a redirect": (Fault.answer(302, headers={"Location": "https://portal.example/"}), 502),
     "304": (Fault.answer(304), 502),
