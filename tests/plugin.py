@@ -42,6 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if quick and not config.option.markexpr:
         config.hook.pytest_deselected(items=[item for item in items if item not in set(quick)])
         items[:] = quick
+    # The longest ones begin first, so that none of them runs alone at the end.
+    items.sort(key=lambda item: ("test_on_postgres" not in item.nodeid, "tests/load/" not in item.nodeid))
 
 
 @pytest.fixture(scope="session")
