@@ -59,7 +59,7 @@ test: install  ## all tests that can run here
 		echo "No nginx, so no tests of the production recipe here. To install it: apt-get install nginx"
 	@{ command -v node && command -v npm; } >/dev/null || \
 		echo "No node with npm, so no test of the recipe with Vite here. To install it: apt-get install nodejs npm"
-	$(BIN)/pytest --maxprocesses 4 --dist worksteal --cov --cov-branch --cov-fail-under=95
+	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-branch --cov-fail-under=95
 	@# Three at a time, because most of them wait for browsers and processes, and without coverage, which slows them down.
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m large
 
