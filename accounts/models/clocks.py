@@ -1,7 +1,7 @@
 """How long ago something was, by two clocks: one of them may have been set back or ahead.
 
 The database's clock is the one that all hosts share. The host that stores a time adds its own clocks: the monotonic
-clock of its boot, which nobody can set, and the time of day, which other hosts can compare with theirs.
+clock of its boot, which cannot be set, and the time of day, which other hosts can compare with theirs.
 """
 
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ class User:
     email: str = ""
 
     def has_id(self, id_: object) -> bool:
-        """Whether this user has this id. Nobody has an empty one: two users without an id may be two people."""
+        """Whether this user has this id. An empty id is none: two users without an id may be two people."""
         return self.id != "" and self.id == id_
 
 

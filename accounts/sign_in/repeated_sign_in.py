@@ -48,7 +48,7 @@ _FAILURES: dict[int, Callable[[], Exception]] = {
 def identity_of_form(request: ApiRequest, username: str, password: str) -> SessionIdentity | None:
     """The identity of the session that a posted sign-in form begins; None if it has no CSRF token.
 
-    Each page has another form of the CSRF token. Without the password, nobody gets the session.
+    The CSRF token looks different on each page. The session can be opened only with the password.
     """
     token = request.POST.get("csrfmiddlewaretoken") or request.META.get(settings.CSRF_HEADER_NAME, "")
     if not token:

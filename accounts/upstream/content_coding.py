@@ -71,7 +71,7 @@ class CompressedResponse(HTTPResponse):
 class _StrictDecoder(ContentDecoder):
     def __init__(self, decoder: ContentDecoder) -> None:
         self._decoder = decoder
-        #: A body without a byte is empty, whatever its coding: the response to HEAD, a 204, a 304.
+        #: A body of no bytes is complete in every coding: the response to HEAD, a 204, a 304.
         self._is_empty = True
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
