@@ -6,11 +6,11 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-#: Every environment variable that config/settings.py reads.
+#: Every environment variable that the settings read.
 SETTINGS_VARIABLES = frozenset(
     re.findall(
         r'(?:env\.\w+|required_in_production|as_it_stands|address|number|flag)\(\s*"(\w+)"',
-        (PROJECT / "config/settings.py").read_text(),
+        "".join((PROJECT / "config" / file).read_text() for file in ("environment.py", "settings.py")),
     )
 )
 
