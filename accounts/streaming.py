@@ -145,11 +145,14 @@ class PassThroughEvents:
 def stream_html(request: ApiRequest, parts: Iterable[str]) -> StreamingHttpResponse:
     """Send a page piece by piece. A session update goes where a part has `{% session_update %}`, else at the end.
 
-    If the session ends or the API fails on the way, the page ends with an explanation, and the log has the cause.
+    The first part is made before the headers, so that these fit what it shows: messages and the user. An error in it
+    gets the same response as an error in the view. If the session ends or the API fails later, the page ends with an
+    explanation, and the log has the cause.
     """
     # The script that posts the update needs the CSRF cookie, and cookies are sent with the headers.
     get_token(request)
-    return stream(_html(request, parts), "text/html; charset=utf-8")
+    parts = iter(parts)
+    return stream(_html(request, next(parts, ""), parts), "text/html; charset=utf-8")
 
 
 def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> StreamingHttpResponse:
@@ -200,9 +203,10 @@ def stream(body: Iterator[str], content_type: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(body, content_type=content_type, headers=STREAM_HEADERS)
 
 
-def _html(request: ApiRequest, parts: Iterable[str]) -> Iterator[str]:
+def _html(request: ApiRequest, first: str, others: Iterator[str]) -> Iterator[str]:
+    yield first
     try:
-        yield from parts
+        yield from others
     except (AccountsError, RequestException) as error:
         _log(request, error)
         login = sign_in_url(request, error) if isinstance(error, SignInRequired) else ""

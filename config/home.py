@@ -16,16 +16,16 @@ def home(request: ApiRequest) -> HttpResponse:
         session = request.api_session.current
     except ApiUnavailable:
         session = request.api_session.current_unchecked()
-    return render(request, "home.html", account_context(session), using="pages")
+    return render(request, "home.html", account_context(session))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403, with the way to another account and back to this page."""
-    return render(request, "403.html", {"switch_url": switch_url(request)}, status=403, using="pages")
+    return render(request, "403.html", {"switch_url": switch_url(request)}, status=403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 for a request without a valid CSRF token or origin. A script is told which of them is wrong."""
     if is_script(request):
         return JsonResponse({"detail": csrf_detail(reason)}, status=403)
-    return render(request, "403_csrf.html", status=403, using="pages")
+    return render(request, "403_csrf.html", status=403)

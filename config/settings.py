@@ -110,11 +110,10 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 LOGIN_REDIRECT_URL = as_it_stands("LOGIN_REDIRECT_URL").strip() or "protected:dashboard"
 WSGI_APPLICATION = "config.wsgi.application"
-# Two engines: the admin's context processors read Django's session; our pages do not need it and are faster without.
 TEMPLATES = [
     {
-        "NAME": "admin",
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -123,9 +122,10 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
             ]
         },
-    },
-    {"NAME": "pages", "BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [BASE_DIR / "templates"]},
+    }
 ]
+# Only in a cookie. Django's default writes long messages into a session in the database.
+MESSAGE_STORAGE = "config.messages.MessageStorage"
 
 DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 DATABASES["default"]["CONN_MAX_AGE"] = None

@@ -72,15 +72,13 @@ def download(request: ApiRequest) -> HttpResponseBase:
 
 
 def _html_rows(request: ApiRequest, rows: int, delay: float) -> Iterator[str]:
-    head, foot = render_to_string("protected/stream.html", {"rows": rows}, request=request, using="pages").split(
-        "<!-- rows -->"
-    )
+    head, foot = render_to_string("protected/stream.html", {"rows": rows}, request=request).split("<!-- rows -->")
     yield head
     for number in range(1, rows + 1):
         if number > 1:
             time.sleep(delay)
         context = {"number": number, "cells": _row(request, number)}
-        yield render_to_string("protected/stream_row.html", context, request=request, using="pages")
+        yield render_to_string("protected/stream_row.html", context, request=request)
     yield foot
 
 

@@ -40,7 +40,7 @@ def page(request: ApiRequest) -> HttpResponse:
         "most": KEPT_REQUESTS,
         "user": session.user,
     }
-    return render(request, "protected/trace.html", context, using="pages")
+    return render(request, "protected/trace.html", context)
 
 
 @require_GET

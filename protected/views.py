@@ -14,7 +14,7 @@ from protected.tables import as_table
 def script(request: ApiRequest) -> HttpResponse:
     """A page whose script calls the API through this site, several times at once, with only the cookie."""
     session = request.api_session.require()
-    return render(request, "protected/script.html", {"user": session.user}, using="pages")
+    return render(request, "protected/script.html", {"user": session.user})
 
 
 @require_safe
@@ -36,4 +36,4 @@ def dashboard(request: ApiRequest) -> HttpResponse:
         "access_seconds_left": session.tokens.access_seconds_left(),
         "traced": conf.traces,
     }
-    return render(request, "protected/dashboard.html", context, using="pages")
+    return render(request, "protected/dashboard.html", context)

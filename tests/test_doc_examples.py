@@ -42,11 +42,8 @@ def serve(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         urls.urlpatterns = [path(address.lstrip("/"), view), path("", include(config.urls))]  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "example_urls", urls)
         settings.ROOT_URLCONF = "example_urls"
-        pages = [
-            {**engine, "DIRS": [*engine.get("DIRS", []), tmp_path]} if engine["NAME"] == "pages" else engine
-            for engine in settings.TEMPLATES
-        ]
-        settings.TEMPLATES = pages
+        [engine] = settings.TEMPLATES
+        settings.TEMPLATES = [{**engine, "DIRS": [*engine["DIRS"], tmp_path]}]
 
     return add
 

@@ -79,7 +79,7 @@ class Diagram:
 
 def render_diagram(steps: Sequence[Step]) -> SafeString:
     """One request as a diagram with captions, in HTML. The page links to `accounts/diagram.css`."""
-    return render_to_string("accounts/diagram.html", {"diagram": place_rows(diagram_rows(steps))}, using="pages")
+    return render_to_string("accounts/diagram.html", {"diagram": place_rows(diagram_rows(steps))})
 
 
 def render_traced_request(traced: TracedRequest, *, is_open: bool = False, heading: str = "h2") -> SafeString:
@@ -98,7 +98,7 @@ def render_traced_request(traced: TracedRequest, *, is_open: bool = False, headi
         "is_open": is_open,
         "heading": heading,
     }
-    return render_to_string("accounts/traced_request.html", context, using="pages")
+    return render_to_string("accounts/traced_request.html", context)
 
 
 def summarize_request(traced: TracedRequest) -> str:

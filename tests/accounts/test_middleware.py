@@ -56,7 +56,7 @@ def second_call_fails(request: ApiRequest) -> HttpResponse:
 
 def late_template(request: ApiRequest) -> TemplateResponse:
     """The API is called only while the page is rendered, after the view has returned."""
-    template = engines["pages"].from_string("{{ answer.status_code }}")
+    template = engines["django"].from_string("{{ answer.status_code }}")
     return TemplateResponse(request, template, {"answer": lambda: request.api.get(SECRET)})
 
 

@@ -128,7 +128,7 @@ def show(name: str, **context: object) -> Visit:
     """A page as the site renders it outside DEBUG, at an address that takes its styles from the site."""
 
     def visit(page: Page, api: DemoApi) -> None:
-        body = render_to_string(name, {"csrf_token": "none", **context}, using="pages")
+        body = render_to_string(name, {"csrf_token": "none", **context})
         page.route("**/shown", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
         page.goto("/shown")
 

@@ -207,7 +207,7 @@ class TestApiErrors:
 
     @pytest.mark.parametrize("name", ["400.html", "403.html", "403_csrf.html", "404.html", "500.html"])
     def test_no_other_error_page_promises_what_is_not_known(self, name: str) -> None:
-        page = render_to_string(name, using="pages")
+        page = render_to_string(name)
 
         assert not any(promise in page for promise in PROMISES)
 

@@ -83,4 +83,4 @@ def _page(request: HttpRequest, body: object) -> HttpResponse:
         "access_seconds_left": 3599.5,
         "traced": False,
     }
-    return render(request, "protected/dashboard.html", context, using="pages")
+    return render(request, "protected/dashboard.html", context)
