@@ -2,7 +2,7 @@ from django.urls import path
 
 from accounts import session_views
 from accounts.doctor.endpoint import doctor
-from accounts.sign_in import provider_views, views
+from accounts.sign_in import own_sessions, provider_views, views
 
 app_name = "accounts"
 urlpatterns = [
@@ -12,5 +12,6 @@ urlpatterns = [
     path("logout/provider/", provider_views.logout_at_provider, name="logout-at-provider"),
     path("session/", session_views.session, name="session"),
     path("session/update/", session_views.update_session, name="session-update"),
+    path("sessions/", own_sessions.sessions, name="sessions"),
     path("doctor/", doctor, name="doctor"),
 ]

@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts.admin.chart import OUTCOMES, count_outcomes, render_chart
 from accounts.admin.search import find_sessions
 from accounts.admin.statistics import MAX_COUNTED, count_active_sessions, last_hours
-from accounts.admin.user_agent import describe_browser
+from accounts.browser.user_agent import describe_browser
 from accounts.diagram.svg import render_traced_request
 from accounts.history.traced_requests import KEPT_REQUESTS
 from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord, SessionRecordQuerySet, TracedRequest

@@ -8,6 +8,7 @@ from accounts.models.end_reason import EndReason
 from accounts.models.session_event import EventKind, SessionEvent, Trigger
 from accounts.models.session_record import SessionRecord, SessionRecordQuerySet
 from accounts.models.traced_request import TracedRequest
+from accounts.models.user_key import user_key
 
 __all__ = [
     "AttemptCount",
@@ -18,4 +19,5 @@ __all__ = [
     "SessionRecordQuerySet",
     "TracedRequest",
     "Trigger",
+    "user_key",
 ]

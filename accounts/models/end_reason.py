@@ -12,3 +12,4 @@ class EndReason(models.TextChoices):
     REPLACED = "replaced", "the user signed in again"
     REVOKED = "revoked", "staff ended it"
     REUSED = "reused", "a copied cookie was used"
+    ENDED_ELSEWHERE = "ended-elsewhere", "the user ended it from another browser"

@@ -6,7 +6,7 @@ from accounts.models.end_reason import EndReason
 
 
 class EventKind(models.TextChoices):
-    """The kinds of events. The last six are the reasons for the end of a session."""
+    """The kinds of events. The last seven are the reasons for the end of a session."""
 
     SIGNED_IN = "signed-in", "signed in"
     ROTATED = "rotated", "rotated"
@@ -22,6 +22,7 @@ class EventKind(models.TextChoices):
     REPLACED = EndReason.REPLACED.value, "ended: the user signed in again"
     REVOKED = EndReason.REVOKED.value, "ended: staff ended it"
     REUSED = EndReason.REUSED.value, "ended for all browsers: an old cookie was used again"
+    ENDED_ELSEWHERE = EndReason.ENDED_ELSEWHERE.value, "ended: the user ended it from another browser"
 
 
 class Trigger(models.TextChoices):

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.models.clocks import Moment, host_time
 from accounts.models.end_reason import EndReason
+from accounts.models.user_key import user_key
 from accounts.session.api_session import ApiSession
 from accounts.text import clean_text
 
@@ -55,11 +56,19 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def ended(self) -> "SessionRecordQuerySet":
         return self.filter(ended_at__isnull=False)
 
+    def of_same_user(self, record: "SessionRecord") -> "SessionRecordQuerySet":
+        """The sessions of the same user at the same API; only `record` if it does not say who the user is."""
+        if not record.user_key:
+            return self.filter(pk=record.pk)
+        # An index has `user_id`.
+        return self.filter(user_id=record.user_id, user_key=record.user_key)
+
     def begin(self, session: ApiSession, *, address: str, user_agent: str, is_shared: bool = False) -> "SessionRecord":
         """Create the record of a new sign-in. With `is_shared`, other requests of the same sign-in can open it."""
         return self.create(
             id=session.id,
             user_id=str(session.user.id)[:255],
+            user_key=user_key(session.user),
             user_name=session.user.name[:255],
             user_name_lower=session.user.name.lower()[:255],
             sealed=session.seal_for_record() if is_shared else "",
@@ -118,6 +127,8 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             .filter(generation__lt=session.generation)
             .update(
                 generation=session.generation,
+                # Sessions of an earlier release have none, and the API may have a new address.
+                user_key=user_key(session.user),
                 sealed=session.seal_for_record(),
                 last_rotated_at=Now(),
                 expires_at=session.tokens.refresh_expiry(),
@@ -212,6 +223,8 @@ class SessionRecord(models.Model):
     end_reason = models.CharField(max_length=16, blank=True, default="", choices=EndReason)
 
     user_id = models.CharField("user id at the API", max_length=255)
+    # See `user_key()`. `user_id` is cut, and says nothing of the API.
+    user_key = models.CharField(max_length=64, db_default="", editable=False)
     user_name = models.CharField("user", max_length=255)
     # For searches: SQLite and PostgreSQL have no index in common that ignores case.
     user_name_lower = models.CharField(max_length=255, db_default="", editable=False)

@@ -43,7 +43,7 @@ def session_ended_error(record: SessionRecord | None, session: ApiSession, prese
     """The exception for a session whose record has ended or is gone."""
     if record is None:
         return SessionEnded("forgotten", delete_cookie=True)
-    if record.end_reason == EndReason.REVOKED:
+    if record.end_reason in (EndReason.REVOKED, EndReason.ENDED_ELSEWHERE):
         _revoke_once(record, session, presented)
     # The sign-in that replaced it has written a new session into this cookie.
     replaced = record.end_reason == EndReason.REPLACED
@@ -51,9 +51,9 @@ def session_ended_error(record: SessionRecord | None, session: ApiSession, prese
 
 
 def _revoke_once(record: SessionRecord, session: ApiSession, presented: Presented) -> None:
-    """Revoke the pair of a session that staff ended, if no request has done so yet.
+    """Revoke the pair of a session that staff or the user ended from elsewhere, if no request has done so yet.
 
-    Staff do not have the secret of the cookie, so it could not be revoked before. While the API fails, three requests
+    They did not have the secret of its cookie, so it could not be revoked before. While the API fails, three requests
     try it. A request with an older generation counts as a failure: its pair may be spent already.
     """
     left = record.revocations_left

@@ -2,7 +2,7 @@
 
 import pytest
 
-from accounts.admin.user_agent import describe_browser
+from accounts.browser.user_agent import describe_browser
 
 LINUX, WINDOWS, MAC = "X11; Linux x86_64", "Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7"
 CHROMIUM = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
