@@ -201,12 +201,14 @@ def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
 def user_from(claims: object, username: str = "") -> User:
     """The user in an object with `id`, `email` and perhaps `name`.
 
-    The name is `name`, or else the email, the `username` that was typed, or the id. The id falls back to the name.
+    The name is `name`, or else the email, the `username` that was typed, or the id. Without an `id`, the id is the
+    `username`, with which the API has identified the user. Two users may have the same name or the same email.
     """
     fields = claims if isinstance(claims, Mapping) else {}
     email = clean_text(fields.get("email"), _MAX_NAME_LENGTH)
-    name = clean_text(fields.get("name"), _MAX_NAME_LENGTH) or email or clean_text(username, _MAX_NAME_LENGTH)
+    typed = clean_text(username, _MAX_NAME_LENGTH)
+    name = clean_text(fields.get("name"), _MAX_NAME_LENGTH) or email or typed
     id_ = fields.get("id")
     if isinstance(id_, bool) or not isinstance(id_, int):
-        id_ = clean_text(id_, _MAX_NAME_LENGTH) or name
+        id_ = clean_text(id_, _MAX_NAME_LENGTH) or typed
     return User(id=id_, name=name or str(id_), email=email)
