@@ -63,7 +63,7 @@ class TooManyAttempts(AccountsError):
 
     def __init__(self, *, retry_after: float) -> None:
         self.retry_after = max(1, math.ceil(retry_after))
-        self.message = f"Too many attempts to sign in have failed. Please try again in {_in_words(self.retry_after)}."
+        self.message = f"Too many attempts to sign in have failed. Please try again in {in_words(self.retry_after)}."
         super().__init__(self.message)
 
 
@@ -99,7 +99,7 @@ class WrongIssuer(ApiMisbehaved):
     """The authorization response names another provider than the browser was sent to (RFC 9207). Perhaps an attack."""
 
 
-def _in_words(seconds: int) -> str:
+def in_words(seconds: int) -> str:
     """A waiting time, rounded up."""
     for size, name in ((3600, "hours"), (60, "minutes")):
         if seconds > size:

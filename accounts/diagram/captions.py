@@ -11,7 +11,6 @@ END_REASONS = {
     EventKind.SIGNED_OUT: "the user signed out",
     EventKind.REPLACED: "the user signed in again",
     EventKind.REVOKED: "staff ended it",
-    EventKind.ENDED_ELSEWHERE: "the user ended it from another browser",
     EventKind.REUSED: "an old cookie was used after its grace period, so there may be a copy of it",
 }
 #: Steps inside Django: the label, the detail and the caption.

@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 event_writer = BackgroundWriter(SessionEvent)
 write_until_exit(event_writer)
 
-#: The request trace has steps of its own for these.
-_TRACED_ELSEWHERE = (EventKind.API_UNAVAILABLE, EventKind.ADOPTED)
+#: The request trace has steps of its own for the first two. The last one ends another session than the traced one.
+_UNTRACED = (EventKind.API_UNAVAILABLE, EventKind.ADOPTED, EventKind.ENDED_ELSEWHERE)
 _LEVELS = {
     EventKind.REUSED: logging.WARNING,
     EventKind.API_UNAVAILABLE: logging.WARNING,
@@ -55,7 +55,7 @@ def record_event(
     _log(event, kind, user_id=clean_text(str(user_id), 255), why=clean_text(why, 255))
     session_event.send_robust(sender=SessionEvent, event=event)
     event_writer.add(event)
-    if kind not in _TRACED_ELSEWHERE:
+    if kind not in _UNTRACED:
         add_step(kind.value, generation=generation, trigger=trigger or "")
 
 

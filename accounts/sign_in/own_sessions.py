@@ -1,6 +1,6 @@
 """The page of a user's own sessions, where they end one of them or all others."""
 
-from math import ceil
+import math
 from uuid import UUID
 
 from django.contrib import messages
@@ -15,6 +15,7 @@ from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import bad_request_response, is_htmx, is_script
 from accounts.browser.user_agent import describe_browser
 from accounts.conf import conf
+from accounts.exceptions import in_words
 from accounts.models import EndReason, SessionRecord, SessionRecordQuerySet, user_key
 from accounts.rotation.database import database_errors_as_unavailable
 from accounts.rotation.ending import end_session, fetch_active_record
@@ -77,7 +78,7 @@ def _list(request: ApiRequest, session: ApiSession, own: SessionRecord) -> HttpR
     context = {
         "sessions": rows,
         "more": more,
-        "ends": _when_it_ends(session, "it"),
+        "when": _when_it_ends(session, "A browser whose session you end"),
         "is_user_known": bool(user_key(session.user)),
         "is_alone": not own.user_key,
     }
@@ -106,8 +107,10 @@ def _end_others(request: ApiRequest, session: ApiSession, own: SessionRecord) ->
     elif ended:
         number = "1 other session" if ended == 1 else f"{ended:,} other sessions"
         text = f"You ended {number}. {_when_it_ends(session, 'Each browser')}"
-    else:
+    elif own.user_key:
         text = "Nothing ended: you have no other active session."
+    else:
+        text = "Nothing ended: your sessions in other browsers cannot be found."
     return _result(request, text, ended=ended)
 
 
@@ -124,14 +127,16 @@ def _result(request: ApiRequest, text: str, *, ended: int, status: int = 200) ->
 
 
 def _when_it_ends(session: ApiSession, browser: str) -> str:
-    """When a browser whose session was ended notices that. The lifetime of this session's token stands for all."""
+    """When `browser` is signed out: at once, or at its next rotation.
+
+    That is within the lifetime of its access token, which the API chooses: the same as that of this session's.
+    """
     if conf.checks_every_request:
         return f"{browser} is signed out at once."
-    seconds = session.tokens.access_lifetime()
-    if seconds is None:
+    lifetime = session.tokens.access_lifetime()
+    if lifetime is None:
         return f"{browser} is signed out when its session is next renewed."
-    minutes = max(1, ceil(seconds / 60))
-    return f"{browser} is signed out within {minutes} minute{'' if minutes == 1 else 's'}."
+    return f"{browser} is signed out within {in_words(math.ceil(lifetime))}."
 
 
 def _is_for_script(request: ApiRequest) -> bool:

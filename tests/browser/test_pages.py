@@ -116,6 +116,7 @@ PAGES: dict[str, Visit] = {
     "protected, no such path": without_its_path,
     "streamed": signed_in_at("/protected/stream/?rows=3&delay=0"),
     "script": signed_in_at("/protected/script/"),
+    "your sessions": signed_in_at("/accounts/sessions/"),
     "request trace": request_trace,
 }
 ERRORS = sorted(path.name for path in (PROJECT / "templates").glob("[0-9]*.html"))
