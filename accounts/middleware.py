@@ -1,9 +1,10 @@
-"""Sets `request.api_session` and `request.api`, and writes the session cookie into the response if it changed."""
+"""Sets what a request has of its session, and writes the session cookie into the response if it changed."""
 
 import logging
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -16,6 +17,7 @@ from accounts.browser.event_source import is_event_source, is_over, reconnect_re
 from accounts.browser.id_token_hint import set_id_token_cookie
 from accounts.browser.next_page import shorten, sign_in_address
 from accounts.browser.session import BrowserSession
+from accounts.browser.user import set_user, user_of
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
 from accounts.history.traced_requests import finish_trace
@@ -39,6 +41,14 @@ class RequestIdMiddleware:
         response = self.get_response(request)
         response["X-Request-ID"] = request_ids.request_id
         return response
+
+
+class UserMiddleware(AuthenticationMiddleware):
+    """Sets `request.user` and `request.auser()`: who is signed in at the API, and in the admin Django's own user."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        set_user(request)
 
 
 class ApiSessionMiddleware:
@@ -82,7 +92,10 @@ class ApiSessionMiddleware:
         seconds = seconds_until_retry(error)
         if seconds is not None and is_event_source(request):
             return reconnect_response(seconds)
-        return api_error_response(request, api_error, request.api_session.current_unchecked())
+        session = request.api_session.current_unchecked()
+        # A check of the record may have failed. The error page must not run into it again.
+        request.user = user_of(session)  # type: ignore[assignment]
+        return api_error_response(request, api_error, session)
 
 
 def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:

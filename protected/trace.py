@@ -38,7 +38,6 @@ def page(request: ApiRequest) -> HttpResponse:
         "requests": [render_traced_request(row, is_open=number == 0) for number, row in enumerate(traced)],
         "last": max(rows, default=0),
         "most": KEPT_REQUESTS,
-        "user": session.user,
     }
     return render(request, "protected/trace.html", context)
 

@@ -13,8 +13,8 @@ from protected.tables import as_table
 @require_safe
 def script(request: ApiRequest) -> HttpResponse:
     """A page whose script calls the API through this site, several times at once, with only the cookie."""
-    session = request.api_session.require()
-    return render(request, "protected/script.html", {"user": session.user})
+    request.api_session.require()
+    return render(request, "protected/script.html")
 
 
 @require_safe
@@ -31,7 +31,6 @@ def dashboard(request: ApiRequest) -> HttpResponse:
         "not_found": not_found,
         "switch_url": switch_url(request),
         "table": None if not_found else as_table(api_response.json()),
-        "user": session.user,
         "generation": session.generation,
         "access_seconds_left": session.tokens.access_seconds_left(),
         "traced": conf.traces,

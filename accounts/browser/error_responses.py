@@ -10,6 +10,7 @@ from django.utils.http import escape_leading_slashes
 
 from accounts.browser.event_source import is_event_source
 from accounts.browser.next_page import is_own_url, shorten, sign_in_address
+from accounts.browser.user import user_of
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
 from accounts.session.api_session import ApiSession
@@ -65,7 +66,7 @@ def api_error_response(request: HttpRequest, error: ApiError, session: ApiSessio
 
 def account_context(session: ApiSession | None, page: str = "") -> dict[str, Any]:
     """What `accounts/account.html` shows: whose session it is, and the way to another account and then to `page`."""
-    return {"user": session.user if session else None, "switch_url": sign_in_address(page, switch=True)}
+    return {"user": user_of(session), "switch_url": sign_in_address(page, switch=True)}
 
 
 def developer_context() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from accounts.browser.client_address import client_address
 from accounts.browser.cookies import is_overwritten, read_cookies
 from accounts.browser.queue_time import queue_seconds, seconds_of_slow_request
+from accounts.browser.user import set_user
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.exceptions import ApiUnavailable, BodyConsumed, NotSignedIn, SessionEnded, SignInRequired
@@ -151,6 +152,7 @@ class BrowserSession:
             self._current = rotated.session
             self.modified = True
             self.id_token = rotated.id_token or self.id_token
+            set_user(self._request)
         return rotated.outcome
 
     def note_rejection(self) -> None:
@@ -166,10 +168,12 @@ class BrowserSession:
         self.accessed = self.modified = self.signed_in = self._loaded = True
         self._set_session(session)
         self.ended = None
+        set_user(self._request)
 
     def end(self, ended: SessionEnded) -> SessionEnded:
         """Mark the session as over for the rest of this request. Returns `ended`."""
         self._current, self.ended, self.modified = None, ended, False
+        set_user(self._request)
         return ended
 
     def pop_session_to_write(self) -> ApiSession | None:

@@ -63,7 +63,6 @@ VIEWS = [
     "/named/",
     "/whole/",
     "/no-slash/",
-    "/personal/",
     "/staff/",
 ]
 

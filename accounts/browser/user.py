@@ -1,0 +1,137 @@
+"""`request.user`: who is signed in at the API. Below the admin's addresses it is Django's own user."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.middleware import get_user as get_staff_user
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db.models import Manager
+from django.http import HttpRequest
+from django.urls import Resolver404, resolve
+from django.utils.functional import SimpleLazyObject
+
+from accounts.exceptions import ApiUnavailable
+from accounts.session.api_session import ApiSession
+from accounts.session.tokens import User
+
+
+class ApiUser(User):
+    """The user who is signed in at the API, with what Django's decorators, mixins and templates look for.
+
+    It has no row in the database, and none of Django's permissions.
+    """
+
+    __slots__ = ()
+
+    is_authenticated = True
+    is_anonymous = False
+    is_active = True
+    is_staff = False
+    is_superuser = False
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, User) and self.has_id(other.id))
+
+    def __hash__(self) -> int:
+        return object.__hash__(self) if self.id == "" else hash(self.id)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def pk(self) -> int | str:
+        return self.id
+
+    @property
+    def username(self) -> str:
+        return self.name
+
+    def get_username(self) -> str:
+        return self.name
+
+    @property
+    def groups(self) -> Manager[Group]:
+        return AnonymousUser().groups
+
+    @property
+    def user_permissions(self) -> Manager[Permission]:
+        return AnonymousUser().user_permissions
+
+    def get_all_permissions(self, obj: object = None) -> set[str]:
+        return set()
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:
+        return False
+
+    def has_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:
+        return False
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return False
+
+    async def ahas_perm(self, perm: str, obj: object = None) -> bool:
+        return False
+
+    async def ahas_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:
+        return False
+
+    async def ahas_module_perms(self, app_label: str) -> bool:
+        return False
+
+
+AnyUser = ApiUser | AnonymousUser | AbstractBaseUser
+
+
+def set_user(request: HttpRequest) -> None:
+    """Set `request.user` and `request.auser`. The session is read when somebody looks at them, and again afterwards if
+    it changed: after a sign-in, a sign-out and a rotation, this is called once more.
+    """
+    request.user = SimpleLazyObject(partial(get_user, request))  # type: ignore[assignment]
+    request.auser = partial(_aget_user, request)  # type: ignore[assignment]
+
+
+def get_user(request: HttpRequest) -> AnyUser:
+    """The user of the request at this moment. Raises ApiUnavailable as `request.api_session.current` does."""
+    if _is_admin(request):
+        return get_staff_user(request)
+    return user_of(request.api_session.current)  # type: ignore[attr-defined]
+
+
+def user_of(session: ApiSession | None) -> ApiUser | AnonymousUser:
+    """The user of `session`; Django's AnonymousUser without a session."""
+    if session is None:
+        return AnonymousUser()
+    return ApiUser(id=session.user.id, name=session.user.name, email=session.user.email)
+
+
+def user_in_templates(request: HttpRequest) -> dict[str, Any]:
+    """A context processor: `user`, which is `request.user`, or the cookie's user if the session cannot be checked."""
+    return {"user": SimpleLazyObject(partial(_user_to_show, request))}
+
+
+def _user_to_show(request: HttpRequest) -> AnyUser:
+    try:
+        # It may be a user that a view or a test has set.
+        user: AnyUser = request.user
+        user.is_authenticated  # noqa: B018 - looks up a lazy user
+    except (ApiUnavailable, SynchronousOnlyOperation):
+        # The database is unavailable, or this is an asynchronous view, which must not wait for it.
+        return user_of(request.api_session.current_unchecked())  # type: ignore[attr-defined]
+    return user
+
+
+async def _aget_user(request: HttpRequest) -> AnyUser:
+    return await sync_to_async(get_user)(request)
+
+
+def _is_admin(request: HttpRequest) -> bool:
+    """Whether the request goes to an AdminSite, whatever its name and path. All of them have this app name."""
+    match = request.resolver_match
+    try:
+        match = match or resolve(request.path_info, getattr(request, "urlconf", None))
+    except Resolver404:
+        return False
+    return "admin" in match.app_names
