@@ -121,7 +121,7 @@ def _api_call_row(step: Step, before: Sequence[Step], after: Sequence[Step]) -> 
     return DiagramRow(
         direction=Direction.API_CALL,
         at=step.at,
-        label=f"{step.method} {step.path}" + (f", {step.times} times" if step.times > 1 else ""),
+        label=(f"{step.times} calls: " if step.times > 1 else "") + f"{step.method} {step.path}",
         response="" if step.status is None else f"{step.status} · {took}",
         details=("no response", took) if step.status is None else (),
         caption=captions.caption_for_api_call(step, before, after),
@@ -164,7 +164,8 @@ def _end_of_body_row(step: Step) -> DiagramRow:
     return DiagramRow(
         direction=Direction.RESPONSE,
         at=step.at,
-        label=f"{'end of the body' if is_whole else 'broken off'} · {milliseconds(step.at)}",
+        label="end of the body" if is_whole else "broken off",
+        details=(milliseconds(step.at),),
         caption="Django sent the end of the body."
         if is_whole
         else "The browser closed the connection before the end of the body.",

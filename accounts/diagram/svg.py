@@ -25,21 +25,24 @@ from accounts.models import TracedRequest
 from accounts.telemetry.trace import Step
 
 _BROWSER, _DJANGO, _API = 8, 50, 92
-#: What fits above an arrow on a phone.
-_MAX_LABEL = 30
+#: The characters of a line that fit between two lanes on a phone.
+_MAX_LINE = 16
 #: The first row begins below the names of the lanes.
 _TOP = 2.6
 #: Baselines and arrows within a row. They keep clear of the circles of this row and of its neighbours.
 _LABEL, _ARROW, _DETAIL = 0.9, 1.8, 3.45
-_ARROW_HEIGHT, _FIRST_DETAIL_HEIGHT, _DETAIL_HEIGHT, _RESPONSE_HEIGHT = 3.2, 1.5, 1.2, 2.4
+_ARROW_HEIGHT, _FIRST_DETAIL_HEIGHT, _LINE_HEIGHT, _RESPONSE_HEIGHT = 3.2, 1.5, 1.2, 2.4
 _INTERNAL_HEIGHT, _INTERNAL_DETAIL_HEIGHT = 3.0, 0.7
+#: Between a lane or a circle and a label, and the radius of a circle.
+_GAP, _RADIUS = 0.5, 0.8
 
 
 class Label(NamedTuple):
-    """`x` in percent, `y` in em."""
+    """Begins or ends (`anchor`) beside the lane `x`, in percent. `dx` and `y` are in em."""
 
     text: str
     x: str
+    dx: str
     y: str
     anchor: str
     is_detail: bool = False
@@ -127,26 +130,28 @@ def _place_arrow_row(number: int, row: DiagramRow, y: float) -> tuple[PlacedRow,
         Direction.RESPONSE: (_DJANGO, _BROWSER),
     }[row.direction]
     is_api_call = row.direction is Direction.API_CALL
-    # Labels begin at the outer lane. Where the page is narrow, a long one crosses Django's lane.
-    x, anchor = (f"{_API - 2}%", "end") if is_api_call else (f"{_BROWSER + 2}%", "start")
+    # Labels begin at the outer lane. A second line stands below the first one, so the arrow moves down.
+    lane, gap, anchor = (_API, -_GAP, "end") if is_api_call else (_BROWSER, _GAP, "start")
+    lines = label_lines(row.label)
+    labels = [_label(text, lane, gap, y + _LABEL + n * _LINE_HEIGHT, anchor) for n, text in enumerate(lines)]
+    top, y = y, y + (len(lines) - 1) * _LINE_HEIGHT
     is_lost = is_api_call and not row.response
     arrows = [_arrow(tail, head, y + _ARROW, is_dashed=row.direction is Direction.RESPONSE, is_lost=is_lost)]
-    labels = [Label(shorten(row.label), x, _em(y + _LABEL), anchor)]
-    height = _ARROW_HEIGHT
+    end = y + _ARROW_HEIGHT
     for line, text in enumerate(row.details):
-        labels.append(Label(text, x, _em(y + _DETAIL + line * _DETAIL_HEIGHT), anchor, is_detail=True))
-        height += _DETAIL_HEIGHT if line else _FIRST_DETAIL_HEIGHT
+        labels.append(_label(text, lane, gap, y + _DETAIL + line * _LINE_HEIGHT, anchor, is_detail=True))
+        end += _LINE_HEIGHT if line else _FIRST_DETAIL_HEIGHT
     if row.response:
         arrows.append(_arrow(head, tail, y + _ARROW + _RESPONSE_HEIGHT, is_dashed=True))
-        labels.append(Label(row.response, x, _em(y + _LABEL + _RESPONSE_HEIGHT), anchor))
-        height += _RESPONSE_HEIGHT
-    return _placed_row(number, row, tail, y + _ARROW, arrows, labels), height
+        labels.append(_label(row.response, lane, gap, y + _LABEL + _RESPONSE_HEIGHT, anchor))
+        end += _RESPONSE_HEIGHT
+    return _placed_row(number, row, tail, y + _ARROW, arrows, labels), end - top
 
 
 def _place_internal_row(number: int, row: DiagramRow, y: float) -> tuple[PlacedRow, float]:
-    x = f"{_DJANGO + 6}%"
-    labels = [Label(row.label, x, _em(y + 1.65 - (0.6 if row.details else 0)), "start")]
-    labels += [Label(text, x, _em(y + 2.25), "start", is_detail=True) for text in row.details]
+    gap = _GAP + _RADIUS
+    labels = [_label(row.label, _DJANGO, gap, y + 1.65 - (0.6 if row.details else 0), "start")]
+    labels += [_label(text, _DJANGO, gap, y + 2.25, "start", is_detail=True) for text in row.details]
     height = _INTERNAL_HEIGHT + (_INTERNAL_DETAIL_HEIGHT if row.details else 0)
     return _placed_row(number, row, _DJANGO, y + 1.3, [], labels), height
 
@@ -168,12 +173,19 @@ def _arrow(tail: int, head: int, y: float, *, is_dashed: bool, is_lost: bool = F
     return Arrow(f"{tail}%", f"{end}%", _em(y), points, is_dashed, is_lost)
 
 
-def shorten(label: str) -> str:
-    """The part of a label that fits; the caption has all of it."""
-    if len(label) <= _MAX_LABEL:
-        return label
-    half = (_MAX_LABEL - 1) // 2
-    return f"{label[:half]}…{label[-half:]}"
+def label_lines(label: str) -> list[str]:
+    """One line or two, which fit between two lanes on a phone. The caption has all of a label that is longer."""
+    if len(label) <= _MAX_LINE:
+        return [label]
+    for end in (label.find(" /") + 1, label.rfind("/", 0, _MAX_LINE) + 1):
+        first, rest = label[:end].rstrip(), label[end:]
+        if first and len(first) <= _MAX_LINE and len(rest) <= _MAX_LINE:
+            return [first, rest]
+    return [label[:_MAX_LINE], f"…{label[1 - _MAX_LINE :]}"]
+
+
+def _label(text: str, lane: int, gap: float, y: float, anchor: str, *, is_detail: bool = False) -> Label:
+    return Label(text, f"{lane}%", _em(gap), _em(y), anchor, is_detail)
 
 
 def _em(number: float) -> str:

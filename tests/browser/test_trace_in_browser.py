@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 TRACE = "/protected/trace/"
 WIDTHS = (320, 390, 1200)
 
-#: Labels of a diagram that overlap another label or a circle, or lie beyond the edge of the page.
+#: Labels of a diagram that touch a lane, overlap another label or a circle, or lie beyond the edge of the page.
 COVERED = """() => {
   const found = [];
   for (const picture of document.querySelectorAll(".diagram svg[aria-hidden]")) {
@@ -28,6 +28,12 @@ COVERED = """() => {
     const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
     // The box of a text is as high as its line; its letters are not.
     const letters = it => { const b = box(it); return new DOMRect(b.x, b.y + b.height * .2, b.width, b.height * .6); };
+    for (const lane of picture.querySelectorAll(".life")) {
+      const middle = (box(lane).left + box(lane).right) / 2, half = parseFloat(getComputedStyle(lane).strokeWidth) / 2;
+      for (const text of words.filter(it => !it.matches(".lane, .number")))
+        if (box(text).left < middle + half + 1 && middle - half - 1 < box(text).right)
+          found.push(`${text.textContent} and a lane`);
+    }
     words.forEach((text, index) => {
       const here = letters(text);
       if (here.left < 0 || here.right > innerWidth) found.push(`beyond the edge: ${text.textContent}`);

@@ -62,8 +62,8 @@ class TestThePanel:
         shown = panel(known, "/protected/")
 
         assert [call.path for call in api.calls] == ["/protected-route", "/auth/refresh", "/protected-route"]
-        assert re.findall(r">([^<>]*(?:GET|POST) /[^<]*)</text>", shown) == [
-            *("GET /protected/", "GET /protected-route", "POST /auth/refresh", "GET /protected-route"),
+        assert re.findall(r">([^<>]*/[^<]*)</text>", shown) == [
+            *("GET /protected/", "/protected-route", "/auth/refresh", "/protected-route"),
         ]
         assert ">Set-Cookie</text>" in shown
         assert ">generation 1</text>" in shown
