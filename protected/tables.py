@@ -1,7 +1,8 @@
 """The API's JSON of any shape, as a table or as text."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from accounts.exceptions import ApiMisbehaved
 
@@ -13,11 +14,20 @@ MAX_INDENTED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows if the data has that shape; otherwise `text`."""
+    """Columns and rows if the data has that shape; otherwise `text`. `numeric` has True for a column of numbers."""
 
     columns: list[str]
     rows: list[list[str]]
     text: str = ""
+    numeric: list[bool] = field(default_factory=list)
+
+    def aligned_columns(self) -> Iterator[tuple[str, bool]]:
+        """The name of each column, and whether it holds numbers."""
+        return zip(self.columns, self.numeric, strict=True)
+
+    def aligned_rows(self) -> Iterator[Iterator[tuple[str, bool]]]:
+        """The cells of each row, and whether their column holds numbers."""
+        return (zip(row, self.numeric, strict=True) for row in self.rows)
 
 
 def as_table(body: object) -> Table:
@@ -33,6 +43,7 @@ def as_table(body: object) -> Table:
                 return Table(
                     columns=[_printable(column) for column in columns],
                     rows=[[_cell(row.get(column)) for column in columns] for row in data],
+                    numeric=[_is_numeric([row.get(column) for row in data]) for column in columns],
                 )
         return Table(columns=[], rows=[], text=_printable(data if isinstance(data, str) else _as_text(data)))
     except RecursionError as error:
@@ -48,6 +59,12 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return _printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _is_numeric(values: list[object]) -> bool:
+    """Whether all values that are not null are numbers, and at least one is."""
+    kinds = {type(value) for value in values} - {type(None)}
+    return bool(kinds) and kinds <= {int, float}
 
 
 def _printable(text: str) -> str:

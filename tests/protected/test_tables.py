@@ -27,11 +27,14 @@ class TestTable:
         body = {"data": [{"place": "Brest", "height": 7.4}, {"place": "Saint-Malo", "height": 12}]}
 
         assert as_table(body) == Table(
-            columns=["place", "height"], rows=[["Brest", "7.4"], ["Saint-Malo", "12"]], text=""
+            columns=["place", "height"],
+            rows=[["Brest", "7.4"], ["Saint-Malo", "12"]],
+            text="",
+            numeric=[False, True],
         )
 
     def test_without_data_the_whole_answer_counts(self) -> None:
-        assert as_table([{"a": 1}]) == Table(columns=["a"], rows=[["1"]])
+        assert as_table([{"a": 1}]) == Table(columns=["a"], rows=[["1"]], numeric=[True])
 
     def test_columns_stand_in_the_order_in_which_they_appear_and_gaps_are_empty(self) -> None:
         table = as_table({"data": [{"b": 1, "a": 2}, {"c": 3, "a": 4}, {}]})
@@ -58,6 +61,14 @@ class TestTable:
     )
     def test_a_cell_reads_as_the_api_wrote_it(self, value: object, cell: str) -> None:
         assert as_table({"data": [{"column": value}]}).rows == [[cell]]
+
+    @pytest.mark.parametrize(
+        ("values", "is_numeric"),
+        [([1, 2.5, None], True), ([1, "2"], False), ([True], False), ([None, None], False), ([1, {}], False)],
+        ids=repr,
+    )
+    def test_a_column_of_numbers_is_known_as_one(self, values: list[object], is_numeric: bool) -> None:
+        assert as_table([{"column": value} for value in values]).numeric == [is_numeric]
 
     @effort(deadline=None, max_examples=75)
     @given(data=rows)
