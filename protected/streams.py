@@ -1,14 +1,16 @@
-"""Streamed responses: HTML row by row, server-sent events, and a large download from the API."""
+"""Streamed responses: HTML row by row, server-sent events with a page that shows them, and a large download."""
 
 import time
 from collections.abc import Iterator
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_GET
+from django.views.decorators.vary import vary_on_headers
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import bad_request_response
+from accounts.browser.error_responses import bad_request_response, is_script
 from accounts.exceptions import ApiMisbehaved
 from accounts.streaming import HEARTBEAT, HEARTBEAT_SECONDS, Event, PassThroughBody, stream_events, stream_html
 from protected.tables import Table, as_table
@@ -33,16 +35,21 @@ def stream(request: ApiRequest) -> HttpResponseBase:
 
 
 @require_GET
+@vary_on_headers("Accept", "Sec-Fetch-Mode")
 def events(request: ApiRequest) -> HttpResponseBase:
     """The same rows as server-sent events. A browser that reconnects gets the rows after its Last-Event-ID.
 
-    The last event is named `end`. A browser that reconnects after it gets a 204, which makes it stop.
+    The last event is named `end`. A browser that reconnects after it gets a 204, which makes it stop. A browser that
+    opens this address as a page gets a page, whose script asks for the events at the same address.
     """
     try:
         rows, delay = _rows_and_delay(request)
         last = _number(request.headers.get("Last-Event-ID", "0"), "Last-Event-ID", 0, MAX_ROWS, int)
     except ValueError as error:
         return bad_request_response(request, str(error))
+    if "text/html" in request.headers.get("Accept", "") and not is_script(request):
+        request.api_session.require()
+        return render(request, "protected/events.html", {"rows": rows}, using="pages")
     request.api_session.ensure_fresh((rows - last) * delay + _SPARE_SECONDS)
     if last >= rows:
         return HttpResponse(status=204)

@@ -115,6 +115,7 @@ PAGES: dict[str, Visit] = {
     "protected, nothing": answered_with([]),
     "protected, no such path": without_its_path,
     "streamed": signed_in_at("/protected/stream/?rows=3&delay=0"),
+    "events": signed_in_at("/protected/events/?rows=3&delay=0"),
     "script": signed_in_at("/protected/script/"),
     "your sessions": signed_in_at("/accounts/sessions/"),
     "request trace": request_trace,

@@ -67,6 +67,11 @@ class Answer:
         return any(re.match(r"session=(\"\"|);", cookie) for cookie in self.cookies)
 
 
+def page_or_events(path: str) -> str:
+    """The Accept of a page, or of an EventSource: `/protected/events/` responds to a page with a page."""
+    return "text/event-stream" if path.startswith("/protected/events/") else "text/html"
+
+
 class Browser:
     """One browser, and all its tabs. Cookies are shared by all ports of a host, so it has them at every site's.
 
@@ -94,7 +99,7 @@ class Browser:
         `port` is the site's, where it is another one than the browser's usual. Without `receives` the cookies of the
         answer stay on the way until `receive`.
         """
-        headers = {"Accept": "application/json" if as_script else "text/html"}
+        headers = {"Accept": "application/json" if as_script else page_or_events(path)}
         if form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         body = None if form is None else urlencode(form)

@@ -66,6 +66,27 @@ def test_an_event_stream_resumes_and_ends_with_204(signed_in: Browser) -> None:
     assert signed_in.get("/protected/events/?rows=3&delay=0", HTTP_LAST_EVENT_ID="3").status_code == 204
 
 
+def test_the_events_are_a_page_for_a_browser_that_opens_them(signed_in: Browser) -> None:
+    address = "/protected/events/?rows=2&delay=0"
+    navigation = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
+
+    page = signed_in.get(address, headers=navigation)
+
+    assert page["Content-Type"] == "text/html; charset=utf-8"
+    assert "It gets 2 events" in " ".join(page.text.split())
+    assert {"Accept", "Sec-Fetch-Mode"} <= {name.strip() for name in page["Vary"].split(",")}
+    for headers in (
+        {"Accept": "text/event-stream"},
+        {"Accept": "*/*"},
+        {"Accept": "text/html", "Sec-Fetch-Mode": "cors"},
+    ):
+        assert "event: end" in "".join(pieces(signed_in, address, headers=headers)), headers
+    response = Browser().get(address, headers=navigation)
+    assert response.status_code == 302
+    assert "next=%2Fprotected%2Fevents%2F%3Frows%3D2" in response["Location"]
+    assert signed_in.get("/protected/events/?rows=0", headers=navigation).status_code == 400
+
+
 def test_an_update_that_was_never_posted_is_adopted_without_another_refresh(signed_in: Browser, api: DemoApi) -> None:
     api.expire_access_tokens()
     assert "".join(pieces(signed_in, "/protected/stream/?rows=1&delay=0"))

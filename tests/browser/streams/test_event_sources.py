@@ -91,3 +91,45 @@ def test_an_event_source_is_told_when_the_session_ends(page: Page, person: Brows
     assert told["login"].startswith("/accounts/login/?")
     # It reconnects once, and is told that this was all.
     wait_for(page, "window.source.readyState === EventSource.CLOSED")
+
+
+def test_the_page_of_the_events_shows_them_as_they_come_and_says_why_they_end(
+    page: Page, person: BrowserContext, api: DemoApi, watch: Watch
+) -> None:
+    status, rows = page.get_by_role("status"), page.locator("#events li")
+    before = cookie(person)
+    with Gate() as two:
+        hold_rows(api, None, two)
+        page.goto(EVENTS)
+        expect(rows).to_have_count(1)
+        expect(status).to_have_text("Live: new events appear below.")
+        api.expire_access_tokens()
+        with page.expect_response(UPDATE) as update:
+            two.release()
+        assert update.value.status == 204
+    expect(status).to_have_text("That was all.")
+    expect(rows).to_have_count(3)
+    wait_for(page, "window.updates === 1")
+    assert cookie(person) not in ("", before)
+    assert (generation(page), api.count("POST", "/auth/refresh")) == (1, 1)
+
+    api.fail("GET", ROUTE, Fault.answer(403, {"message": "no"}))
+    page.get_by_role("button", name="Begin again").click()
+    expect(status).to_have_text(
+        "The service behind this site has refused this. The events have stopped. Reload the page to begin again."
+    )
+    assert watch.complaints == []
+
+    with Gate() as two:
+        hold_rows(api, None, two)
+        page.get_by_role("button", name="Begin again").click()
+        assert two.reached.wait(60)
+        other = person.new_page()
+        other.goto("/")
+        other.get_by_role("button", name="Sign out").click()
+        expect(other.get_by_role("link", name="Sign in", exact=True).first).to_be_visible()
+        two.release()
+        expect(status).to_contain_text("Your session has ended.")
+    page.get_by_role("link", name="Sign in again").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert "next=%2Fprotected%2Fevents%2F" in page.url

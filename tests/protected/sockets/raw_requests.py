@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from tests.load.browser import Browser
+from tests.load.browser import Browser, page_or_events
 from tests.load.site import Site
 from tests.protected.sockets.scripted_api import PATIENCE_SECONDS
 
@@ -26,7 +26,7 @@ def opened(browser: Browser, path: str) -> Iterator[http.client.HTTPResponse]:
     """A response that can be read while it arrives. Leaving the context early breaks the connection."""
     connection = http.client.HTTPConnection("127.0.0.1", browser.port, timeout=PATIENCE_SECONDS)
     with closing(connection):
-        connection.request("GET", path, headers={"Cookie": browser.jar.header(), "Accept": "text/html"})
+        connection.request("GET", path, headers={"Cookie": browser.jar.header(), "Accept": page_or_events(path)})
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, BREAK)
         with connection.getresponse() as response:
             assert response.status == 200
