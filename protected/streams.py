@@ -49,7 +49,7 @@ def events(request: ApiRequest) -> HttpResponseBase:
         return bad_request_response(request, str(error))
     if "text/html" in request.headers.get("Accept", "") and not is_script(request):
         request.api_session.require()
-        return render(request, "protected/events.html", {"rows": rows}, using="pages")
+        return render(request, "protected/events.html", {"rows": rows})
     request.api_session.ensure_fresh((rows - last) * delay + _SPARE_SECONDS)
     if last >= rows:
         return HttpResponse(status=204)
