@@ -14,6 +14,7 @@ from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, BodyConsumed
 from accounts.models import Trigger
 from accounts.rotation.rotate import RotationOutcome
+from accounts.session.api_session import ApiSession
 from accounts.session.tokens import TokenPair
 from accounts.telemetry.metrics import time_call
 from accounts.telemetry.trace import Trace, add_call
@@ -73,8 +74,7 @@ class ApiClient:
         rotated: RotationOutcome | None = None
         repeatable = isinstance(data, _REPEATABLE_BODIES)
         for _ in range(_MAX_ATTEMPTS):
-            self._browser.ensure_fresh(conf.refresh_ahead, trigger=Trigger.EARLY)
-            session = self._browser.require()
+            session = self._fresh_session()
             request = prepare(
                 method,
                 path,
@@ -105,6 +105,15 @@ class ApiClient:
     put = partialmethod(request, "PUT")
     patch = partialmethod(request, "PATCH")
     delete = partialmethod(request, "DELETE")
+
+    def _fresh_session(self) -> ApiSession:
+        """The session, with an access token that is still valid. Raises SignInRequired or ApiUnavailable."""
+        try:
+            self._browser.ensure_fresh(conf.refresh_ahead, trigger=Trigger.EARLY)
+            return self._browser.require()
+        except ApiUnavailable as error:
+            error.may_have_acted = False
+            raise
 
     def _is_final(self, tokens: TokenPair, rotated: RotationOutcome | None, started_at: float) -> bool:
         """Whether another token cannot change a 401: it has another reason than the token, such as a permission.
@@ -153,14 +162,16 @@ def _send(
     except requests.RequestException as error:
         time_call(None, time.monotonic() - started)
         add_call(request.method, request.path_url, status=None, since=started)
+        may_have_acted = deadline.connected or not deadline.connecting
         # Requests raises a ConnectionError when a body stalls.
         stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
         if isinstance(error, requests.Timeout) or stalled or deadline.has_passed():
-            raise ApiUnavailable("no response in time") from error
+            raise ApiUnavailable("no response in time", may_have_acted=may_have_acted) from error
         if retry:
             # Usually the API closed a kept-alive connection at the moment of sending.
             return _send(request, stream=stream, retry=False, ends_at=ends_at, repeated=True)
-        raise ApiUnavailable(f"no response: {describe_failure(error)}") from error
+        why = f"no response: {describe_failure(error)}"
+        raise ApiUnavailable(why, may_have_acted=may_have_acted) from error
     time_call(response.status_code, time.monotonic() - started)
     add_call(request.method, request.path_url, status=response.status_code, since=started)
     if deadline.has_passed() and not stream:

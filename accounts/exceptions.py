@@ -80,10 +80,14 @@ class ApiError(AccountsError):
 
 
 class ApiUnavailable(ApiError):
-    """No response in time, no connection, or a 5xx. `retry_after` becomes whole seconds, at least 1; None means 5."""
+    """No response in time, no connection, or a 5xx. `retry_after` becomes whole seconds, at least 1; None means 5.
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    `may_have_acted` is False only if it is certain that the API has not read the call.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, may_have_acted: bool = True) -> None:
         super().__init__(message)
+        self.may_have_acted = may_have_acted
         self.retry_after = RETRY_AFTER_SECONDS if retry_after is None else max(1, math.ceil(retry_after))
 
 

@@ -80,6 +80,21 @@ class TestTheFirstView:
         assert "Enter a number." in response.text
         assert api.count("POST", "/protected-route") == 0
 
+    def test_the_apis_reasons_go_to_the_fields(self, signed_in: Browser, api: DemoApi) -> None:
+        form = {"station": "North Pier", "level_m": "99"}
+        api.routes["POST", "/protected-route"] = (422, {"detail": [{"loc": ["body", "level_m"], "msg": "Too high"}]})
+        refused = signed_in.post("/protected/readings/", form)
+        api.routes["POST", "/protected-route"] = (503, {})
+        unavailable = signed_in.post("/protected/readings/", form)
+
+        assert refused.status_code == 200
+        assert '<ul class="errorlist" id="id_level_m_error"><li>Too high</li></ul>' in refused.text
+        assert "<li>North Pier: " in refused.text
+        assert unavailable.status_code == 503
+        assert "It is not known whether it acted on this." in unavailable.text
+        assert 'value="99"' in refused.text
+        assert 'value="99"' in unavailable.text
+
     def test_the_first_test_passes(self, signed_in: Browser, api: DemoApi) -> None:
         name = "test_a_form_is_sent_although_the_access_token_has_expired"
 
@@ -87,6 +102,22 @@ class TestTheFirstView:
 
     def test_a_visitor_signs_in_first(self, browser: Browser) -> None:
         assert browser.get("/protected/readings/")["Location"] == "/accounts/login/?next=%2Fprotected%2Freadings%2F"
+
+
+def test_the_views_as_classes_list_and_send_orders(serve: Any, signed_in: Browser, api: DemoApi) -> None:
+    views = example("protected/README.md", "class NewOrder(")
+    api.routes["GET", "/orders"] = [{"item": "Anchor"}]
+    api.routes["POST", "/orders"] = (400, {"item": ["Sold out."]})
+
+    serve("/protected/orders/", views["OrderList"].as_view(), order_list="{{ orders.0.item }}")
+    assert signed_in.get("/protected/orders/").text == "Anchor"
+    serve("/protected/orders/new/", views["NewOrder"].as_view(), new_order="{{ form.as_p }}")
+    refused = signed_in.post("/protected/orders/new/", {"item": "Rope"})
+    assert (refused.status_code, "Sold out." in refused.text, 'value="Rope"' in refused.text) == (200, True, True)
+    api.routes["POST", "/orders"] = (503, {})
+    assert signed_in.post("/protected/orders/new/", {"item": "Rope"}).status_code == 503
+    api.routes["POST", "/orders"] = (201, {"id": 7})
+    assert signed_in.post("/protected/orders/new/", {"item": "Rope"})["Location"] == "/protected/orders/"
 
 
 def test_the_streamed_example_arrives_whole(serve: Any, signed_in: Browser, api: DemoApi) -> None:

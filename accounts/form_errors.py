@@ -1,0 +1,186 @@
+"""Puts the API's errors on the fields of a Django form, so that the page can keep what the user typed.
+
+try:
+    request.api.post("/orders", json=form.cleaned_data).raise_for_status()
+except API_ERRORS as error:
+    status = add_api_errors(form, error)
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from django.forms import BaseForm
+from django.urls import reverse
+from django.utils.html import format_html
+from requests import HTTPError, RequestException, Response
+
+from accounts.exceptions import ApiError, ApiUnavailable, SignInRequired
+from accounts.text import clean_text
+
+logger = logging.getLogger(__name__)
+
+#: What a call of `request.api` and `raise_for_status()` raise.
+API_ERRORS = (SignInRequired, ApiError, RequestException)
+
+_MAX_ERRORS = 50
+_MAX_DEPTH = 8
+_MAX_NAME = 80
+_MAX_MESSAGE = 300
+#: The members in which APIs list errors, name the field of one error, and explain it. The first one counts.
+_LISTS = ("errors", "detail", "message", "error")
+_PLACES = ("field", "loc", "pointer", "parameter", "param", "path")
+_TEXTS = ("detail", "message", "msg", "error_description", "error", "title")
+#: Members for errors that belong to no field.
+_WHOLE_FORM = ("non_field_errors", "__all__")
+#: Members that are facts about the response, as `_simplify` returns them.
+_FACTS = ("code", "status", "statuscode", "type", "instance", "timestamp", "path", "traceid", "requestid")
+#: The first step of FastAPI's `loc`.
+_PARTS_OF_REQUEST = ("body", "query", "path", "header", "cookie")
+#: The first steps of a pointer in JSON:API.
+_ROOT = re.compile(r"/data(/attributes|/relationships)?(?=/|$)")
+
+_UNKNOWN = "It is not known whether it acted on this. Check that before you send it again."
+
+#: The steps to a field of the API: ("address", "city").
+_Path = tuple[str, ...]
+
+
+def add_api_errors(form: BaseForm, error: Exception, *, names: Mapping[str, str] | None = None) -> int:
+    """Add what the API says to the fields of `form`, or to the form itself. Returns the status for the page.
+
+    `form` is valid so far, and `error` is one of API_ERRORS. A field of the API is the form's field of the same name;
+    case, "_" and "-" do not count. `names` translates other names: `{"customer.mail": "email"}`. The error of an
+    unknown field is shown for the whole form, with its name.
+
+    Returns 200 after a 4xx of the API, as for any invalid form; 401 if the user has to sign in; 502 or 503 if there is
+    no usable response. Then the form says whether the API may have acted.
+    """
+    if isinstance(error, HTTPError) and error.response is not None and error.response.status_code < 500:
+        refused = f"The service behind this site did not accept this (status {error.response.status_code})."
+        errors = list(islice(_read(form, error.response, names or {}), _MAX_ERRORS))
+        for field, text in errors or [(None, refused)]:
+            form.add_error(field, text)
+        return 200
+    if isinstance(error, SignInRequired):
+        text = (
+            'You are no longer signed in. <a href="{}" target="_blank">Sign in in a new tab</a>, then send this again.'
+        )
+        form.add_error(None, format_html(text, reverse("accounts:login")))
+        return 401
+    # The text of an exception of requests may quote the API.
+    cause = str(error) if isinstance(error, ApiError) else "unusable response of the API"
+    logger.error("a form's call failed: %s: %s", type(error).__name__, cause)
+    if isinstance(error, ApiUnavailable):
+        outcome = _UNKNOWN if error.may_have_acted else "Nothing was changed. Please try again in a moment."
+        form.add_error(None, f"The service behind this site is not answering. {outcome}")
+        return 503
+    form.add_error(None, f"The service behind this site sent a response that this site cannot use. {_UNKNOWN}")
+    return 502
+
+
+def _read(form: BaseForm, response: Response, names: Mapping[str, str]) -> Iterator[tuple[str | None, str]]:
+    """The errors in a response: for each the form's field, or None for the whole form, and the text."""
+    try:
+        body = response.json()
+    except (RequestException, ApiError):
+        return
+    fields = {_simplify(name): name for name in form.fields} | {name: name for name in form.fields}
+    fields |= {api_name: name for api_name, name in names.items() if name in form.fields}
+    for path, message in _errors(body, (), fields):
+        text = clean_text(message, _MAX_MESSAGE)
+        if not text:
+            continue
+        field, label = _find(fields, path), ""
+        if field is None and path:
+            field, label = _find(fields, path[:1]), ".".join(path[1:])
+        if field is None:
+            label = ".".join(path)
+        label = clean_text(label, _MAX_NAME)
+        # The index of a list says nothing to the user.
+        yield field, f"{label}: {text}" if label.strip("0123456789.") else text
+
+
+def _errors(
+    value: Any, path: _Path, fields: Mapping[str, str], depth: int = 0, *, bare: bool = True
+) -> Iterator[tuple[_Path, str]]:
+    """The errors in a JSON value, each with the path of its field. A single text counts only if `bare`."""
+    if isinstance(value, str):
+        if bare:
+            yield path, value
+    elif depth >= _MAX_DEPTH:
+        return
+    elif isinstance(value, list):
+        for item in value:
+            yield from _errors(item, path, fields, depth + 1)
+    elif isinstance(value, dict):
+        yield from _errors_of_object(value, path, fields, depth, bare=bare)
+
+
+def _errors_of_object(
+    value: dict[str, Any], path: _Path, fields: Mapping[str, str], depth: int, *, bare: bool
+) -> Iterator[tuple[_Path, str]]:
+    """The errors in a JSON object: one error that names its field, a list of errors, or a member for each field."""
+    text = next((value[key] for key in _TEXTS if isinstance(value.get(key), str) and value[key].strip()), "")
+    # The response itself may name the path of the request.
+    place = _place(value) if depth else None
+    if place is not None and (text or isinstance(value.get("code"), str)):
+        yield place, text or value["code"]
+        return
+    paths = {key: path if key in _WHOLE_FORM else (*path, *_steps(key)) for key in value}
+    own = {key for key in value if _find(fields, paths[key]) and _is_for_field(key, value[key], depth)}
+    lists = [key for key in _LISTS if key not in own and isinstance(value.get(key), list | dict)]
+    others = [key for key in value if key in own or (key not in _LISTS and isinstance(value[key], list | dict))]
+    # The first of these that has an error counts.
+    for keys in (*([key] for key in lists), others):
+        found = False
+        for key in keys:
+            where, is_bare = (path, True) if key in lists else (paths[key], key in own)
+            for error in _errors(value[key], where, fields, depth + 1, bare=is_bare):
+                found = True
+                yield error
+        if found:
+            return
+    if bare and text:
+        yield path, text
+    elif bare:
+        for key in value:
+            if isinstance(value[key], str) and _simplify(key) not in _FACTS:
+                yield paths[key], value[key]
+
+
+def _is_for_field(key: str, member: Any, depth: int) -> bool:
+    """Whether a member with the name of a field belongs to it. A field may be called `title`, `detail` or `message`."""
+    if isinstance(member, str):
+        return bool(depth) or key not in _TEXTS
+    return key not in _LISTS or (isinstance(member, list) and all(isinstance(item, str) for item in member))
+
+
+def _place(value: dict[str, Any]) -> _Path | None:
+    """The path of the field that an error names; None if it names none."""
+    source = value.get("source")
+    for holder in (value, source if isinstance(source, dict) else {}):
+        for key in _PLACES:
+            place = holder.get(key)
+            if isinstance(place, str):
+                return _steps(_ROOT.sub("", place) if key == "pointer" else place)
+            if isinstance(place, list):
+                steps = tuple(str(step) for step in place[:_MAX_DEPTH])
+                return steps[1:] if key == "loc" and steps[:1] and steps[0] in _PARTS_OF_REQUEST else steps
+    return None
+
+
+def _steps(name: str) -> _Path:
+    """The steps of `address.city`, `address[city]`, `/address/city`, `#/address/city` and `$.address.city`."""
+    return tuple(step for step in re.split(r"[./\[\]]+", name[:_MAX_NAME].lstrip("#$")) if step)
+
+
+def _find(fields: Mapping[str, str], path: _Path) -> str | None:
+    name = ".".join(path)
+    return fields.get(name) or fields.get(_simplify(name))
+
+
+def _simplify(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name).lower()
