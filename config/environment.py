@@ -8,10 +8,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from accounts.text import parse_address
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-
 env = environ.Env()
-env_file = Path(env.str("ENV_FILE", default="") or BASE_DIR / ".env")
+env_file = Path(env.str("ENV_FILE", default="") or Path(__file__).resolve().parent.parent / ".env")
 if "ENV_FILE" in env and not env_file.exists():
     raise ImproperlyConfigured(f"ENV_FILE names {env_file}, which is not there.")
 env.read_env(env_file)

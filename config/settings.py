@@ -11,7 +11,9 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import BASE_DIR, address, as_it_stands, env, flag, listed, number
+from config.environment import address, as_it_stands, env, flag, listed, number
+
+BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 def required_in_production(name: str, development: str) -> str:

@@ -6,9 +6,9 @@ for the API and for the answer). Its protected page, in `tests.benchmarks.bare.v
 the same API call with a token that never changes. Server, other middleware, headers and templates are the site's own.
 """
 
+from config.environment import env
 from config.settings import *  # noqa: F403
 from config.settings import MIDDLEWARE as SITE_MIDDLEWARE
-from config.settings import env
 
 _SESSION_LAYER = {"accounts.middleware.RequestIdMiddleware", "accounts.middleware.ApiSessionMiddleware"}
 
