@@ -13,10 +13,17 @@ from django.core.signals import setting_changed
 
 T = TypeVar("T")
 
+# Ten years: a date so far ahead can still be stored.
+_LONGEST_SECONDS = 10 * 365 * 24 * 3600.0
+
 
 def setting(name: str, convert: Callable[[Any], T]) -> cached_property[T]:
     """A property with the converted value of the Django setting `name`."""
     return cached_property(lambda _: convert(getattr(settings, name)))
+
+
+def _limit(seconds: float | None) -> float | None:
+    return None if seconds is None else min(float(seconds), _LONGEST_SECONDS)
 
 
 class Conf:
@@ -51,6 +58,10 @@ class Conf:
     cookie_samesite = setting("API_SESSION_COOKIE_SAMESITE", str)
     #: The grace period: how long after a confirmation a request may still present an older generation.
     leeway = setting("API_SESSION_LEEWAY", float)
+    #: A session ends so long after its sign-in. None: no limit.
+    max_age = setting("API_SESSION_MAX_AGE", _limit)
+    #: A session ends if it is not used for so long after its access token expired. None: no limit.
+    idle_timeout = setting("API_SESSION_IDLE_TIMEOUT", _limit)
     checks_every_request = setting("API_SESSION_CHECK", lambda check: bool(check == "every-request"))
 
     #: Failed sign-ins allowed from one address, such as "20/10 minutes; 100/day"; empty for no limit.

@@ -102,7 +102,8 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
     """Django's `login_required` and `user_passes_test` redirect to the sign-in page, too. Correct their redirects.
 
     A signed-in user whom the view does not accept gets the form for another account: the sign-in page would send them
-    back to the view, and so on without end. A long `next` is shortened, so that servers accept the address.
+    back to the view, and so on without end. If their session has ended, the page says so. A long `next` is shortened,
+    so that servers accept the address.
     """
     if not 300 <= response.status_code < 400:
         return response
@@ -115,9 +116,11 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
     next_url = query.get("next", "")
     page = unquote(next_url.removeprefix(own).partition("?")[0])
     refused = page == request.path and request.api_session.is_signed_in()
-    if refused or shorten(next_url) != next_url:
+    error = request.api_session.ended
+    ended = query.get("ended") or (error.reason if error is not None and page == request.path else "")
+    if refused or ended != query.get("ended", "") or shorten(next_url) != next_url:
         switch = refused or "switch" in query
-        response["Location"] = sign_in_address(next_url, switch=switch, ended="ended" in query)
+        response["Location"] = sign_in_address(next_url, switch=switch, ended=ended)
     return response
 
 

@@ -30,7 +30,9 @@ from accounts.browser.event_source import (
     retry_line,
     seconds_until_retry,
 )
-from accounts.exceptions import AccountsError, ApiMisbehaved, ApiUnavailable, SignInRequired
+from accounts.browser.next_page import why_ended
+from accounts.browser.session import BrowserSession
+from accounts.exceptions import AccountsError, ApiMisbehaved, ApiUnavailable, SessionEnded, SignInRequired
 from accounts.upstream.event_stream import (
     EVENT_END,
     EVENT_STREAM,
@@ -115,11 +117,13 @@ class PassThroughEvents:
     """The API's event stream, passed on to the browser line by line, with heartbeats. `close` closes the connection.
 
     The headers are sent at once, because the first event may take hours. Raises ApiUnavailable if the stream breaks
-    off, so the server breaks the browser's connection too.
+    off, so the server breaks the browser's connection too. If the session reaches its maximum age, the stream ends, and
+    the browser reconnects and gets the 401.
     """
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, browser: BrowserSession) -> None:
         self._response = response
+        self._browser = browser
 
     def __iter__(self) -> Iterator[bytes]:
         # Lines without an empty line after them, because an empty line would complete an event of the API.
@@ -127,6 +131,7 @@ class PassThroughEvents:
         line_end = b"\n"
         try:
             for piece in read_events(self._response, LINE_END):
+                self._browser.check_age()
                 if piece is None:
                     yield b":"  # in two writes, as in `_events`
                     yield b" heartbeat" + line_end
@@ -137,6 +142,8 @@ class PassThroughEvents:
         except ApiUnavailable as error:
             yield retry_line(error.retry_after).encode()
             raise
+        except SignInRequired:
+            return
 
     def close(self) -> None:
         self._response.close()
@@ -206,7 +213,9 @@ def stream(body: Iterator[str], content_type: str) -> StreamingHttpResponse:
 def _html(request: ApiRequest, first: str, others: Iterator[str]) -> Iterator[str]:
     yield first
     try:
-        yield from others
+        for part in others:
+            request.api_session.check_age()
+            yield part
     except (AccountsError, RequestException) as error:
         _log(request, error)
         login = sign_in_url(request, error) if isinstance(error, SignInRequired) else ""
@@ -218,6 +227,7 @@ def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]
     yield retry_line(RECONNECT_SECONDS)
     try:
         for event in events:
+            request.api_session.check_age()
             text = str(event)
             if text == HEARTBEAT:
                 # A browser that has left breaks the connection at the first write. The second one notices it.
@@ -235,7 +245,8 @@ def _failure(request: ApiRequest, error: AccountsError | RequestException) -> st
     """The last event. Its name is not `error`: an EventSource has events of this name for broken connections."""
     seconds = seconds_until_retry(error)
     if isinstance(error, SignInRequired):
-        data = {"detail": "Your session has ended.", "login": sign_in_url(request, error)}
+        reason = error.reason if isinstance(error, SessionEnded) else ""
+        data = {"detail": why_ended(reason), "login": sign_in_url(request, error)}
     elif seconds is None:
         data = {"detail": "The service behind this site has refused this."}
     else:

@@ -7,6 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
+_UNITS = ((24 * 3600, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
 
 def clean_text(value: object, longest: int) -> str:
     """`value` without control characters and lone surrogates, cut to `longest` characters; empty if it is no text."""
@@ -14,6 +16,13 @@ def clean_text(value: object, longest: int) -> str:
         return ""
     printable = "".join(character if character.isprintable() else " " for character in value[: longest * 4])
     return printable.strip()[:longest]
+
+
+def duration_in_words(seconds: float) -> str:
+    """A duration in the largest unit that has no remainder: "8 hours", "90 minutes". Less than a second is a second."""
+    whole = max(round(seconds), 1)
+    size, name = next(unit for unit in _UNITS if whole % unit[0] == 0)
+    return f"{whole // size} {name}" if whole == size else f"{whole // size} {name}s"
 
 
 def parse_address(text: str, *, may_have_query: bool = False) -> SplitResult | None:

@@ -37,6 +37,11 @@ def number(name: str, default: float) -> float:
     raise ImproperlyConfigured(f"{name} is {text!r}. It has to be a number, such as {default:g}.")
 
 
+def number_or_none(name: str) -> float | None:
+    """The number in the variable `name`; None if it is empty or not set."""
+    return number(name, 0.0) if as_it_stands(name).strip() else None
+
+
 def flag(name: str, *, default: bool) -> bool:
     """The variable `name`, true or false. django-environ would read "ture" as false, and so disable a protection."""
     text = as_it_stands(name).strip().lower()

@@ -11,7 +11,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import address, as_it_stands, env, flag, listed, number
+from config.environment import address, as_it_stands, env, flag, listed, number, number_or_none
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -67,6 +67,8 @@ API_SESSION_COOKIE_SECURE = flag("API_SESSION_COOKIE_SECURE", default=not DEBUG)
 API_SESSION_COOKIE_SAMESITE = env.str("API_SESSION_COOKIE_SAMESITE", default="Lax")
 API_SESSION_LEEWAY = number("API_SESSION_LEEWAY", 30.0)
 API_SESSION_CHECK = env.str("API_SESSION_CHECK", default="on-rotation")
+API_SESSION_MAX_AGE = number_or_none("API_SESSION_MAX_AGE")
+API_SESSION_IDLE_TIMEOUT = number_or_none("API_SESSION_IDLE_TIMEOUT")
 
 # --- How many sign-ins may fail --------------------------------------------------------------------------------------
 SIGN_IN_LIMIT_PER_ADDRESS = env.str("SIGN_IN_LIMIT_PER_ADDRESS", default="20/10 minutes")

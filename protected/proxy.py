@@ -151,7 +151,7 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
     if wants_events and api_response.status_code in TEMPORARY_STATUSES:
         api_response.close()
         return reconnect_response(parse_retry_after(api_response.headers.get("Retry-After")))
-    return _stream_response(api_response)
+    return _stream_response(request, api_response)
 
 
 def _refuse_unlisted(request: ApiRequest, path: str) -> JsonResponse | None:
@@ -175,9 +175,13 @@ def _refuse_unlisted(request: ApiRequest, path: str) -> JsonResponse | None:
     return None
 
 
-def _stream_response(api_response: requests.Response) -> StreamingHttpResponse:
+def _stream_response(request: ApiRequest, api_response: requests.Response) -> StreamingHttpResponse:
     has_events = is_event_stream(api_response)
-    body = PassThroughEvents(api_response) if has_events else PassThroughBody(api_response, decoded=False)
+    body = (
+        PassThroughEvents(api_response, request.api_session)
+        if has_events
+        else PassThroughBody(api_response, decoded=False)
+    )
     response = StreamingHttpResponse(body, status=api_response.status_code)
     del response["Content-Type"]
     for name, value in _select_headers(api_response.headers, PASSED_TO_THE_BROWSER).items():

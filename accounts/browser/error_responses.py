@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils.http import escape_leading_slashes
 
 from accounts.browser.event_source import is_event_source
-from accounts.browser.next_page import is_own_url, shorten, sign_in_address
+from accounts.browser.next_page import is_own_url, shorten, sign_in_address, why_ended
 from accounts.browser.user import user_of
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
@@ -30,14 +30,14 @@ def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> Ht
     if is_htmx(request):
         return HttpResponse(status=401, headers={"HX-Redirect": login})
     if is_script(request):
-        detail = "Your session has ended." if isinstance(error, SessionEnded) else "You are not signed in."
+        detail = why_ended(error.reason) if isinstance(error, SessionEnded) else "You are not signed in."
         return JsonResponse({"detail": detail, "login": login}, status=401)
     return HttpResponseRedirect(login)
 
 
 def sign_in_url(request: HttpRequest, error: SignInRequired) -> str:
     """The address of the sign-in page, with `next` for the way back."""
-    return sign_in_address(_next_path(request), ended=isinstance(error, SessionEnded))
+    return sign_in_address(_next_path(request), ended=error.reason if isinstance(error, SessionEnded) else "")
 
 
 def switch_url(request: HttpRequest) -> str:

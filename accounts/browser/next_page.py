@@ -1,4 +1,4 @@
-"""The way back after a sign-in: `next`, the page that the user wanted."""
+"""The way to the sign-in page and back: `next`, the page that the user wanted, and why their session ended."""
 
 from urllib.parse import urlencode
 
@@ -9,22 +9,38 @@ from django.urls import reverse
 from django.utils.encoding import uri_to_iri
 from django.utils.http import MAX_URL_LENGTH, url_has_allowed_host_and_scheme
 
+from accounts.conf import conf
+from accounts.models import EndReason
+from accounts.text import duration_in_words
+
 #: In UTF-8. The address of the sign-in page has three characters for each byte, and servers accept 8190 characters.
 MAX_NEXT_BYTES = 2700
 # Up to this size, `next` is kept as it was sent.
 _SHORT_BYTES = 1000
+# The other reasons are the same for the user.
+_TOLD_REASONS = (EndReason.MAX_AGE, EndReason.IDLE)
 
 
-def sign_in_address(next_url: str, *, switch: bool = False, ended: bool = False) -> str:
+def why_ended(reason: str) -> str:
+    """What a user is told about the end of their session: a sentence."""
+    if reason == EndReason.MAX_AGE and conf.max_age is not None:
+        return f"Your session ended after {duration_in_words(conf.max_age)}."
+    if reason == EndReason.IDLE and conf.idle_timeout is not None:
+        return f"Your session ended because you did not use it for {duration_in_words(conf.idle_timeout)}."
+    return "Your session has ended."
+
+
+def sign_in_address(next_url: str, *, switch: bool = False, ended: str = "") -> str:
     """The address of the sign-in page, which leads back to `next_url`.
 
-    With `switch` it shows the form to a signed-in user, too. With `ended` it says that the session has ended.
+    With `switch` it shows the form to a signed-in user, too. `ended` is the reason for the end of a session
+    (`SessionEnded.reason`), for the page to tell the user.
     """
     query = {"switch": "1"} if switch else {}
     if short := shorten(next_url):
         query["next"] = short
     if ended:
-        query["ended"] = "1"
+        query["ended"] = ended if ended in _TOLD_REASONS else "1"
     address = reverse("accounts:login")
     return f"{address}?{urlencode(query)}" if query else address
 

@@ -16,6 +16,7 @@ from accounts.exceptions import ApiUnavailable, BodyConsumed, NotSignedIn, Sessi
 from accounts.history.events import record_event
 from accounts.models import EventKind, Trigger
 from accounts.rotation.confirm import check_record, session_to_write, store_rejection
+from accounts.rotation.limits import check_limits
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.rotate import RotationOutcome, rotate
 from accounts.session.api_session import ApiSession
@@ -32,11 +33,13 @@ class BrowserSession:
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
-        self._arrived_at = time.monotonic() - queue_seconds(request)
+        self._queued = queue_seconds(request)
+        self._arrived_at = time.monotonic() - self._queued
         slow = seconds_of_slow_request(request)
         self._begun_at = None if slow is None else time.monotonic() - slow
         self._loaded = False
         self._record_checked = False
+        self._limits_checked = False
         self._presented: Presented | None = None
         self._current: ApiSession | None = None
         #: Why the presented session is over, once this request has found out.
@@ -59,15 +62,15 @@ class BrowserSession:
         A cookie whose access token has expired does not prove that the session still exists, so its record is checked.
         Raises ApiUnavailable if API_SESSION_CHECK demands a check and the database cannot be reached.
         """
-        session = self._load()
-        if session is not None and not self._record_checked and _has_expired(session.tokens):
+        session = self._load_within_limits()
+        if session is not None and not self._record_checked and session.tokens.has_expired():
             self._check_record_if_possible(session)
         return self._current
 
     def current_unchecked(self) -> ApiSession | None:
         """The cookie's session, also while the database cannot be reached. Enough to end it, or to name its user.
 
-        A check of the record that has failed before is not tried again.
+        A check of the record that has failed before is not tried again. A session that is too old or idle counts.
         """
         if self._presented is None:
             with suppress(ApiUnavailable):
@@ -102,7 +105,7 @@ class BrowserSession:
 
     def require_verified(self) -> ApiSession:
         """Returns the session after a check of its record. Raises SignInRequired if it is over, or ApiUnavailable."""
-        return self._check_record(self._require_session(self._load()))
+        return self._check_record(self._require_session(self._load_within_limits()))
 
     def is_signed_in(self) -> bool:
         """Whether the user is signed in, after a check of the record, because the session may have ended elsewhere.
@@ -127,7 +130,7 @@ class BrowserSession:
         `trigger` is recorded for a refresh before the expiry. With Trigger.EARLY, as in every call of `request.api`,
         a slow refresh is not waited for: it goes on in the background. Otherwise this waits until it has ended.
         """
-        tokens = self._require_session(self._load()).tokens
+        tokens = self._require_session(self._load_within_limits()).tokens
         left = tokens.access_seconds_left()
         if left is None or not _needs_refresh(tokens, left, for_seconds):
             return left
@@ -142,7 +145,7 @@ class BrowserSession:
 
     def rotate(self, trigger: Trigger, *, patient: bool = True) -> RotationOutcome:
         """Get a newer token pair. Raises SessionEnded or ApiUnavailable."""
-        session = self._require_session(self._load())
+        session = self._require_session(self._load_within_limits())
         try:
             rotated = rotate(session, self.presented, trigger=trigger, patient=patient)
         except SessionEnded as ended:
@@ -154,6 +157,11 @@ class BrowserSession:
             self.id_token = rotated.id_token or self.id_token
             set_user(self._request)
         return rotated.outcome
+
+    def check_age(self) -> None:
+        """Raises SessionEnded if the session has reached API_SESSION_MAX_AGE. For streams that call no API."""
+        if self._current is not None:
+            self._require_session(self._load_within_limits())
 
     def note_rejection(self) -> None:
         """Note, for later requests too, that a refresh does not change the API's 401 to the access token."""
@@ -190,7 +198,7 @@ class BrowserSession:
         Raises NotSignedIn if the browser presents no session, a different one, or a newer generation, and if the
         session of `update` is over; SessionEnded if the presented session is over.
         """
-        session = self._require_session(self._load())
+        session = self._require_session(self._load_within_limits())
         if update.id != session.id or update.generation < session.generation:
             raise NotSignedIn("it belongs to another session, or is older than the browser's cookie")
         newest = session_to_write(update, self.presented)
@@ -217,6 +225,15 @@ class BrowserSession:
         if not self._loaded:
             self._read_cookie()
             self._loaded = True
+        return self._current
+
+    def _load_within_limits(self) -> ApiSession | None:
+        """As `_load`. Ends a session that has reached one of its limits. The time that the request waited is no age."""
+        if (session := self._load()) is not None:
+            may_be_idle, self._limits_checked = not self._limits_checked, True
+            now = time.time() - self._queued
+            if (ended := check_limits(session, self.presented, now, may_be_idle=may_be_idle)) is not None:
+                self.end(ended)
         return self._current
 
     def _require_session(self, session: ApiSession | None) -> ApiSession:
@@ -265,12 +282,6 @@ class BrowserSession:
         except SessionEnded as ended:
             raise self.end(ended) from ended
         return checked
-
-
-def _has_expired(tokens: TokenPair) -> bool:
-    """Whether the access token has expired by our own clock; False if its expiry is unknown."""
-    left = tokens.access_seconds_left()
-    return left is not None and left <= 0
 
 
 def _needs_refresh(tokens: TokenPair, left: float, for_seconds: float) -> bool:

@@ -1,5 +1,7 @@
 """The session as JSON for scripts, and the CSRF token with which they can change something."""
 
+import time
+
 from django.http import HttpRequest, JsonResponse
 from django.middleware.csrf import get_token
 
@@ -15,6 +17,7 @@ def session_response(request: HttpRequest, current: ApiSession | None) -> JsonRe
             "user": {"id": user.id, "name": user.name, "email": user.email} if user else None,
             "access_expires_in": _whole_seconds(current.tokens.access_seconds_left()) if current else None,
             "refresh_expires_in": _whole_seconds(current.tokens.refresh_seconds_left()) if current else None,
+            "session_expires_in": _seconds_until(current.known_end()) if current else None,
             "generation": current.generation if current else None,
             # As secret as in a form of our pages: browsers let only our own origin read this response (no CORS,
             # Cross-Origin-Resource-Policy: same-origin), and no cache stores it.
@@ -23,6 +26,10 @@ def session_response(request: HttpRequest, current: ApiSession | None) -> JsonRe
     )
     response["Cache-Control"] = "private, no-store"
     return response
+
+
+def _seconds_until(at: float | None) -> int | None:
+    return None if at is None else _whole_seconds(at - time.time())
 
 
 def _whole_seconds(seconds: float | None) -> int | None:

@@ -122,6 +122,19 @@ def check_values(**kwargs: object) -> Iterator[CheckMessage]:
             hint="API_CONNECT_TIMEOUT, API_READ_TIMEOUT, API_SESSION_LEEWAY and API_REFRESH_AHEAD are seconds.",
             id="accounts.E008",
         )
+    limits = [limit for limit in (conf.max_age, conf.idle_timeout) if limit is not None]
+    if any(limit <= 0 for limit in limits):
+        yield Error(
+            "API_SESSION_MAX_AGE or API_SESSION_IDLE_TIMEOUT is not above zero: every session would end at once.",
+            hint="They are seconds. Leave a setting empty for no limit.",
+            id="accounts.E026",
+        )
+    elif len(limits) == 2 and limits[1] > limits[0]:
+        yield Warning(
+            "API_SESSION_IDLE_TIMEOUT is longer than API_SESSION_MAX_AGE, so it never ends a session.",
+            hint="Make it shorter, or leave it empty.",
+            id="accounts.W026",
+        )
     if conf.trusted_proxy_count < 0:
         yield Error(
             f"TRUSTED_PROXY_COUNT is {conf.trusted_proxy_count}.",

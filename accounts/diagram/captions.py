@@ -11,6 +11,8 @@ END_REASONS = {
     EventKind.SIGNED_OUT: "the user signed out",
     EventKind.REPLACED: "the user signed in again",
     EventKind.REVOKED: "staff ended it",
+    EventKind.MAX_AGE: "it reached its maximum age",
+    EventKind.IDLE: "it was not used for too long",
     EventKind.REUSED: "an old cookie was used after its grace period, so there may be a copy of it",
 }
 #: Steps inside Django: the label, the detail and the caption.

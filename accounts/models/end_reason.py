@@ -11,5 +11,7 @@ class EndReason(models.TextChoices):
     SIGNED_OUT = "signed-out", "the user signed out"
     REPLACED = "replaced", "the user signed in again"
     REVOKED = "revoked", "staff ended it"
+    MAX_AGE = "max-age", "it reached its maximum age"
+    IDLE = "idle", "it was not used for too long"
     REUSED = "reused", "a copied cookie was used"
     ENDED_ELSEWHERE = "ended-elsewhere", "the user ended it from another browser"

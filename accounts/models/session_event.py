@@ -6,7 +6,7 @@ from accounts.models.end_reason import EndReason
 
 
 class EventKind(models.TextChoices):
-    """The kinds of events. The last seven are the reasons for the end of a session."""
+    """The kinds of events. The last nine are the reasons for the end of a session."""
 
     SIGNED_IN = "signed-in", "signed in"
     ROTATED = "rotated", "rotated"
@@ -21,6 +21,8 @@ class EventKind(models.TextChoices):
     SIGNED_OUT = EndReason.SIGNED_OUT.value, "ended: the user signed out"
     REPLACED = EndReason.REPLACED.value, "ended: the user signed in again"
     REVOKED = EndReason.REVOKED.value, "ended: staff ended it"
+    MAX_AGE = EndReason.MAX_AGE.value, "ended: it reached its maximum age"
+    IDLE = EndReason.IDLE.value, "ended: it was not used for too long"
     REUSED = EndReason.REUSED.value, "ended for all browsers: an old cookie was used again"
     ENDED_ELSEWHERE = EndReason.ENDED_ELSEWHERE.value, "ended: the user ended it from another browser"
 

@@ -72,7 +72,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             user_name=session.user.name[:255],
             user_name_lower=session.user.name.lower()[:255],
             sealed=session.seal_for_record() if is_shared else "",
-            expires_at=session.tokens.refresh_expiry(),
+            expires_at=session.expiry(),
             address=address or None,
             user_agent=clean_text(user_agent, 255),
         )
@@ -131,7 +131,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
                 user_key=user_key(session.user),
                 sealed=session.seal_for_record(),
                 last_rotated_at=Now(),
-                expires_at=session.tokens.refresh_expiry(),
+                expires_at=session.expiry(),
                 lease_owner="",
                 lease_until=None,
                 retry_at=None,
@@ -149,7 +149,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             .update(
                 generation=session.generation,
                 sealed=session.seal_for_record(),
-                expires_at=session.tokens.refresh_expiry(),
+                expires_at=session.expiry(),
             )
         )
 

@@ -6,12 +6,14 @@ import struct
 import time
 import zlib
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from accounts.conf import conf
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 from accounts.session.tokens import TokenPair, User
 
@@ -87,6 +89,30 @@ class ApiSession:
         """The next generation, which no browser has sent yet."""
         return replace(self, tokens=tokens, generation=self.generation + 1, confirmed=False)
 
+    def known_end(self) -> float | None:
+        """When the session ends although it is used, in seconds since the epoch; None if that is unknown."""
+        return _earliest(self._end_by_age(), self.tokens.final_expiry())
+
+    def expiry(self) -> datetime | None:
+        """When the session ends if it is not used from now on; None if unknown."""
+        tokens = self.tokens
+        unused_until = _later(tokens.access_expires_at, conf.idle_timeout)
+        expires_at = _earliest(self._end_by_age(), tokens.refresh_expires_at, unused_until)
+        return None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
+
+    def is_too_old(self, now: float) -> bool:
+        """Whether API_SESSION_MAX_AGE has passed at `now`, in seconds since the epoch."""
+        end = self._end_by_age()
+        return end is not None and end <= now
+
+    def is_idle(self, now: float) -> bool:
+        """Whether API_SESSION_IDLE_TIMEOUT has passed at `now`; never, if the access token's expiry is unknown."""
+        end = _later(self.tokens.access_expires_at, conf.idle_timeout)
+        return end is not None and end <= now
+
+    def _end_by_age(self) -> float | None:
+        return _later(self.signed_in_at, conf.max_age)
+
     def seal_for_cookie(self) -> str:
         return seal(Purpose.COOKIE, self._to_bytes())
 
@@ -130,9 +156,12 @@ class ApiSession:
             self.id.hex,
             self.secret.hex(),
             [user.id, user.name, user.email],
-            [tokens.access, tokens.refresh, tokens.received_at, tokens.access_expires_at, tokens.refresh_expires_at]
-            # Older releases ignore this field.
-            + ([] if tokens.rejected_at is None else [tokens.rejected_at]),
+            [
+                *(tokens.access, tokens.refresh, tokens.received_at),
+                *(tokens.access_expires_at, tokens.refresh_expires_at),
+                # Older releases ignore fields that they do not know.
+                *_without_last_defaults([tokens.rejected_at, tokens.refresh_is_final or None]),
+            ],
             self.generation,
             self.confirmed,
             self.signed_in_at,
@@ -157,6 +186,7 @@ class ApiSession:
                     access_expires_at=tokens[3],
                     refresh_expires_at=tokens[4],
                     rejected_at=tokens[5] if len(tokens) > 5 else None,
+                    refresh_is_final=len(tokens) > 6 and bool(tokens[6]),
                 ),
                 generation=generation,
                 confirmed=confirmed,
@@ -164,6 +194,20 @@ class ApiSession:
             )
         except (ValueError, TypeError, LookupError, AttributeError, zlib.error) as error:
             raise CannotOpen from error
+
+
+def _without_last_defaults(values: list[Any]) -> list[Any]:
+    while values and values[-1] is None:
+        values.pop()
+    return values
+
+
+def _later(start: float | None, seconds: float | None) -> float | None:
+    return None if start is None or seconds is None else start + seconds
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((at for at in times if at is not None), default=None)
 
 
 def _derive(use: str, text: str) -> bytes:

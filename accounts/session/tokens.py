@@ -4,7 +4,6 @@ import math
 import re
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -35,6 +34,7 @@ class TokenPair:
 
     Times are seconds since the epoch by our own clock; an expiry of None means that it is unknown. `rejected_at` is the
     time of the API's last 401 to the access token that a refresh did not change; None if there was none.
+    `refresh_is_final` says that the last refresh did not extend the time until which the user can stay signed in.
     """
 
     access: str = field(repr=False)
@@ -43,10 +43,15 @@ class TokenPair:
     access_expires_at: float | None
     refresh_expires_at: float | None
     rejected_at: float | None = None
+    refresh_is_final: bool = False
 
     def access_seconds_left(self) -> float | None:
         """Seconds until the access token expires, negative afterwards; None if unknown."""
         return None if self.access_expires_at is None else self.access_expires_at - time.time()
+
+    def has_expired(self) -> bool:
+        """Whether the access token has expired by our own clock; False if its expiry is unknown."""
+        return self.access_expires_at is not None and self.access_expires_at <= time.time()
 
     def access_lifetime(self) -> float | None:
         """How many seconds the access token is valid from its receipt; None if unknown."""
@@ -56,9 +61,17 @@ class TokenPair:
         """Seconds until the refresh token expires, negative afterwards; None if unknown."""
         return None if self.refresh_expires_at is None else self.refresh_expires_at - time.time()
 
-    def refresh_expiry(self) -> datetime | None:
-        """When the refresh token expires, as an aware datetime; None if unknown."""
-        return None if self.refresh_expires_at is None else datetime.fromtimestamp(self.refresh_expires_at, UTC)
+    def final_expiry(self) -> float | None:
+        """When the refresh token expires, if no rotation can extend that; else None, also if it is unknown.
+
+        A rotation comes too late if the access token outlives the refresh token.
+        """
+        outlived = (
+            self.access_expires_at is not None
+            and self.refresh_expires_at is not None
+            and self.access_expires_at >= self.refresh_expires_at
+        )
+        return self.refresh_expires_at if outlived or self.refresh_is_final else None
 
 
 class UnusablePair(ApiMisbehaved):
@@ -93,12 +106,14 @@ def receive_pair(
     now = time.time()
     access_seconds = _lifetime(access, access_expires_in)
     refresh_seconds = _lifetime(None if kept_expiry is not None else refresh, refresh_expires_in)
+    refresh_expires_at = kept_expiry if refresh_seconds is None else now + refresh_seconds
     tokens = TokenPair(
         access=str(access),
         refresh=str(refresh),
         received_at=now,
         access_expires_at=None if access_seconds is None else now + access_seconds,
-        refresh_expires_at=kept_expiry if refresh_seconds is None else now + refresh_seconds,
+        refresh_expires_at=refresh_expires_at,
+        refresh_is_final=previous is not None and not _is_extended(refresh_expires_at, now, previous),
     )
     named = {"access token": access, "refresh token": refresh}
     for name, token in named.items():
@@ -131,6 +146,16 @@ def unverified_claims(token: object) -> dict[str, Any]:
 def _is_empty(value: object) -> bool:
     """Whether the response leaves `value` out: null, "", blank, false and 0 all mean that in some API."""
     return not value or (isinstance(value, str) and not value.strip())
+
+
+def _is_extended(refresh_expires_at: float | None, now: float, previous: TokenPair) -> bool:
+    """Whether the refresh token expires later than the previous one: by the time between both, rounded to seconds.
+
+    Some APIs issue a new refresh token that expires with the first one.
+    """
+    if refresh_expires_at is None or previous.refresh_expires_at is None:
+        return True
+    return refresh_expires_at - previous.refresh_expires_at > (now - previous.received_at) / 2
 
 
 def _lifetime(token: object, expires_in: object) -> float | None:

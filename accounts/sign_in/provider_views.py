@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from accounts.api_client import ApiRequest
 from accounts.browser.error_responses import account_context, developer_context
 from accounts.browser.id_token_hint import delete_id_token_cookie, read_id_token_cookie, set_id_token_cookie
-from accounts.browser.next_page import next_page, sign_in_address
+from accounts.browser.next_page import next_page, sign_in_address, why_ended
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
@@ -123,6 +123,13 @@ def logout_at_provider(request: ApiRequest) -> HttpResponse:
     return response
 
 
+def ended_notice(request: ApiRequest) -> str:
+    """What the sign-in page says about the session that has ended; "" if none has."""
+    ended = request.api_session.ended
+    reason = ended.reason if ended is not None else request.GET.get("ended")
+    return "" if reason is None else why_ended(reason)
+
+
 def signs_in_at_provider() -> bool:
     """Whether the dialect takes no passwords."""
     return not isinstance(current_dialect(), PasswordDialect)
@@ -135,7 +142,7 @@ def _provider_page(request: ApiRequest, next_url: str, *, error: str = "", statu
         **account_context(request.api_session.current_unchecked()),
         **(developer_context() if status in (502, 503) else {}),
         "next": next_url,
-        "ended": "ended" in request.GET,
+        "ended": ended_notice(request),
         "provider": provider.hostname,
         "error": error,
     }

@@ -19,7 +19,7 @@ from accounts.browser.session_json import session_response
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
 from accounts.sign_in.forms import SignInForm, has_json, posted_fields
-from accounts.sign_in.provider_views import login_at_provider, signed_out_page, signs_in_at_provider
+from accounts.sign_in.provider_views import ended_notice, login_at_provider, signed_out_page, signs_in_at_provider
 from accounts.sign_in.sign_in import sign_in, sign_out
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _sign_in_page(
         **account_context(request.api_session.current_unchecked()),
         **(developer_context() if status in (502, 503) else {}),
         "form": form,
-        "ended": "ended" in request.GET,
+        "ended": ended_notice(request),
         "missing_api": conf.base_url if is_api_down else "",
         "missing_api_port": urlsplit(conf.base_url).port or 80,
     }

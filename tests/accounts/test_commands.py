@@ -154,6 +154,20 @@ class TestPruneSessions:
         living.refresh_from_db()
         assert (living.ended_at, living.sealed) == (None, "sealed")
 
+    def test_one_that_has_reached_a_limit_is_ended_for_that_reason(self, settings: Settings) -> None:
+        settings.API_SESSION_MAX_AGE, settings.API_SESSION_IDLE_TIMEOUT = 2 * 86400, 1800
+        # One began before the setting was there, so its record does not know that it is over.
+        old, idle, living = (
+            record(signed_in_at=days(-3.1)),
+            record(expires_at=days(-1.1)),
+            record(signed_in_at=days(-2.9)),
+        )
+
+        run("prune_sessions")
+
+        ends = {row.pk: row.end_reason for row in SessionRecord.objects.all()}
+        assert ends == {old.pk: EndReason.MAX_AGE, idle.pk: EndReason.IDLE, living.pk: ""}
+
     def test_one_that_was_left_is_ended_where_nobody_knows_when_it_expires_and_an_operator_says_so(self) -> None:
         old = {"signed_in_at": days(-91), "sealed": "sealed"}
         left = [record(**old), record(**old, last_rotated_at=days(-91)), record(**old, confirmed_at=days(-91))]

@@ -15,6 +15,7 @@ SIGNED_OUT = {
     "user": None,
     "access_expires_in": None,
     "refresh_expires_in": None,
+    "session_expires_in": None,
     "generation": None,
 }
 

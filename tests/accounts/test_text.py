@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from accounts.text import clean_text
+from accounts.text import clean_text, duration_in_words
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,11 @@ def test_whatever_comes_the_result_is_short_printable_and_utf8(value: str, longe
     assert len(kept) <= longest
     assert kept.isprintable()
     kept.encode()
+
+
+def test_a_duration_has_the_largest_unit_without_a_remainder() -> None:
+    seconds = (28800, 3600, 5400, 86400, 61, 0.2)
+
+    words = [duration_in_words(number) for number in seconds]
+
+    assert words == ["8 hours", "1 hour", "90 minutes", "1 day", "61 seconds", "1 second"]

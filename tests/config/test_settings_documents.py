@@ -16,6 +16,8 @@ def document(name: str) -> str:
 
 def spelled(value: object) -> str:
     """A default as documents write it: true, 30, Lax."""
+    if value is None:
+        return ""
     if isinstance(value, list):
         return ",".join(value)
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""End sessions whose refresh token has expired, and delete old rows."""
+"""End sessions that have expired, and delete old rows."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,18 +7,21 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 
+from accounts.conf import conf
 from accounts.models import EndReason, SessionEvent, SessionRecord, TracedRequest
 from accounts.models.attempt_count import AttemptCount
 from accounts.rotation.ending import end_session
 
-# A host dates the expiry of a refresh token by its own clock. A wrong clock must not end a session that is still valid.
+# A host dates the expiry of a session by its own clock. A wrong clock must not end a session that is still valid.
 _CLOCK_MARGIN = timedelta(days=1)
 
 
 class Command(BaseCommand):
     help = (
-        "End sessions whose refresh token has expired, and delete rows of sessions, events and requests that are old."
+        "End sessions whose refresh token has expired or that have reached a limit, and delete rows of sessions, "
+        "events and requests that are old."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,6 +42,9 @@ class Command(BaseCommand):
         living = records.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
         while rows := list(living.order_by("expires_at")[:batch]):
             expired += _end(rows)
+        too_old = records.none() if conf.max_age is None else _older_than(records, timedelta(seconds=conf.max_age))
+        while rows := list(too_old.order_by("signed_in_at")[:batch]):
+            expired += _end(rows)
         idle = records.none() if idle_days is None else _idle_for(records, timedelta(days=idle_days))
         while rows := list(idle.order_by("pk")[:batch]):
             expired += _end(rows)
@@ -55,6 +61,11 @@ class Command(BaseCommand):
         )
 
 
+def _older_than(records: "QuerySet[SessionRecord]", age: timedelta) -> "QuerySet[SessionRecord]":
+    """Sessions that began before that, such as those from before API_SESSION_MAX_AGE was set."""
+    return records.filter(ended_at=None, signed_in_at__lt=Now() - age - _CLOCK_MARGIN)
+
+
 def _idle_for(records: "QuerySet[SessionRecord]", time: timedelta) -> "QuerySet[SessionRecord]":
     """Sessions without a known expiry that were not begun, rotated or confirmed since."""
     since = Now() - time
@@ -65,8 +76,15 @@ def _idle_for(records: "QuerySet[SessionRecord]", time: timedelta) -> "QuerySet[
 def _end(rows: list[SessionRecord]) -> int:
     """End these sessions, except those that have rotated since: they have a new refresh token. Returns how many."""
     return sum(
-        end_session(row.pk, EndReason.EXPIRED, up_to_generation=row.generation, user_id=row.user_id) for row in rows
+        end_session(row.pk, _why_over(row), up_to_generation=row.generation, user_id=row.user_id) for row in rows
     )
+
+
+def _why_over(row: SessionRecord) -> EndReason:
+    """Which limit it was. The record does not tell an expired refresh token from the idle time: both were not used."""
+    if conf.max_age is not None and timezone.now() - row.signed_in_at >= timedelta(seconds=conf.max_age):
+        return EndReason.MAX_AGE
+    return EndReason.EXPIRED if conf.idle_timeout is None else EndReason.IDLE
 
 
 def _remove(rows: "QuerySet[Any]", batch: int) -> int:

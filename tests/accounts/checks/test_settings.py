@@ -69,6 +69,8 @@ def test_the_settings_as_they_come_are_fine() -> None:
         ("API_READ_TIMEOUT", -1, "accounts.E008"),
         ("API_SESSION_LEEWAY", -0.1, "accounts.E008"),
         ("API_REFRESH_AHEAD", -1, "accounts.E008"),
+        ("API_SESSION_MAX_AGE", 0.0, "accounts.E026"),
+        ("API_SESSION_IDLE_TIMEOUT", -5.0, "accounts.E026"),
         ("LOGIN_REDIRECT_URL", "no:such-page", "accounts.E023"),
         ("LOGIN_REDIRECT_URL", "", "accounts.E023"),
         ("LOGIN_REDIRECT_URL", "https://evil.example/", "accounts.E023"),
@@ -309,3 +311,11 @@ def test_several_mistakes_are_several_messages(settings: Settings) -> None:
     found = sorted(id_ for id_ in ids(messages()) if id_)
 
     assert found == [f"accounts.E00{number}" for number in (1, 2, 3, 4, 5, 7, 8)]
+
+
+def test_an_idle_timeout_that_can_never_act_is_a_warning(settings: Settings) -> None:
+    settings.API_SESSION_MAX_AGE = settings.API_SESSION_IDLE_TIMEOUT = 3600.0
+    assert messages() == []
+    settings.API_SESSION_IDLE_TIMEOUT = 3601.0
+
+    assert ids(messages()) == ["accounts.W026"]

@@ -11,13 +11,14 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 
 from accounts import api_client
-from accounts.browser import cookies, queue_time
+from accounts.browser import cookies, queue_time, session_json
 from accounts.browser import session as browser_session
 from accounts.dialects import discovery
 from accounts.models import session_record
-from accounts.rotation import rotate, token_requests
+from accounts.rotation import limits, rotate, token_requests
 from accounts.session import api_session, tokens
 from accounts.sign_in import authorization_request, repeated_sign_in
+from accounts.templatetags import session_end
 from accounts.upstream import deadline, transport
 
 
@@ -95,7 +96,8 @@ def movable_clock(*, stopped: bool = False) -> Iterator[Clock]:
         connection.connection.create_function("STRFTIME", -1, clock.strftime)
 
     modules: list[Any] = [api_client, queue_time, token_requests, browser_session, cookies, session_record]
-    modules += [rotate, api_session, tokens, deadline, transport, authorization_request, repeated_sign_in, discovery]
+    modules += [session_json, session_end, limits, rotate, api_session, tokens, deadline, transport]
+    modules += [authorization_request, repeated_sign_in, discovery]
     connection_created.connect(teach)
     connection.close()
     for module in modules:

@@ -38,7 +38,7 @@ class TestCatchingUp:
 
         signed_in.open_page()
 
-        assert signed_in.record().expires_at == signed_in.session().tokens.refresh_expiry()
+        assert signed_in.record().expires_at == signed_in.session().expiry()
 
     def test_catching_up_does_not_touch_the_lease(self, signed_in: Browser, api: DemoApi) -> None:
         api.expire_access_tokens()

@@ -40,6 +40,7 @@ sessions = st.builds(
         access_expires_at=st.none() | times,
         refresh_expires_at=st.none() | times,
         rejected_at=st.none() | times,
+        refresh_is_final=st.booleans(),
     ),
     generation=st.integers(0, 2**62),
     confirmed=st.booleans(),

@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-from datetime import UTC, datetime
 
 import jwt
 import pytest
@@ -124,7 +123,6 @@ class TestLifetime:
 
         assert pair.access_seconds_left() is None
         assert pair.refresh_seconds_left() is None
-        assert pair.refresh_expiry() is None
 
     def test_the_seconds_left_go_below_zero(self) -> None:
         pair = TokenPair(
@@ -135,7 +133,33 @@ class TestLifetime:
 
         assert left is not None
         assert -100 < left <= -50
-        assert pair.refresh_expiry() == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
+
+    @pytest.mark.parametrize(
+        ("refresh", "expires_in", "is_final"),
+        [(None, None, True), ("r", 700, True), ("r", 1000, False), ("newer", 1000, False), ("newer", 701, True)],
+        ids=["kept", "kept, with the seconds left", "kept and extended", "renewed", "newer, with the first one's end"],
+    )
+    def test_a_refresh_that_extends_nothing_is_known_to_be_final(
+        self, refresh: str | None, expires_in: int | None, is_final: bool
+    ) -> None:
+        previous = TokenPair(
+            access="a",
+            refresh="r",
+            received_at=time.time() - 300,
+            access_expires_at=time.time(),
+            refresh_expires_at=time.time() + 700,
+        )
+
+        pair = receive_pair("b", refresh, access_expires_in=60, refresh_expires_in=expires_in, previous=previous)
+
+        assert pair.refresh_is_final is is_final
+        assert pair.final_expiry() == (pair.refresh_expires_at if is_final else None)
+        assert previous.final_expiry() is None
+
+    def test_a_refresh_token_that_the_access_token_outlives_is_final(self) -> None:
+        pair = receive_pair("a", "r", access_expires_in=600, refresh_expires_in=600)
+
+        assert pair.final_expiry() == pair.refresh_expires_at
 
 
 class TestUsableTokens:
