@@ -199,5 +199,7 @@ class ApiRequest(HttpRequest):
 
     api_session: BrowserSession
     api: ApiClient
+    #: An `accounts.browser.user.ApiUser` or Django's AnonymousUser; in the admin Django's own user.
+    user: Any
     #: The request's trace; None unless API_TRACE is on.
     trace: Trace | None

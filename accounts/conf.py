@@ -34,6 +34,8 @@ class Conf:
     dialect = setting("API_DIALECT", str)
     #: The name of the user name field in the API's login call; empty for the dialect's default.
     username_field = setting("API_USERNAME_FIELD", str)
+    #: The names of the claims that are kept with the session, such as "roles".
+    user_claims = setting("API_USER_CLAIMS", tuple)
     #: The path of a PEM file with further trusted authorities; empty for the well-known ones alone.
     ca_bundle = setting("API_CA_BUNDLE", lambda path: str(path).strip())
     connect_timeout = setting("API_CONNECT_TIMEOUT", float)

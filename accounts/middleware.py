@@ -94,7 +94,7 @@ class ApiSessionMiddleware:
             return reconnect_response(seconds)
         session = request.api_session.current_unchecked()
         # A check of the record may have failed. The error page must not run into it again.
-        request.user = user_of(session)  # type: ignore[assignment]
+        request.user = user_of(session)
         return api_error_response(request, api_error, session)
 
 

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 import config.urls
 from tests.browsers import Browser
-from tests.demo_api.server import DemoApi
+from tests.demo_api.server import DemoApi, Fault
 from tests.test_docs import DOCUMENTS, PROJECT, code_blocks
 
 EXAMPLES = [(name, code) for name in DOCUMENTS for code in code_blocks(name, "python")]
@@ -118,6 +118,28 @@ def test_the_views_as_classes_list_and_send_orders(serve: Any, signed_in: Browse
     assert signed_in.post("/protected/orders/new/", {"item": "Rope"}).status_code == 503
     api.routes["POST", "/orders"] = (201, {"id": 7})
     assert signed_in.post("/protected/orders/new/", {"item": "Rope"})["Location"] == "/protected/orders/"
+
+
+def test_permissions_come_from_claims(serve: Any, browser: Browser, api: DemoApi, settings: Settings) -> None:
+    views = example("protected/README.md", "def is_editor(")
+    settings.API_USER_CLAIMS = ["roles"]
+    for roles in (["editors"], []):
+        pair = {"accessToken": "a", "refreshToken": "r", "user": {"id": 1, "name": "Ada", "roles": roles}}
+        api.fail("POST", "/auth/login", Fault.answer(200, pair))
+    serve("/edit/", views["edit"])
+    visitor = browser.get("/edit/")
+    browser.sign_in()
+    editor = browser.get("/edit/")
+    serve("/publish/", views["publish"])
+    publisher = browser.get("/publish/")
+    browser.sign_in()
+    without_role = browser.get("/publish/")
+    serve("/edit/", views["edit"])
+
+    assert visitor["Location"] == "/accounts/login/?next=/edit/"
+    assert (editor.text, publisher.text) == ("Ada edits", "Ada publishes")
+    assert without_role.status_code == 403
+    assert browser.get("/edit/")["Location"] == "/accounts/login/?switch=1&next=%2Fedit%2F"
 
 
 def test_the_streamed_example_arrives_whole(serve: Any, signed_in: Browser, api: DemoApi) -> None:

@@ -104,7 +104,8 @@ def user_of(session: ApiSession | None) -> ApiUser | AnonymousUser:
     """The user of `session`; Django's AnonymousUser without a session."""
     if session is None:
         return AnonymousUser()
-    return ApiUser(id=session.user.id, name=session.user.name, email=session.user.email)
+    user = session.user
+    return ApiUser(id=user.id, name=user.name, email=user.email, claims_by_source=user.claims_by_source)
 
 
 def user_in_templates(request: HttpRequest) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from accounts.upstream.connections import additional_authorities
 _SHORTEST_KEY = 32
 _YEAR_SECONDS = 366 * 24 * 3600
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+# A name or a URL. Other separators, quotes and brackets come from another notation of lists.
+_CLAIM = re.compile(r"[^\s;|\"'\[\]{}()]{1,255}")
 _MIDDLEWARE = "accounts.middleware.ApiSessionMiddleware"
 
 
@@ -134,6 +136,14 @@ def check_values(**kwargs: object) -> Iterator[CheckMessage]:
             "API_SESSION_IDLE_TIMEOUT is longer than API_SESSION_MAX_AGE, so it never ends a session.",
             hint="Make it shorter, or leave it empty.",
             id="accounts.W026",
+        )
+    unusable = [name for name in conf.user_claims if not _CLAIM.fullmatch(name) or conf.user_claims.count(name) > 1]
+    if unusable:
+        yield Error(
+            f"API_USER_CLAIMS has {unusable[0]!r}, which is no name of a claim, or is listed twice.",
+            hint="Write names with commas between them: roles,tenant. A dot leads into a nested claim, as in "
+            "realm_access.roles.",
+            id="accounts.E024",
         )
     if conf.trusted_proxy_count < 0:
         yield Error(

@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from accounts.conf import conf
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, CredentialsRefused
@@ -33,22 +34,27 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The result of a successful sign-in. `id_token` is OpenID Connect's, empty if there is none."""
+    """The result of a successful sign-in. `id_token` is OpenID Connect's, empty if there is none.
+
+    `fields` is what the response says of the user beside the tokens, for API_USER_CLAIMS.
+    """
 
     user: User
     tokens: TokenPair
     id_token: str = field(default="", repr=False)
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
     """The API accepted the refresh token. `tokens` is the next pair.
 
-    `id_token` is a newer ID token (OpenID Connect Core 12.2), empty if there is none.
+    `id_token` is a newer ID token (OpenID Connect Core 12.2), empty if there is none. `fields` is as in SignedIn.
     """
 
     tokens: TokenPair
     id_token: str = field(default="", repr=False)
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +176,25 @@ def unknown(answer: ApiAnswer) -> Unknown:
     return Unknown(why, retry_after=parse_retry_after(answer.headers.get("retry-after")))
 
 
-def refreshed(read: Callable[[], TokenPair], id_token: object = None) -> Refreshed | Unknown:
-    """The outcome of a success status: the pair that `read` returns.
+def refreshed(read: Callable[[], TokenPair], id_token: object = None, fields: object = None) -> Refreshed | Unknown:
+    """The outcome of a success status: the pair that `read` returns, with what else the response has.
 
     If `read` raises ApiMisbehaved, the response came from something else, such as a gateway: the outcome is Unknown.
     """
     try:
-        return Refreshed(read(), str(id_token) if is_token(id_token) else "")
+        return Refreshed(read(), text_of_token(id_token), mapping(fields))
     except ApiMisbehaved as error:
         return Unknown(str(error))
+
+
+def text_of_token(value: object) -> str:
+    """`value` if it is a token, else ""."""
+    return str(value) if is_token(value) else ""
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """`value` if it is a JSON object, else {}."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
@@ -204,7 +220,7 @@ def user_from(claims: object, username: str = "") -> User:
     The name is `name`, or else the email, the `username` that was typed, or the id. Without an `id`, the id is the
     `username`, with which the API has identified the user. Two users may have the same name or the same email.
     """
-    fields = claims if isinstance(claims, Mapping) else {}
+    fields = mapping(claims)
     email = clean_text(fields.get("email"), _MAX_NAME_LENGTH)
     typed = clean_text(username, _MAX_NAME_LENGTH)
     name = clean_text(fields.get("name"), _MAX_NAME_LENGTH) or email or typed

@@ -170,8 +170,9 @@ class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
         _raise_for_token(answer)
         tokens = _read_pair(answer)
         # TLS to the token endpoint stands in for the check of the signature (OpenID Connect Core 3.1.3.7, rule 6).
-        claims = unverified_claims(answer.json_object().get("id_token") or tokens.access)
-        return base.SignedIn(_user_from_claims(claims, username), tokens)
+        id_token = base.text_of_token(answer.json_object().get("id_token"))
+        claims = unverified_claims(id_token or tokens.access)
+        return base.SignedIn(_user_from_claims(claims, username), tokens, id_token)
 
 
 def _is_openid() -> bool:

@@ -18,8 +18,9 @@ class TokenPairDialect(base.PasswordDialect):
     def read_sign_in(self, answer: ApiAnswer, username: str) -> base.SignedIn:
         base.raise_for_sign_in(answer)
         tokens = _read_pair(answer)
-        user = unverified_claims(tokens.access).get("user") or answer.json_object().get("user")
-        return base.SignedIn(base.user_from(user, username), tokens)
+        fields = answer.json_object().get("user")
+        user = unverified_claims(tokens.access).get("user") or fields
+        return base.SignedIn(base.user_from(user, username), tokens, fields=base.mapping(fields))
 
     def refresh(self, tokens: TokenPair) -> ApiCall:
         return ApiCall(
@@ -28,7 +29,7 @@ class TokenPairDialect(base.PasswordDialect):
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
         if base.is_success(answer):
-            return base.refreshed(lambda: _read_pair(answer, previous=tokens))
+            return base.refreshed(lambda: _read_pair(answer, previous=tokens), fields=answer.json_object().get("user"))
         refusal = base.refusal_by_code(answer)
         if refusal is not None:
             return refusal

@@ -30,6 +30,7 @@ from accounts.rotation.reuse_detection import GenerationStatus, Presented, check
 from accounts.rotation.single_flight import NoResult, SingleFlight
 from accounts.rotation.token_requests import request_refresh, request_revocation
 from accounts.session.api_session import ApiSession
+from accounts.session.claims import renewed_claims
 from accounts.session.sealing import CannotOpen
 from accounts.telemetry.metrics import time_follower
 from accounts.telemetry.trace import StepKind, add_step
@@ -165,7 +166,8 @@ def _finish_refresh(
     """Act on the API's response to a refresh, which is given with its duration in seconds. Returns as `_refresh`."""
     outcome, seconds = response
     if isinstance(outcome, Refreshed):
-        minted = session.rotated(outcome.tokens)
+        user = renewed_claims(session.user, outcome.tokens.access, outcome.id_token, outcome.fields)
+        minted = session.rotated(outcome.tokens, user)
         rotated = _store(minted, session, presented, trigger=trigger, seconds=seconds, patience=store_seconds)
         return replace(rotated, id_token=outcome.id_token)
     if isinstance(outcome, StillValid):

@@ -11,6 +11,7 @@ from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect, RefreshOutcome, SignedIn, Unknown
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
+from accounts.session.claims import ClaimsTooLarge, lacks_claims, with_claims
 from accounts.session.tokens import TokenPair, UnusablePair
 from accounts.telemetry.trace import StepKind, label_api_calls
 from accounts.upstream.calls import ApiAnswer, ApiCall
@@ -40,15 +41,28 @@ def request_tokens(
     answer = _send(dialect.redeem(code, redirect_uri=redirect_uri, code_verifier=code_verifier), address)
     with _revoked_if_unusable(address):
         signed_in = dialect.read_redeemed(answer, nonce=nonce)
-    call = None if dialect.is_named(signed_in.user) else dialect.userinfo(signed_in.tokens)
+    is_complete = dialect.is_named(signed_in.user) and not _lacks_claims(signed_in)
+    call = None if is_complete else dialect.userinfo(signed_in.tokens)
     if call is None:
         return signed_in
     try:
-        return replace(signed_in, user=dialect.read_userinfo(_send(call, address), signed_in.user))
+        userinfo = _send(call, address)
     except ApiUnavailable as error:
         # A sign-in must not fail because the user's name is missing.
         logger.warning("the name of the user could not be read from the provider: %s", error)
         return signed_in
+    user = signed_in.user if dialect.is_named(signed_in.user) else dialect.read_userinfo(userinfo, signed_in.user)
+    fields = userinfo.json_object()
+    return replace(signed_in, user=user, fields=fields if signed_in.user.has_id(fields.get("sub")) else {})
+
+
+def _lacks_claims(signed_in: SignedIn) -> bool:
+    """Whether the tokens lack a claim of API_USER_CLAIMS, so that the userinfo response may have it."""
+    user, tokens = signed_in.user, signed_in.tokens
+    try:
+        return lacks_claims(with_claims(user, tokens.access, signed_in.id_token, {}))
+    except ClaimsTooLarge:
+        return False
 
 
 @label_api_calls(StepKind.REFRESH)

@@ -85,9 +85,9 @@ class ApiSession:
             signed_in_at=max(time.time(), after.signed_in_at + 1 if after else 0.0),
         )
 
-    def rotated(self, tokens: TokenPair) -> "ApiSession":
-        """The next generation, which no browser has sent yet."""
-        return replace(self, tokens=tokens, generation=self.generation + 1, confirmed=False)
+    def rotated(self, tokens: TokenPair, user: User | None = None) -> "ApiSession":
+        """The next generation, which no browser has sent yet. `user` is the same user with newer claims."""
+        return replace(self, tokens=tokens, user=user or self.user, generation=self.generation + 1, confirmed=False)
 
     def known_end(self) -> float | None:
         """When the session ends although it is used, in seconds since the epoch; None if that is unknown."""
@@ -155,11 +155,11 @@ class ApiSession:
         fields = [
             self.id.hex,
             self.secret.hex(),
-            [user.id, user.name, user.email],
+            # Older releases ignore fields that they do not know.
+            [user.id, user.name, user.email, *_without_last_defaults([user.claims_by_source or None])],
             [
                 *(tokens.access, tokens.refresh, tokens.received_at),
                 *(tokens.access_expires_at, tokens.refresh_expires_at),
-                # Older releases ignore fields that they do not know.
                 *_without_last_defaults([tokens.rejected_at, tokens.refresh_is_final or None]),
             ],
             self.generation,
@@ -178,7 +178,7 @@ class ApiSession:
             return cls(
                 id=UUID(int=int(id_, 16)),
                 secret=bytes.fromhex(secret),
-                user=User(id=user[0], name=user[1], email=user[2]),
+                user=User(id=user[0], name=user[1], email=user[2], claims_by_source=user[3] if len(user) > 3 else {}),
                 tokens=TokenPair(
                     access=tokens[0],
                     refresh=tokens[1],

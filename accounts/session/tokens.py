@@ -22,6 +22,13 @@ class User:
     id: int | str
     name: str
     email: str = ""
+    #: What `accounts.session.claims` keeps. Never printed.
+    claims_by_source: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, hash=False)
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """The claims that API_USER_CLAIMS names, by name, as far as the API sent them."""
+        return {name: value for claims in self.claims_by_source.values() for name, value in claims.items()}
 
     def has_id(self, id_: object) -> bool:
         """Whether this user has this id. An empty id is none: two users without an id may be two people."""

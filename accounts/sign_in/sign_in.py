@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 
 from django.db import Error as AnyDatabaseError
 from django.http import HttpResponse, HttpResponseRedirect
@@ -12,7 +13,7 @@ from accounts.browser.cookies import check_cookie_size
 from accounts.dialects import current_dialect
 from accounts.dialects.base import SignedIn
 from accounts.dialects.oauth2 import OAuth2Dialect
-from accounts.exceptions import AccountsError, AlreadyUsed, SessionEnded
+from accounts.exceptions import AccountsError, AlreadyUsed, ApiMisbehaved, SessionEnded
 from accounts.history.events import record_event
 from accounts.models import EndReason, EventKind, SessionRecord
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection
@@ -20,11 +21,13 @@ from accounts.rotation.ending import end_reused_session, end_session
 from accounts.rotation.reuse_detection import GenerationStatus, check_generation
 from accounts.rotation.token_requests import request_revocation, request_sign_in, request_tokens
 from accounts.session.api_session import ApiSession, SessionIdentity
+from accounts.session.claims import with_claims
 from accounts.session.sealing import CannotOpen
 from accounts.sign_in.authorization_request import AuthorizationRequest
 from accounts.sign_in.rate_limit import rate_limited_attempt
 from accounts.sign_in.repeated_sign_in import identity_of_form, sign_in_once
 from accounts.signals import session_started
+from accounts.telemetry.last_call import note_problem
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +115,8 @@ def _begin_session(request: ApiRequest, signed_in: SignedIn, identity: SessionId
         identity = None
     session = ApiSession.begin(signed_in.user, signed_in.tokens, identity=identity, after=previous)
     try:
+        user = with_claims(session.user, session.tokens.access, signed_in.id_token, signed_in.fields)
+        session = replace(session, user=user)
         check_cookie_size(session)
         with database_errors_as_unavailable():
             SessionRecord.objects.begin(
@@ -120,7 +125,9 @@ def _begin_session(request: ApiRequest, signed_in: SignedIn, identity: SessionId
                 user_agent=request.headers.get("User-Agent", ""),
                 is_shared=identity is not None,
             )
-    except AccountsError:
+    except AccountsError as error:
+        if isinstance(error, ApiMisbehaved):
+            note_problem(str(error))
         request_revocation(session.tokens, address=browser.address)
         raise
     session_started.send_robust(

@@ -8,11 +8,15 @@ from django.conf import settings
 
 @dataclass(slots=True)
 class LastCall:
-    """`method` is empty before the first call. `status` is None if there was no complete response."""
+    """`method` is empty before the first call. `status` is None if there was no complete response.
+
+    `problem` says what is wrong with a complete response, if more is known than its status.
+    """
 
     method: str = ""
     path: str = ""
     status: int | None = None
+    problem: str = ""
 
 
 _current: ContextVar[LastCall | None] = ContextVar("last_call", default=None)
@@ -26,3 +30,9 @@ def forget_last_call() -> None:
 def last_call() -> LastCall | None:
     """None without DEBUG."""
     return _current.get()
+
+
+def note_problem(text: str) -> None:
+    call = _current.get()
+    if call is not None:
+        call.problem = text
