@@ -12,14 +12,14 @@ from requests import PreparedRequest, RequestException
 
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
-from accounts.browser.error_responses import api_error_response, sign_in_required_response
+from accounts.browser.error_responses import api_error_response, is_htmx, is_script, sign_in_required_response
 from accounts.browser.event_source import is_event_source, is_over, reconnect_response, seconds_until_retry
 from accounts.browser.id_token_hint import set_id_token_cookie
 from accounts.browser.next_page import shorten, sign_in_address
 from accounts.browser.session import BrowserSession
 from accounts.browser.user import set_user, user_of
 from accounts.conf import conf
-from accounts.exceptions import ApiError, ApiMisbehaved, SignInRequired
+from accounts.exceptions import ApiError, ApiMisbehaved, NotSignedIn, SignInRequired
 from accounts.history.traced_requests import finish_trace
 from accounts.telemetry.last_call import forget_last_call
 from accounts.telemetry.request_id import start_request_ids
@@ -102,8 +102,8 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
     """Django's `login_required` and `user_passes_test` redirect to the sign-in page, too. Correct their redirects.
 
     A signed-in user whom the view does not accept gets the form for another account: the sign-in page would send them
-    back to the view, and so on without end. If their session has ended, the page says so. A long `next` is shortened,
-    so that servers accept the address.
+    back to the view, and so on without end. A user whose session has ended is told so. A long `next` is shortened, so
+    that servers accept the address. A script gets no redirect to a page, but a 401.
     """
     if not 300 <= response.status_code < 400:
         return response
@@ -115,12 +115,16 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
     query = QueryDict(query_string)
     next_url = query.get("next", "")
     page = unquote(next_url.removeprefix(own).partition("?")[0])
-    refused = page == request.path and request.api_session.is_signed_in()
-    error = request.api_session.ended
-    ended = query.get("ended") or (error.reason if error is not None and page == request.path else "")
-    if refused or ended != query.get("ended", "") or shorten(next_url) != next_url:
-        switch = refused or "switch" in query
-        response["Location"] = sign_in_address(next_url, switch=switch, ended=ended)
+    leads_back = page == request.path
+    refused = leads_back and request.api_session.is_signed_in()
+    over = request.api_session.ended if leads_back else None
+    if leads_back and not refused and (is_script(request) or is_htmx(request)):
+        unauthorized = sign_in_required_response(request, over or NotSignedIn())
+        unauthorized.cookies = response.cookies
+        return unauthorized
+    if refused or over or shorten(next_url) != next_url:
+        ended = query.get("ended") or (over.reason if over else "")
+        response["Location"] = sign_in_address(next_url, switch=refused or "switch" in query, ended=ended)
     return response
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpResponse, JsonResponse
 from django.views.decorators.http import require_POST, require_safe
 
@@ -18,12 +19,14 @@ from accounts.telemetry.trace import StepKind, add_step, trace_session
 logger = logging.getLogger(__name__)
 
 
+@login_not_required
 @require_safe
 def session(request: ApiRequest) -> JsonResponse:
     """The session as JSON, for scripts. It also sets the CSRF cookie, for a front end that has no page of this site."""
     return session_response(request, request.api_session.current)
 
 
+@login_not_required
 @require_POST
 def update_session(request: ApiRequest) -> HttpResponse:
     """The deferred-update endpoint: writes the session update of a streamed body into the cookie.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -73,6 +74,7 @@ def trial_cookies(size: int, cookie_name: str) -> dict[str, str]:
     return split_cookie(text, cookie_name + TRIAL_SUFFIX) if size else {}
 
 
+@login_not_required
 @csrf_exempt  # a page cannot make a browser send the ticket
 @never_cache
 def doctor(request: HttpRequest) -> HttpResponseBase:

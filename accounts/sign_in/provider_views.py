@@ -3,6 +3,7 @@
 import logging
 from urllib.parse import urlsplit
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -73,6 +74,7 @@ def login_at_provider(request: ApiRequest) -> HttpResponse:
     return response
 
 
+@login_not_required
 @never_cache
 def callback(request: ApiRequest) -> HttpResponse:
     """The redirect URI for `oauth2`. The provider sends a code or an error (RFC 6749 section 4.1.2)."""
@@ -110,6 +112,7 @@ def signed_out_page(request: ApiRequest) -> HttpResponse:
     return render(request, "accounts/signed_out.html", {"provider": urlsplit(url).hostname})
 
 
+@login_not_required
 @never_cache
 @require_GET
 def logout_at_provider(request: ApiRequest) -> HttpResponse:

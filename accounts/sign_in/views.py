@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 0.5
 
 
+@login_not_required
 @sensitive_post_parameters("password")
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -46,6 +48,7 @@ def login(request: ApiRequest) -> HttpResponse:
     return _sign_in_page(request, form, is_api_down=_is_local_api_down())
 
 
+@login_not_required
 @require_POST
 def logout(request: ApiRequest) -> HttpResponse:
     """End the session here and at the API. A provider may have its own session, which the browser then ends there."""

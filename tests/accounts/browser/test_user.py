@@ -187,6 +187,7 @@ class TestDjangosDecorators:
         response = browser.get(page)
 
         assert response.status_code == 302
+        assert ("ended=1" in response["Location"]) == (over != "never signed in")
         form = browser.get(response["Location"])
         next_field = re.search(r'name="next" value="([^"]*)"', form.text)
         assert form.status_code == 200
@@ -195,10 +196,43 @@ class TestDjangosDecorators:
         assert back["Location"] == page
         assert browser.get(page).content.decode() == f"hello {ADA}"
 
+    def test_tell_a_script_with_a_401(self, browser: Browser) -> None:
+        script = browser.get("/members/", headers={"Accept": "application/json"})
+        htmx = browser.get("/members-class/", headers={"HX-Request": "true", "HX-Current-URL": "/orders/"})
+
+        assert (script.status_code, htmx.status_code) == (401, 401)
+        assert script.json() == {"detail": "You are not signed in.", "login": "/accounts/login/?next=%2F"}
+        assert htmx["HX-Redirect"] == "/accounts/login/?next=%2Forders%2F"
+
     def test_lead_somebody_whom_they_refuse_to_another_account(self, signed_in: Browser) -> None:
         assert signed_in.get("/editors/")["Location"] == "/accounts/login/?switch=1&next=%2Feditors%2F"
         assert signed_in.get("/permitted/").status_code == 403
         assert signed_in.get("/permitted-async/").status_code == 403
+
+
+def test_django_s_middleware_that_demands_a_sign_in_everywhere_leaves_the_way_in_open(
+    browser: Browser, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    with_json = {"headers": {"Accept": "application/json"}}
+
+    assert browser.get("/does-not-look/")["Location"] == "/accounts/login/?next=/does-not-look/"
+    assert browser.get("/protected/events/", headers={"Accept": "text/event-stream"}).status_code == 401
+    assert browser.get("/protected/api/protected-route", **with_json).json()["detail"] == "You are not signed in."
+    assert browser.get("/accounts/session/").json()["authenticated"] is False
+    assert browser.post("/accounts/session/update/", {}).status_code == 400
+    assert browser.get("/accounts/callback/").status_code == 404  # this dialect has none
+    assert browser.get("/accounts/logout/provider/").status_code == 404
+    assert browser.get("/accounts/doctor/").status_code == 404  # without a ticket
+    assert browser.get("/health/live").status_code == browser.get("/health/ready").status_code == 200
+    assert browser.get("/admin/")["Location"].startswith("/admin/login/")
+    assert browser.get("/admin/login/").status_code == 200
+    assert browser.get("/accounts/login/").status_code == 200
+    assert browser.sign_in()["Location"] == "/protected/"
+    assert browser.get("/does-not-look/").status_code == browser.open_page().status_code == 200
+    assert browser.sign_out()["Location"] == "/"
+    assert browser.sign_out().status_code == 302
+    assert browser.get("/")["Location"] == "/accounts/login/?next=/"
 
 
 def test_in_the_admin_it_is_djangos_user(signed_in: Browser) -> None:
