@@ -47,7 +47,6 @@ class UserMiddleware(AuthenticationMiddleware):
     """Sets `request.user` and `request.auser()`: who is signed in at the API, and in the admin Django's own user."""
 
     def process_request(self, request: HttpRequest) -> None:
-        super().process_request(request)
         set_user(request)
 
 
