@@ -33,6 +33,8 @@ class ApiKind:
     find: Callable[[pytest.FixtureRequest], RecordedApi]
     #: The user's name on the page.
     name: str = "ada@example.com"
+    #: A claim of the user that the API sends.
+    claim: str = "user_id"
     refreshes_early: bool = True
     #: The status of the revocation.
     revoked: int = 200
@@ -51,13 +53,18 @@ def simplejwt(**options: object) -> Callable[[pytest.FixtureRequest], RecordedAp
 
 
 KINDS = {
-    "token-pair": ApiKind(find=lambda request: request.getfixturevalue("api"), refreshes_early=False, revoked=204),
+    "token-pair": ApiKind(
+        find=lambda request: request.getfixturevalue("api"), claim="id", refreshes_early=False, revoked=204
+    ),
     "simplejwt, rotation and blacklist": ApiKind(find=simplejwt()),
     "simplejwt, rotation": ApiKind(find=simplejwt(blacklist=False), revoked=404),
     "simplejwt, no rotation": ApiKind(find=simplejwt(rotation=False), rotates=False),
     "simplejwt, users called by their e-mail": ApiKind(find=simplejwt(username_field="email")),
     "oauth2": ApiKind(
-        find=lambda request: request.getfixturevalue("running_provider"), name="Ada", sign_ins_are_tied=True
+        find=lambda request: request.getfixturevalue("running_provider"),
+        name="Ada",
+        claim="name",
+        sign_ins_are_tied=True,
     ),
 }
 
@@ -68,6 +75,7 @@ def test_the_journey(
 ) -> None:
     api = kind.find(request)
     point_at(settings, api.site_environment)
+    settings.API_USER_CLAIMS = [kind.claim]
     api.forget_calls()
     reuses, spends = api.reuses, api.refresh_spends
     browser = Browser()
@@ -75,6 +83,7 @@ def test_the_journey(
     try:
         arrive(browser, api, kind)
         refresh(browser, api)
+        assert list(browser.session().user.claims) == [kind.claim]
         refresh_early(browser, api, kind)
         refresh_in_mid_stream(browser, api)
         miss_a_response(browser, api)
