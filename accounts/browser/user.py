@@ -114,6 +114,9 @@ def user_in_templates(request: HttpRequest) -> dict[str, Any]:
 
 
 def _user_to_show(request: HttpRequest) -> AnyUser:
+    if not hasattr(request, "user"):
+        # A middleware before UserMiddleware has refused the request.
+        return AnonymousUser()
     try:
         # It may be a user that a view or a test has set.
         user: AnyUser = request.user

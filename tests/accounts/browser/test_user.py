@@ -11,6 +11,7 @@ from django.contrib.auth.models import User as StaffUser
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import engines
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.views import View
@@ -53,6 +54,10 @@ def does_not_look(request: HttpRequest) -> HttpResponse:
 
 
 def shows(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(SHOWN.render({}, request))
+
+
+async def shows_async(request: HttpRequest) -> HttpResponse:
     return HttpResponse(SHOWN.render({}, request))
 
 
@@ -100,6 +105,7 @@ urlpatterns = [
     path("who-async/", who_async),
     path("does-not-look/", does_not_look),
     path("shows/", shows),
+    path("shows-async/", shows_async),
     path("changes/", changes),
     path("members/", members),
     path("members-async/", members_async),
@@ -140,6 +146,20 @@ def test_is_what_the_api_says_with_djangos_attributes(signed_in: Browser) -> Non
     }
     assert signed_in.get("/who-async/").content.decode() == ADA
     assert signed_in.get("/shows/").content.decode() == f"[{ADA}|in]"
+
+
+def test_an_asynchronous_view_renders_it_without_a_query(signed_in: Browser, api: DemoApi) -> None:
+    api.expire_access_tokens()
+    signed_in.open_page()
+
+    assert signed_in.get("/shows-async/").content.decode() == f"[{ADA}|in]"
+    assert not signed_in.session().confirmed
+    assert signed_in.get("/who-async/").content.decode() == ADA
+    assert signed_in.session().confirmed
+
+
+def test_a_request_that_a_middleware_refused_early_has_none() -> None:
+    assert SHOWN.render({}, RequestFactory().get("/")) == "[AnonymousUser|out]"
 
 
 def test_is_anonymous_without_a_session(browser: Browser) -> None:
