@@ -118,7 +118,8 @@ WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        # A template in site_templates/ replaces the one of the same name in templates/, and can extend it.
+        "DIRS": [BASE_DIR / "site_templates", BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -165,8 +166,6 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-LANGUAGE_CODE = "en"
-TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -256,3 +255,13 @@ LOGGING = {
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
+
+# --- Your site -------------------------------------------------------------------------------------------------------
+# Write below this line what your site adds or changes: your apps, your middleware, sources for the
+# Content-Security-Policy, or any setting above. Later versions of the project change nothing here, so a merge keeps
+# your lines. CONTRIBUTING.md explains how to merge.
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+INSTALLED_APPS += []
+MIDDLEWARE += []
+CONTENT_SECURITY_POLICY["DIRECTIVES"] |= {}

@@ -1,11 +1,17 @@
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from config.home import home
 
+# --- Your site: the addresses of your apps, such as path("orders/", include("shop.urls")) ----------------------------
+# They come first, so they can replace the addresses of the project, such as the home page. Later versions of the
+# project change nothing here.
+urlpatterns: list[URLPattern | URLResolver] = []
+
+# --- The project -----------------------------------------------------------------------------------------------------
 handler403 = "config.home.forbidden"
-urlpatterns = [
+urlpatterns += [
     path("", home, name="home"),
     path("accounts/", include("accounts.urls")),
     path("protected/", include("protected.urls")),
