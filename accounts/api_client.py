@@ -6,7 +6,9 @@ from functools import partialmethod
 from typing import Any
 
 import requests
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest
+from django.utils.asyncio import async_unsafe
 from urllib3.exceptions import ReadTimeoutError
 
 from accounts.browser.session import BrowserSession
@@ -40,6 +42,9 @@ class ApiClient:
     `stream` leaves the body for the caller to read and close; without it, a body has at most MAX_ANSWER_BYTES.
     `any_status` returns a 5xx response too.
 
+    In an `async def` view, await `aget`, `apost` and so on. They make the same calls, one after the other, in the
+    thread of the request.
+
     Every call raises SignInRequired; ApiUnavailable for a timeout, a broken connection or a 5xx; ApiMisbehaved for a
     redirect and for a response that is too large; ValueError for arguments that cannot be sent over HTTP.
     """
@@ -49,6 +54,9 @@ class ApiClient:
         #: Whether this request has called the API.
         self.called = False
 
+    @async_unsafe(
+        "request.api was called in an async def view: write `await request.api.aget(...)`, `apost` and so on."
+    )
     def request(
         self,
         method: str,
@@ -105,6 +113,19 @@ class ApiClient:
     put = partialmethod(request, "PUT")
     patch = partialmethod(request, "PATCH")
     delete = partialmethod(request, "DELETE")
+
+    async def arequest(self, method: str, path: str, **options: Any) -> requests.Response:
+        """`request`, for an `async def` view. If the view is cancelled, a call that has begun goes on to its end.
+
+        So the API's response to a refresh is stored, also if the browser has closed the connection.
+        """
+        return await sync_to_async(self.request)(method, path, **options)
+
+    aget = partialmethod(arequest, "GET")
+    apost = partialmethod(arequest, "POST")
+    aput = partialmethod(arequest, "PUT")
+    apatch = partialmethod(arequest, "PATCH")
+    adelete = partialmethod(arequest, "DELETE")
 
     def _fresh_session(self) -> ApiSession:
         """The session, with an access token that is still valid. Raises SignInRequired or ApiUnavailable."""

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import unquote
 
+from asgiref.sync import iscoroutinefunction
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.urls import reverse
@@ -68,8 +70,10 @@ class ApiSessionMiddleware:
         response = write_session(request, correct_sign_in_redirect(request, self.get_response(request)))
         return response if request.trace is None else finish_trace(request.trace, response)
 
-    def process_view(self, request: ApiRequest, *_: object) -> HttpResponse | None:
+    def process_view(self, request: ApiRequest, view: Callable[..., Any], *_: object) -> HttpResponse | None:
         """The response to an EventSource that reconnects after a stream that is over for good: 204 stops it."""
+        if iscoroutinefunction(view):
+            request.api_session.load_before_async_view()
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"}) if is_over(request) else None
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:

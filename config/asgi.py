@@ -1,8 +1,11 @@
-"""The ASGI application. Django runs the site's synchronous views in threads and buffers their streams: prefer WSGI."""
+"""The ASGI application. Synchronous middleware and views, and the calls of asynchronous ones, run in a thread for each
+request.
+"""
 
 import os
 
 from django.core.asgi import get_asgi_application
+from django.db import connections
 
 from config.charset import Utf8ASGIRequest
 
@@ -10,3 +13,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 application = get_asgi_application()
 application.request_class = Utf8ASGIRequest
+# A thread ends with its request. Nobody would use its connection again, and it would stay open for a while.
+for database in connections.settings.values():
+    database["CONN_MAX_AGE"] = 0

@@ -142,6 +142,16 @@ def test_permissions_come_from_claims(serve: Any, browser: Browser, api: DemoApi
     assert browser.get("/edit/")["Location"] == "/accounts/login/?switch=1&next=%2Fedit%2F"
 
 
+def test_the_async_view_shows_two_responses(serve: Any, signed_in: Browser, api: DemoApi) -> None:
+    template = "{{ user }} {{ orders.0.item }} {{ readings.0.station }}"
+    serve("/protected/overview/", example("protected/README.md", "def overview(")["overview"], overview=template)
+    api.routes["GET", "/orders"] = [{"item": "Anchor"}]
+    api.expire_access_tokens()
+
+    assert signed_in.get("/protected/overview/").text == "ada@example.com Anchor North Pier"
+    assert api.count("POST", "/auth/refresh") == 1
+
+
 def test_the_streamed_example_arrives_whole(serve: Any, signed_in: Browser, api: DemoApi) -> None:
     row = "<li>{{ row.station }}{% load session_update %}{% session_update %}</li>"
     serve("/protected/report/", example("protected/README.md", "def report(")["report"], report_row=row)

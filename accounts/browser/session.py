@@ -4,7 +4,9 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest
+from django.utils.asyncio import async_unsafe
 
 from accounts.browser.client_address import client_address
 from accounts.browser.cookies import is_overwritten, read_cookies
@@ -20,7 +22,7 @@ from accounts.rotation.limits import check_limits
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.rotate import RotationOutcome, rotate
 from accounts.session.api_session import ApiSession
-from accounts.session.tokens import TokenPair, User
+from accounts.session.tokens import User, needs_refresh
 from accounts.telemetry.trace import StepKind, add_step, trace_session
 
 
@@ -42,6 +44,7 @@ class BrowserSession:
         self._limits_checked = False
         self._presented: Presented | None = None
         self._current: ApiSession | None = None
+        self._load_error: ApiUnavailable | None = None
         #: Why the presented session is over, once this request has found out.
         self.ended: SessionEnded | None = None
         #: Whether the session was read: then the response depends on the cookie.
@@ -103,6 +106,7 @@ class BrowserSession:
         """Returns the session. Raises SignInRequired."""
         return self._require_session(self.current)
 
+    @async_unsafe("require_verified() was called in an async def view: write `await ...arequire_verified()`.")
     def require_verified(self) -> ApiSession:
         """Returns the session after a check of its record. Raises SignInRequired if it is over, or ApiUnavailable."""
         return self._check_record(self._require_session(self._load_within_limits()))
@@ -120,6 +124,11 @@ class BrowserSession:
             return True
         return True
 
+    async def arequire_verified(self) -> ApiSession:
+        """`require_verified`, for an `async def` view."""
+        return await sync_to_async(self.require_verified)()
+
+    @async_unsafe("ensure_fresh() was called in an async def view: write `await ...aensure_fresh(...)`.")
     def ensure_fresh(self, for_seconds: float = 0.0, *, trigger: Trigger = Trigger.STREAM) -> float | None:
         """Try to have an access token that is valid for `for_seconds` more. Returns the seconds that it is valid for.
 
@@ -132,7 +141,7 @@ class BrowserSession:
         """
         tokens = self._require_session(self._load_within_limits()).tokens
         left = tokens.access_seconds_left()
-        if left is None or not _needs_refresh(tokens, left, for_seconds):
+        if left is None or not needs_refresh(tokens, left, for_seconds, early=current_dialect().refreshes_early):
             return left
         if left <= 0:
             self.rotate(Trigger.EXPIRED)
@@ -142,6 +151,10 @@ class BrowserSession:
             except ApiUnavailable:
                 return tokens.access_seconds_left()
         return self._require_session(self._current).tokens.access_seconds_left()
+
+    async def aensure_fresh(self, for_seconds: float = 0.0) -> float | None:
+        """`ensure_fresh`, for an `async def` view."""
+        return await sync_to_async(self.ensure_fresh)(for_seconds)
 
     def rotate(self, trigger: Trigger, *, patient: bool = True) -> RotationOutcome:
         """Get a newer token pair. Raises SessionEnded or ApiUnavailable."""
@@ -162,6 +175,18 @@ class BrowserSession:
         """Raises SessionEnded if the session has reached API_SESSION_MAX_AGE. For streams that call no API."""
         if self._current is not None:
             self._require_session(self._load_within_limits())
+
+    def load_before_async_view(self) -> None:
+        """Open the cookie, and check the record where that is necessary: an `async def` view can make no query.
+
+        The response still depends on the session only if the view reads it. An error is raised then, too.
+        """
+        accessed = self.accessed
+        try:
+            _ = self.current
+        except ApiUnavailable as error:
+            self._load_error = error
+        self.accessed, self._loaded, self._record_checked = accessed, True, True
 
     def note_rejection(self) -> None:
         """Note, for later requests too, that a refresh does not change the API's 401 to the access token."""
@@ -222,6 +247,8 @@ class BrowserSession:
     def _load(self) -> ApiSession | None:
         """The request's session at this moment, which the first call reads from the cookie."""
         self.accessed = True
+        if self._load_error is not None:
+            raise self._load_error
         if not self._loaded:
             self._read_cookie()
             self._loaded = True
@@ -282,14 +309,3 @@ class BrowserSession:
         except SessionEnded as ended:
             raise self.end(ended) from ended
         return checked
-
-
-def _needs_refresh(tokens: TokenPair, left: float, for_seconds: float) -> bool:
-    """Whether to refresh before the next call. That saves the round trip of a call which would get a 401."""
-    if left <= 0:
-        return True
-    life = tokens.access_lifetime()
-    if not current_dialect().refreshes_early or left >= for_seconds or life is None:
-        return False
-    # A token whose whole life is shorter is replaced in the second half of its life, not by every request.
-    return life > for_seconds or left < life / 2

@@ -132,6 +132,20 @@ def receive_pair(
     return tokens
 
 
+def needs_refresh(tokens: TokenPair, left: float, for_seconds: float, *, early: bool) -> bool:
+    """Whether to refresh before the next call. That saves the round trip of a call which would get a 401.
+
+    The access token is valid for `left` seconds. `early` says whether the API refreshes tokens that are still valid.
+    """
+    if left <= 0:
+        return True
+    life = tokens.access_lifetime()
+    if not early or left >= for_seconds or life is None:
+        return False
+    # A token whose whole life is shorter is replaced in the second half of its life, not by every request.
+    return life > for_seconds or left < life / 2
+
+
 def is_token(value: object) -> bool:
     """Whether `value` is text with only the characters that a token may have."""
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None

@@ -240,6 +240,10 @@ class Tab:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _BREAK)
         self._connection.close()
 
+    def close(self) -> None:
+        """Close the connection before the answer comes. Only for a tab that does not receive."""
+        self._connection.close()
+
     def _read(self) -> Answer:
         try:
             response = self._connection.getresponse()
