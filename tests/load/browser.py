@@ -68,8 +68,8 @@ class Answer:
 
 
 def page_or_events(path: str) -> str:
-    """The Accept of a page, or of an EventSource: `/protected/events/` responds to a page with a page."""
-    return "text/event-stream" if path.startswith("/protected/events/") else "text/html"
+    """The Accept of a page, or of curl: `/protected/events/` has a page for those who ask for one."""
+    return "*/*" if path.startswith("/protected/events/") else "text/html"
 
 
 class Browser:
