@@ -118,8 +118,8 @@ WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        # A template in site_templates/ replaces the one of the same name in templates/, and can extend it.
-        "DIRS": [BASE_DIR / "site_templates", BASE_DIR / "templates"],
+        # A template in templates/site/ replaces the one of the same name in templates/, and can extend it.
+        "DIRS": [BASE_DIR / "templates/site", BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -27,7 +27,7 @@ urlpatterns = [path("", our_home), *config.urls.urlpatterns]
 
 def test_a_template_of_the_site_replaces_one_of_the_project_and_extends_it(browser: Browser, tmp_path: Path) -> None:
     engine = django_settings.TEMPLATES[0]
-    assert engine["DIRS"] == [PROJECT / "site_templates", PROJECT / "templates"]
+    assert engine["DIRS"] == [PROJECT / "templates/site", PROJECT / "templates"]
     (tmp_path / "base.html").write_text(BASE)
 
     with override_settings(TEMPLATES=[{**engine, "DIRS": [tmp_path, PROJECT / "templates"]}]):

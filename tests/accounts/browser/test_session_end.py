@@ -74,5 +74,5 @@ class TestTheNotice:
         for page in ("/accounts/login/?switch=1", "/no/such/page/"):
             assert NOTICE not in signed_in.get(page).text
         assert NOTICE not in Browser().get("/").text
-        assert NOTICE not in render_to_string("base.html", {}, using="pages")
+        assert NOTICE not in render_to_string("base.html", {})
         assert NOTICE in signed_in.get("/").text

@@ -27,7 +27,7 @@ from tests.browsers import ADA, GRACE, Browser, cookies_set, records_away
 from tests.demo_api.server import DemoApi
 from tests.demo_api.users import DEMO_USERS
 
-SHOWN = engines["pages"].from_string("[{{ user }}|{% if user.is_authenticated %}in{% else %}out{% endif %}]")
+SHOWN = engines["django"].from_string("[{{ user }}|{% if user.is_authenticated %}in{% else %}out{% endif %}]")
 
 
 def described(user: Any) -> HttpResponse:
