@@ -7,7 +7,6 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth.middleware import get_user as get_staff_user
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission
-from django.core.exceptions import SynchronousOnlyOperation
 from django.db.models import Manager
 from django.http import HttpRequest
 from django.urls import Resolver404, resolve
@@ -121,8 +120,7 @@ def _user_to_show(request: HttpRequest) -> AnyUser:
         # It may be a user that a view or a test has set.
         user: AnyUser = request.user
         user.is_authenticated  # noqa: B018 - looks up a lazy user
-    except (ApiUnavailable, SynchronousOnlyOperation):
-        # The database is unavailable, or this is an asynchronous view, which must not wait for it.
+    except ApiUnavailable:
         return user_of(request.api_session.current_unchecked())  # type: ignore[attr-defined]
     return user
 
