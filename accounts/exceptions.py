@@ -10,6 +10,7 @@ AccountsError
 │   └── TooManyAtOnce     others are still under way; none of them has failed
 └── ApiError              keep the session, try again later
     ├── ApiUnavailable    no response in time, or a 5xx: 503 and Retry-After
+    │   ├── DatabaseUnavailable  the site's own database
     │   └── BodyConsumed  the same request will succeed when it is sent again
     └── ApiMisbehaved     an unusable response: 502
         └── WrongIssuer   the browser comes back from another provider
@@ -89,6 +90,10 @@ class ApiUnavailable(ApiError):
         super().__init__(message)
         self.may_have_acted = may_have_acted
         self.retry_after = RETRY_AFTER_SECONDS if retry_after is None else max(1, math.ceil(retry_after))
+
+
+class DatabaseUnavailable(ApiUnavailable):
+    """The database of the session records does not respond."""
 
 
 class BodyConsumed(ApiUnavailable):

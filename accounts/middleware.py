@@ -95,10 +95,9 @@ class ApiSessionMiddleware:
         seconds = seconds_until_retry(error)
         if seconds is not None and is_event_source(request):
             return reconnect_response(seconds)
-        session = request.api_session.current_unchecked()
         # A check of the record may have failed. The error page must not run into it again.
-        request.user = user_of(session)
-        return api_error_response(request, api_error, session)
+        request.user = user_of(request.api_session.current_unchecked())
+        return api_error_response(request, api_error)
 
 
 def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:

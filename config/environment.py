@@ -1,6 +1,7 @@
 """Reads the settings from the environment, or from the file `.env` beside manage.py."""
 
 import math
+import re
 from pathlib import Path
 
 import environ
@@ -57,3 +58,12 @@ def address(name: str, text: str | None = None, *, may_have_query: bool = False)
         # The value is not shown: it may hold a password.
         raise ImproperlyConfigured(f"{name} is not a valid address. Write it like https://api.example.com/v1.")
     return text.strip()
+
+
+def link(name: str) -> str:
+    """The address, or the path on this site, in the variable `name`; "" for none."""
+    text = as_it_stands(name).strip()
+    is_path = re.fullmatch(r"/(?![/\\])[!-~]*", text)
+    if text and not is_path and parse_address(text, may_have_query=True) is None:
+        raise ImproperlyConfigured(f"{name} is {text!r}. Write an address, or a path on this site: /forgot-password/.")
+    return text

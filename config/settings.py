@@ -11,7 +11,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import address, as_it_stands, env, flag, listed, number, number_or_none
+from config.environment import address, as_it_stands, env, flag, link, listed, number, number_or_none
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -71,6 +71,10 @@ API_SESSION_CHECK = env.str("API_SESSION_CHECK", default="on-rotation")
 API_SESSION_MAX_AGE = number_or_none("API_SESSION_MAX_AGE")
 API_SESSION_IDLE_TIMEOUT = number_or_none("API_SESSION_IDLE_TIMEOUT")
 
+# --- The sign-in form -------------------------------------------------------------------------------------------------
+FORGOT_PASSWORD_URL = link("FORGOT_PASSWORD_URL")
+REGISTER_URL = link("REGISTER_URL")
+
 # --- How many sign-ins may fail --------------------------------------------------------------------------------------
 SIGN_IN_LIMIT_PER_ADDRESS = env.str("SIGN_IN_LIMIT_PER_ADDRESS", default="20/10 minutes")
 SIGN_IN_LIMIT_PER_USER = env.str("SIGN_IN_LIMIT_PER_USER", default="10/10 minutes")
@@ -113,6 +117,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
+SITE_NAME = as_it_stands("SITE_NAME").strip() or "API session"
 LOGIN_REDIRECT_URL = as_it_stands("LOGIN_REDIRECT_URL").strip() or "protected:dashboard"
 WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
@@ -128,6 +133,7 @@ TEMPLATES = [
                 # After Django's: its `user` is also there on pages for which a check of the session failed.
                 "accounts.browser.user.user_in_templates",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.page",
             ]
         },
     }

@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = []
 
 # --- The project -----------------------------------------------------------------------------------------------------
 handler403 = "config.home.forbidden"
+handler500 = "config.home.server_error"
 urlpatterns += [
     path("", home, name="home"),
     path("accounts/", include("accounts.urls")),

@@ -5,7 +5,6 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import switch_url
 from accounts.conf import conf
 from protected.tables import as_table
 
@@ -29,7 +28,6 @@ def dashboard(request: ApiRequest) -> HttpResponse:
     context = {
         "path": path,
         "not_found": not_found,
-        "switch_url": switch_url(request),
         "table": None if not_found else as_table(api_response.json()),
         "generation": session.generation,
         "access_seconds_left": session.tokens.access_seconds_left(),

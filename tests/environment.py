@@ -9,7 +9,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 #: Every environment variable that the settings read.
 SETTINGS_VARIABLES = frozenset(
     re.findall(
-        r'(?:env\.\w+|required_in_production|as_it_stands|address|number|number_or_none|flag)\(\s*"(\w+)"',
+        r'(?:env\.\w+|required_in_production|as_it_stands|address|number|number_or_none|flag|link)\(\s*"(\w+)"',
         "".join((PROJECT / "config" / file).read_text() for file in ("environment.py", "settings.py")),
     )
 )

@@ -26,6 +26,7 @@ PAGE = """{% extends "base.html" %}
 {% block title %}Stall{% endblock %}
 {% block main %}<h1>Fish for {{ user }} at {{ request.path }}</h1><!-- rows -->{% endblock %}
 """
+PUBLIC = PAGE.replace("{{ user }}", "all") + "{% block account %}{% endblock %}{% block messages %}{% endblock %}"
 LEVELS = {"debug": 10, "info": 20, "success": 25, "warning": 30, "error": 40}
 
 
@@ -63,6 +64,14 @@ def crash(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("the ice has melted")
 
 
+def public(request: HttpRequest) -> HttpResponse:
+    return render(request, "stall/public.html")
+
+
+def of_grace(request: HttpRequest) -> HttpResponse:
+    return render(request, "stall/page.html", {"user": "Grace"})
+
+
 def plain(request: HttpRequest) -> HttpResponse:
     return HttpResponse("no template")
 
@@ -74,9 +83,10 @@ def stall(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     templates.mkdir(parents=True)
     (tmp_path / "stall" / "__init__.py").touch()
     (templates / "page.html").write_text(PAGE)
+    (templates / "public.html").write_text(PUBLIC)
     monkeypatch.syspath_prepend(tmp_path)
     urls = ModuleType("stall_urls")
-    views = [sell, every_level, streamed, nothing, crash, plain]
+    views = [sell, every_level, streamed, nothing, crash, plain, public, of_grace]
     urls.urlpatterns = [  # type: ignore[attr-defined]
         path("stall/", include([path("", page), *(path(f"{view.__name__}/", view) for view in views)])),
         path("", include(config.urls)),
@@ -131,6 +141,7 @@ def test_a_streamed_page_shows_a_message_once(signed_in: Browser) -> None:
 
     assert shown(first) == 1
     assert shown(signed_in.get("/stall/streamed/")) == 0
+    assert "Cookie" in first["Vary"]
 
 
 def test_a_stream_that_fails_at_its_beginning_is_an_error_page(browser: Browser) -> None:
@@ -156,5 +167,19 @@ def test_error_pages_show_a_message_once_or_leave_it_for_the_next_page(signed_in
     assert ADA in signed_in.get("/protected/").text
 
 
-def test_a_response_without_a_page_does_not_vary_by_cookie(browser: Browser) -> None:
-    assert "Vary" not in browser.get("/stall/plain/")
+def test_a_page_depends_on_the_session_unless_it_leaves_out_who_is_signed_in(signed_in: Browser) -> None:
+    page, plain, public = (signed_in.get(f"/stall/{name}") for name in ("", "plain/", "public/"))
+
+    assert (page["Vary"], page["Cache-Control"]) == ("Cookie", "private, no-store")
+    assert "csrftoken" in page.cookies
+    for response in (plain, public):
+        assert "Vary" not in response
+        assert not response.cookies
+    assert "<h1>Fish for all at /stall/public/</h1>" in public.text
+
+
+def test_a_view_with_another_user_does_not_change_who_is_signed_in(signed_in: Browser) -> None:
+    text = signed_in.get("/stall/of_grace/").text
+
+    assert "<h1>Fish for Grace" in text
+    assert f"Signed in as <strong>{ADA}</strong>" in text

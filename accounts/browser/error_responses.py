@@ -10,10 +10,8 @@ from django.utils.http import escape_leading_slashes
 
 from accounts.browser.event_source import is_event_source
 from accounts.browser.next_page import is_own_url, shorten, sign_in_address, why_ended
-from accounts.browser.user import user_of
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
-from accounts.session.api_session import ApiSession
 from accounts.telemetry.last_call import last_call
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -37,18 +35,18 @@ def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> Ht
 
 def sign_in_url(request: HttpRequest, error: SignInRequired) -> str:
     """The address of the sign-in page, with `next` for the way back."""
-    return sign_in_address(_next_path(request), ended=error.reason if isinstance(error, SessionEnded) else "")
+    return sign_in_address(next_path(request), ended=error.reason if isinstance(error, SessionEnded) else "")
 
 
 def switch_url(request: HttpRequest) -> str:
     """The address of the sign-in form for another account, with `next` for the way back."""
-    return sign_in_address(_next_path(request), switch=True)
+    return sign_in_address(next_path(request), switch=True)
 
 
-def api_error_response(request: HttpRequest, error: ApiError, session: ApiSession | None) -> HttpResponse:
+def api_error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
     """503 with Retry-After if the API is unavailable, 502 if its response cannot be used. The session stays.
 
-    The page offers the ways out of `session`, which may work no more, or belong to the wrong account.
+    The page offers the ways out of the session, which may work no more, or belong to the wrong account.
     """
     status = 503 if isinstance(error, ApiUnavailable) else 502
     is_safe = request.method in _SAFE_METHODS
@@ -56,17 +54,11 @@ def api_error_response(request: HttpRequest, error: ApiError, session: ApiSessio
         detail = _DETAILS[status] if is_safe else f"{_DETAILS[status]} {_OUTCOME_UNKNOWN}"
         response: HttpResponse = JsonResponse({"detail": detail}, status=status)
     else:
-        page = _next_path(request)
-        context = {"is_safe": is_safe, "page": page, **account_context(session, page), **developer_context()}
+        context = {"is_safe": is_safe, "page": next_path(request), **developer_context()}
         response = render(request, f"{status}.html", context, status=status)
     if isinstance(error, ApiUnavailable):
         response["Retry-After"] = str(error.retry_after)
     return response
-
-
-def account_context(session: ApiSession | None, page: str = "") -> dict[str, Any]:
-    """What `accounts/account.html` shows: whose session it is, and the way to another account and then to `page`."""
-    return {"user": user_of(session), "switch_url": sign_in_address(page, switch=True)}
 
 
 def developer_context() -> dict[str, Any]:
@@ -106,7 +98,7 @@ def is_htmx(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
-def _next_path(request: HttpRequest) -> str:
+def next_path(request: HttpRequest) -> str:
     """The page to return to: this one, or for a form's POST and a script's call the page that sent it."""
     page = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
     if request.method in ("GET", "HEAD") and not is_script(request) and not is_htmx(request):

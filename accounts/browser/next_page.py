@@ -3,6 +3,7 @@
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import reverse
@@ -65,7 +66,12 @@ def next_page(request: HttpRequest, url: str) -> str:
 
 def is_own_url(request: HttpRequest, url: str) -> bool:
     """Whether `url` leads to this site. The sign-in page must not redirect users elsewhere (an open redirect)."""
-    return url_has_allowed_host_and_scheme(url, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    try:
+        host = request.get_host()
+    except DisallowedHost:
+        # The page that says so asks for the way back, too.
+        return False
+    return url_has_allowed_host_and_scheme(url, allowed_hosts={host}, require_https=request.is_secure())
 
 
 def _fits(iri: str) -> bool:

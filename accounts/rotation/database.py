@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from django.db import Error as AnyDatabaseError
 from django.db import connections, router, transaction
 
-from accounts.exceptions import ApiUnavailable
+from accounts.exceptions import DatabaseUnavailable
 from accounts.models import SessionRecord
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def database_errors_as_unavailable() -> Iterator[None]:
     except AnyDatabaseError as error:
         drop_broken_connection()
         logger.error("the session records cannot be reached: %s", type(error).__name__)
-        raise ApiUnavailable("the session records cannot be reached") from error
+        raise DatabaseUnavailable("the session records cannot be reached") from error
 
 
 def drop_broken_connection() -> None:

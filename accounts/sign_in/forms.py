@@ -21,7 +21,12 @@ class SignInForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}),
     )
     password = forms.CharField(
-        max_length=4096, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
+        max_length=4096,
+        strip=False,
+        # A script can show the password, and spell checkers of browsers send what they can read to a service.
+        widget=forms.PasswordInput(
+            attrs={"autocomplete": "current-password", "autocapitalize": "none", "spellcheck": "false"}
+        ),
     )
     # Any text: next_page() checks that it leads to this site.
     next = forms.Field(required=False, widget=forms.HiddenInput)
@@ -37,6 +42,16 @@ class SignInForm(forms.Form):
             field.field.widget.attrs["aria-describedby"] = f"{field.auto_id}_errors"
             if field.errors:
                 field.field.widget.attrs["aria-invalid"] = "true"
+
+    def choose_focus(self) -> None:
+        """Focus the first field with an error; else the password if the user name is filled in, else the user name."""
+        fields = list(self.visible_fields())
+        if self.non_field_errors():
+            for field in fields:
+                field.field.widget.attrs["aria-describedby"] += " sign-in-error"
+        filled = bool(self["username"].value())
+        first = next((field for field in fields if field.errors), self["password"] if filled else self["username"])
+        first.field.widget.attrs["autofocus"] = True
 
     def errors_in_words(self) -> str:
         """All errors in one text: "username: This field is required."."""

@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import account_context, developer_context
+from accounts.browser.error_responses import developer_context
 from accounts.browser.id_token_hint import delete_id_token_cookie, read_id_token_cookie, set_id_token_cookie
 from accounts.browser.next_page import next_page, sign_in_address, why_ended
 from accounts.conf import conf
@@ -27,7 +27,12 @@ from accounts.exceptions import (
     WrongIssuer,
 )
 from accounts.sign_in.authorization_request import AuthorizationRequest
-from accounts.sign_in.sign_in import begin_sign_in_at_provider, finish_sign_in_at_provider
+from accounts.sign_in.sign_in import (
+    begin_sign_in_at_provider,
+    finish_sign_in_at_provider,
+    say_signed_in,
+    say_signed_out,
+)
 from accounts.text import clean_text
 
 logger = logging.getLogger(__name__)
@@ -108,6 +113,7 @@ def signed_out_page(request: ApiRequest) -> HttpResponse:
     """
     url = _sign_out_url(request, id_token="")
     if url is None:
+        say_signed_out(request)
         return HttpResponseRedirect("/")
     return render(request, "accounts/signed_out.html", {"provider": urlsplit(url).hostname})
 
@@ -123,6 +129,8 @@ def logout_at_provider(request: ApiRequest) -> HttpResponse:
         return HttpResponseRedirect("/")
     response = HttpResponseRedirect(_sign_out_url(request, read_id_token_cookie(request.COOKIES)) or "/")
     delete_id_token_cookie(response)
+    # For the page to which the provider sends the browser back.
+    say_signed_out(request)
     return response
 
 
@@ -142,7 +150,6 @@ def _provider_page(request: ApiRequest, next_url: str, *, error: str = "", statu
     addresses = [conf.oauth_issuer, conf.oauth_endpoints.get("authorization_endpoint", "")]
     provider = urlsplit(next(filter(None, addresses), ""))
     context = {
-        **account_context(request.api_session.current_unchecked()),
         **(developer_context() if status in (502, 503) else {}),
         "next": next_url,
         "ended": ended_notice(request),
@@ -192,6 +199,7 @@ def _finish_sign_in(
     response = HttpResponseRedirect(next_page(request, pending.next))
     if signed_in is not None:
         set_id_token_cookie(response, signed_in.id_token)
+        say_signed_in(request)
     return response
 
 
@@ -242,11 +250,11 @@ def _sign_in_failed(
         # Another tab has signed in, the browser opened the callback again, or it keeps the session that it had.
         return HttpResponseRedirect(next_page(request, next_url))
     context = {
-        **account_context(request.api_session.current_unchecked(), next_url),
         **(developer_context() if status in (502, 503) else {}),
         "detail": detail,
         "words": description,
         "login": sign_in_address(next_url),
+        "switch_url": sign_in_address(next_url, switch=True),
     }
     response = render(request, "accounts/sign_in_failed.html", context, status=status)
     if status in (429, 503):

@@ -4,9 +4,11 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 
+from django.contrib import messages
 from django.db import Error as AnyDatabaseError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.text import Truncator
 
 from accounts.api_client import ApiRequest
 from accounts.browser.cookies import check_cookie_size
@@ -30,6 +32,9 @@ from accounts.signals import session_started
 from accounts.telemetry.last_call import note_problem
 
 logger = logging.getLogger(__name__)
+
+#: In a message, which has to fit into a cookie.
+_LONGEST_NAME = 100
 
 
 def sign_in(request: ApiRequest, username: str, password: str) -> None:
@@ -144,6 +149,24 @@ def sign_out(request: ApiRequest) -> None:
     """End this browser's session here and at the API. Works while the API or the database is unavailable."""
     _end_here_and_at_api(request, EndReason.SIGNED_OUT)
     request.api_session.end(SessionEnded(EndReason.SIGNED_OUT, delete_cookie=True))
+
+
+def say_signed_in(request: ApiRequest) -> None:
+    """A message for the next page."""
+    session = request.api_session.current_unchecked()
+    name = Truncator(session.user.name if session else "").chars(_LONGEST_NAME)
+    _say(request, f"You are signed in as {name}." if name else "You are signed in.")
+
+
+def say_signed_out(request: ApiRequest) -> None:
+    """A message for the next page."""
+    _say(request, "You are signed out.")
+
+
+def _say(request: ApiRequest, text: str) -> None:
+    """Messages that are still waiting were for the previous user. Django removes those that were read."""
+    list(messages.get_messages(request))
+    messages.success(request, text, fail_silently=True)
 
 
 def _end_here_and_at_api(request: ApiRequest, reason: EndReason, *, revoke: bool = True) -> None:

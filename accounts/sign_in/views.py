@@ -14,14 +14,14 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import account_context, developer_context, is_htmx, is_script
+from accounts.browser.error_responses import developer_context, is_htmx, is_script
 from accounts.browser.next_page import next_page
 from accounts.browser.session_json import session_response
 from accounts.conf import conf
-from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, TooManyAttempts
+from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, DatabaseUnavailable, TooManyAttempts
 from accounts.sign_in.forms import SignInForm, has_json, posted_fields
 from accounts.sign_in.provider_views import ended_notice, login_at_provider, signed_out_page, signs_in_at_provider
-from accounts.sign_in.sign_in import sign_in, sign_out
+from accounts.sign_in.sign_in import say_signed_in, say_signed_out, sign_in, sign_out
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,10 @@ def logout(request: ApiRequest) -> HttpResponse:
     sign_out(request)
     if is_script(request):
         return HttpResponse(status=204)
-    return signed_out_page(request) if signs_in_at_provider() else HttpResponseRedirect("/")
+    if signs_in_at_provider():
+        return signed_out_page(request)
+    say_signed_out(request)
+    return HttpResponseRedirect("/")
 
 
 def _submit(request: ApiRequest) -> HttpResponse:
@@ -73,14 +76,17 @@ def _submit(request: ApiRequest) -> HttpResponse:
         return _refuse(request, form, 429, error.message, retry_after=error.retry_after)
     except ApiUnavailable as error:
         logger.error("%s", error)
-        message = "The service that checks your password is not answering. Please try again in a moment."
-        return _refuse(request, form, 503, message, retry_after=error.retry_after)
+        what = "This site cannot reach its own database"
+        if not isinstance(error, DatabaseUnavailable):
+            what = "The service that checks your password is not answering"
+        return _refuse(request, form, 503, f"{what}. Please try again in a moment.", retry_after=error.retry_after)
     except ApiError as error:
         logger.error("%s", error)
         message = "The service that checks your password sent a response that this site cannot use."
         return _refuse(request, form, 502, message)
     if _wants_json(request):
         return session_response(request, request.api_session.current_unchecked())
+    say_signed_in(request)
     return HttpResponseRedirect(next_page(request, form.cleaned_data["next"] or ""))
 
 
@@ -108,11 +114,13 @@ def _refuse(
 def _sign_in_page(
     request: ApiRequest, form: SignInForm, *, status: int = 200, is_api_down: bool = False
 ) -> HttpResponse:
+    form.choose_focus()
     context = {
-        **account_context(request.api_session.current_unchecked()),
         **(developer_context() if status in (502, 503) else {}),
         "form": form,
         "ended": ended_notice(request),
+        "forgot_password_url": settings.FORGOT_PASSWORD_URL,
+        "register_url": settings.REGISTER_URL,
         "missing_api": conf.base_url if is_api_down else "",
         "missing_api_port": urlsplit(conf.base_url).port or 80,
     }

@@ -141,10 +141,10 @@ def show(name: str, **context: object) -> Visit:
 AT_A_PROVIDER = {
     "sign-in at a provider": show("accounts/login_at_provider.html", provider=LONG_HOST),
     "sign-in with another account there": show(
-        "accounts/login_at_provider.html", provider=LONG_HOST, user={"name": LONG_WORD}
+        "accounts/login_at_provider.html", provider=LONG_HOST, account={"user": {"name": LONG_WORD}}
     ),
     "sign-in at a provider, failed while signed in": show(
-        "accounts/sign_in_failed.html", detail="No.", words=LONG_WORD, user={"name": ADA}, switch_url="/"
+        "accounts/sign_in_failed.html", detail="No.", words=LONG_WORD, account={"user": {"name": ADA}}, switch_url="/"
     ),
     "sign-in at a provider, failed": show("accounts/sign_in_failed.html", detail="No.", words=LONG_WORD, login="/"),
 }
@@ -156,7 +156,7 @@ ACCOUNTS = {
 #: Error pages with the ways out of the session, after a page and after a form.
 WITH_WAYS_OUT = {
     f"{name}, {whose}, {'a page' if is_safe else 'a form'}": show(
-        name, user=user, is_safe=is_safe, page=f"/?{LONG_WORD}", switch_url="/accounts/login/?switch=1"
+        name, account={"user": user, "switch_url": "/accounts/login/?switch=1"}, is_safe=is_safe, page=f"/?{LONG_WORD}"
     )
     for name in ("502.html", "503.html")
     for whose, user in ACCOUNTS.items()
@@ -178,7 +178,8 @@ ALL: dict[str, Visit] = {
     **AT_A_PROVIDER,
     **WITH_WAYS_OUT,
     **WITH_FAILED_CALL,
-    **{name: show(name) for name in ERRORS},
+    **{name: show(name, request_id="0" * 32, account={"sign_in_url": "/accounts/login/"}) for name in ERRORS},
+    "500.html, without a context": show("500.html"),
 }
 
 

@@ -4,9 +4,11 @@ import runpy
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from accounts.conf import Conf
 from accounts.rotation.rotate import LEASE_MARGIN_SECONDS, STORE_SECONDS
+from config.environment import env, link
 from tests.config.processes import PRODUCTION, ROOT, START, copy_site, python, settings_of, settings_of_manage_py, start
 
 
@@ -140,6 +142,22 @@ class TestProduction:
         values = settings_of(site, **PRODUCTION, **written)
 
         assert [values[name] for name in written] == [2.5, 30.0, False, True]
+
+    def test_a_link_is_an_address_or_a_path_on_this_site(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for text in ("", "/forgot/", "/forgot/?from=site", "https://id.example.com/new?site=1"):
+            monkeypatch.setitem(env.ENVIRON, "REGISTER_URL", f" {text}\n")
+            assert link("REGISTER_URL") == text
+        for text in (
+            "forgot/",
+            "//evil.example/",
+            "/\\evil.example",
+            "/a b",
+            "javascript:alert(1)",
+            "https://a@b.example",
+        ):
+            monkeypatch.setitem(env.ENVIRON, "REGISTER_URL", text)
+            with pytest.raises(ImproperlyConfigured, match="REGISTER_URL is "):
+                link("REGISTER_URL")
 
 
 class TestDevelopment:

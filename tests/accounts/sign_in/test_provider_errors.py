@@ -176,4 +176,4 @@ def test_a_response_of_another_provider_is_reported_to_a_signed_in_user(
     assert answer.status_code == 502
     assert "This sign-in failed" in shown(answer)
     assert FAILED not in shown(answer)
-    assert "Signed in as Ada" in shown(answer)
+    assert "Signed in as <strong>Ada</strong>" in answer.text

@@ -230,7 +230,8 @@ class TestTheDatabaseUnavailable:
                 response = guess.result()
 
         assert response.status_code == 503
-        assert "is not answering" in response.text
+        assert "This site cannot reach its own database." in response.text
+        assert "checks your password" not in response.text
 
 
 class TestWhatItCosts:

@@ -200,6 +200,7 @@ class TestTheSwitchPage:
         assert signed_in.session() == before
 
     def test_a_session_that_was_ended_elsewhere_is_nobodys(self, signed_in: Browser) -> None:
+        signed_in.get("/")  # which shows the message of the sign-in
         SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
         let_databases_clock_move_on()
 

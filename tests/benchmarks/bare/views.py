@@ -23,6 +23,7 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "U
 _TIMEOUT = (settings.API_CONNECT_TIMEOUT, settings.API_READ_TIMEOUT)
 _URL = f"{settings.API_BASE_URL}/protected-route"
 _USER = User(id=7, name="ada@example.com", email="ada@example.com")
+_ACCOUNT = {"user": _USER}
 
 # One session for the process, without what it need not do: no proxies and passwords from the environment, no cookies.
 _session = requests.Session()
@@ -78,6 +79,7 @@ def _page(request: HttpRequest, body: object) -> HttpResponse:
     context = {
         "table": as_table(body),
         "user": _USER,
+        "account": _ACCOUNT,
         "generation": 0,
         # No whole number: rounding it is work, and the protected page has it too.
         "access_seconds_left": 3599.5,

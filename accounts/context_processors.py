@@ -1,0 +1,58 @@
+"""What `base.html` shows on every page: the name of the site, who is signed in, the ways in and out, the request id."""
+
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpRequest
+
+from accounts.browser.error_responses import next_path
+from accounts.browser.next_page import sign_in_address
+from accounts.browser.session import BrowserSession
+from accounts.exceptions import ApiUnavailable
+from accounts.session.tokens import User
+from accounts.telemetry.request_id import current_request_ids
+
+
+class Account:
+    """Who is signed in, and the ways to the sign-in. It reads the session only if a template asks who is signed in."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def user(self) -> User | None:
+        """The API's user, also in the admin and on error pages: a check of the session that failed is not repeated."""
+        browser: BrowserSession | None = getattr(self._request, "api_session", None)
+        if browser is None:
+            # An outer middleware refused the request, because of its host.
+            return None
+        try:
+            session = browser.current_unchecked() if browser.accessed else browser.current
+        except (ApiUnavailable, SynchronousOnlyOperation):
+            session = browser.current_unchecked()
+        return session.user if session else None
+
+    @property
+    def sign_in_url(self) -> str:
+        """The sign-in page, which leads back to this page. From the home page it leads to LOGIN_REDIRECT_URL."""
+        return sign_in_address(self._page)
+
+    @property
+    def switch_url(self) -> str:
+        """The same for a user who is signed in with another account."""
+        return sign_in_address(self._page, switch=True)
+
+    @cached_property
+    def _page(self) -> str:
+        path = next_path(self._request)
+        return "" if path == "/" else path
+
+
+def page(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "site_name": settings.SITE_NAME,
+        "request_id": current_request_ids().request_id,
+        "account": Account(request),
+    }
