@@ -41,9 +41,14 @@ def count_outcomes(hour: Hour) -> list[int]:
 
 
 def render_chart(hours: Sequence[Hour]) -> SafeString:
-    """One bar per hour, with the outcomes stacked. The description has the sums; the page adds a table of the hours."""
+    """One bar per hour, with the outcomes stacked. The description has the sums; the page adds a table of the hours.
+
+    Empty if no session was rotated.
+    """
     counts = [count_outcomes(hour) for hour in hours]
     highest = max(map(sum, counts), default=0)
+    if not highest:
+        return SafeString("")
     base = _TOP + _HEIGHT
     return format_html(
         '<svg class="rotations" role="img" aria-labelledby="rotations-title rotations-text"'
@@ -104,7 +109,5 @@ def _stack(numbers: list[int], highest: int, base: float) -> list[tuple[Outcome,
 
 def _describe(hours: Sequence[Hour], counts: list[list[int]]) -> str:
     sums = [sum(column) for column in zip(*counts, strict=True)]
-    if not any(sums):
-        return "No session was rotated in these hours."
     totals = ", ".join(f"{number:,} {outcome.label}" for outcome, number in zip(OUTCOMES, sums, strict=True))
     return f"Since {timezone.localtime(hours[0].at):%H:%M %Z}, {len(hours)} hours: {totals}."

@@ -1,41 +1,35 @@
 """Sessions in the admin. Staff view and end them, and never edit them. No token is shown. Fast with a million rows."""
 
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from accounts.admin.chart import OUTCOMES, count_outcomes, render_chart
+from accounts.admin.ending import SessionEnding
 from accounts.admin.search import find_sessions
 from accounts.admin.statistics import MAX_COUNTED, count_active_sessions, last_hours
 from accounts.browser.user_agent import describe_browser
 from accounts.diagram.svg import render_traced_request
 from accounts.history.traced_requests import KEPT_REQUESTS
-from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord, SessionRecordQuerySet, TracedRequest
-from accounts.rotation.ending import end_session
+from accounts.models import EventKind, SessionEvent, SessionRecord, SessionRecordQuerySet, TracedRequest
 
 if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[SessionRecord]
     SessionPaginator = Paginator[SessionRecord]
 else:
-    ModelAdmin, SessionPaginator = admin.ModelAdmin, Paginator
+    SessionPaginator = Paginator
 
 #: The pages of the list end here. Search or filters find the other sessions.
 MAX_LISTED = 10_000
 #: Few enough for PostgreSQL to look each up by its id instead of scanning all sessions in the order of the list.
 MAX_FOUND = 500
-#: Each costs a statement, and a field of the form that asks for confirmation (DATA_UPLOAD_MAX_NUMBER_FIELDS).
-MAX_ENDED_AT_ONCE = 500
 EVENTS_PER_PAGE = 200
 _ALLOWED_LOOKUPS = ("state", "end_reason__exact", "signed_in_at__gte", "signed_in_at__lt")
 
@@ -71,14 +65,12 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(SessionRecord)
-class SessionRecordAdmin(ModelAdmin):
-    list_display = (
-        *("user_name", "state", "signed_in", "last_rotated", "rotations"),
-        *("confirmation", "address", "browser", "expires"),
-    )
+class SessionRecordAdmin(SessionEnding):
+    # As many columns as 1280 pixels have room for.
+    list_display = ("user_name", "state", "signed_in_at", "last_rotated_at", "place")
     list_filter = (StateFilter, "end_reason", "signed_in_at")
     # Only this order has an index: any other one would sort every row first.
-    sortable_by = ("signed_in",)
+    sortable_by = ("signed_in_at",)
     search_fields = ("user_id", "user_name_lower")
     search_help_text = "The beginning of a user's name or of their id at the API, or the whole id of a session."
     list_per_page = 50
@@ -92,7 +84,6 @@ class SessionRecordAdmin(ModelAdmin):
         ("Sign-in", {"fields": ("address", "browser", "user_agent")}),
     )
     readonly_fields = flatten_fieldsets(fieldsets)
-    actions = ("end_sessions",)
 
     class Media:
         css = {"all": ("accounts/admin.css", "accounts/diagram.css")}
@@ -106,9 +97,6 @@ class SessionRecordAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: SessionRecord | None = None) -> bool:
         return False
-
-    def has_end_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("accounts.end_sessionrecord")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # Django allows every column, and "?sealed__startswith=..." would reveal the sealed copy letter by letter.
@@ -137,22 +125,6 @@ class SessionRecordAdmin(ModelAdmin):
     def state(self, record: SessionRecord) -> str:
         return record.state
 
-    @admin.display(description="signed in", ordering="signed_in_at")
-    def signed_in(self, record: SessionRecord) -> str:
-        return _to_minute(record.signed_in_at)
-
-    @admin.display(description="last rotated", empty_value="-")
-    def last_rotated(self, record: SessionRecord) -> str | None:
-        return _to_minute(record.last_rotated_at) if record.last_rotated_at else None
-
-    @admin.display(description="expires", empty_value="-")
-    def expires(self, record: SessionRecord) -> str | None:
-        return _to_minute(record.expires_at) if record.expires_at else None
-
-    @admin.display(description="generation")
-    def rotations(self, record: SessionRecord) -> int:
-        return record.generation
-
     @admin.display(description="confirmation")
     def confirmation(self, record: SessionRecord) -> str:
         return "confirmed" if record.is_confirmed else "waiting for the browser"
@@ -160,6 +132,10 @@ class SessionRecordAdmin(ModelAdmin):
     @admin.display(description="browser", empty_value="-")
     def browser(self, record: SessionRecord) -> str | None:
         return describe_browser(record.user_agent) or None
+
+    @admin.display(description="browser and address")
+    def place(self, record: SessionRecord) -> SafeString:
+        return format_html("{}<br>{}", self.browser(record) or "-", record.address or "-")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         summary = {} if request.method == "POST" else _summary_context()
@@ -170,44 +146,11 @@ class SessionRecordAdmin(ModelAdmin):
     ) -> HttpResponse:
         record: SessionRecord = kwargs["obj"]
         context.update(_timeline_context(record.id, request.GET.get("events", "")))
+        context["can_end"] = self.has_end_permission(request) and record.ended_at is None
+        context["can_end_all"] = self.has_end_permission(request) and bool(record.user_key)
         traced = TracedRequest.objects.of(record.id, KEPT_REQUESTS)
         context["traced_requests"] = [render_traced_request(row, heading="h3") for row in traced]
         return super().render_change_form(request, context, *args, **kwargs)
-
-    @admin.action(description="End selected sessions", permissions=["end"])
-    def end_sessions(self, request: HttpRequest, queryset: QuerySet[SessionRecord]) -> HttpResponse | None:
-        """Show the sessions and ask for confirmation; then end them."""
-        living = list(queryset.filter(ended_at=None)[: MAX_ENDED_AT_ONCE + 1])
-        if len(living) > MAX_ENDED_AT_ONCE:
-            text = f"No session ended: more than {MAX_ENDED_AT_ONCE} are selected. Search or filter for fewer."
-            self.message_user(request, text, messages.ERROR)
-        elif not living:
-            self.message_user(request, "0 sessions ended: the selected sessions had ended before.", messages.WARNING)
-        elif "confirmed" not in request.POST:
-            return self._confirmation_page(request, living)
-        else:
-            ended = [record for record in living if end_session(record.id, EndReason.REVOKED, user_id=record.user_id)]
-            LogEntry.objects.log_actions(cast(int, request.user.pk), ended, CHANGE, "Ended the session.")
-            number = "1 session" if len(ended) == 1 else f"{len(ended)} sessions"
-            self.message_user(request, f"{number} ended.", messages.SUCCESS)
-        return None
-
-    def _confirmation_page(self, request: HttpRequest, living: list[SessionRecord]) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "End sessions",
-            "opts": self.opts,
-            "media": self.media,
-            "sessions": [(record, describe_browser(record.user_agent)) for record in living],
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
-            "back": request.get_full_path(),
-        }
-        return TemplateResponse(request, "admin/accounts/sessionrecord/end_sessions.html", context)
-
-
-def _to_minute(moment: datetime) -> str:
-    """Short, and readable in the order of time."""
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
 
 
 def _summary_context() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.decorators import login_not_required
@@ -32,6 +33,7 @@ class StaffSignInForm(AdminAuthenticationForm):
 
 
 class StaffSite(AdminSite):
+    site_header = site_title = f"{getattr(settings, 'SITE_NAME', 'API session')}: administration"
     login_form = StaffSignInForm
 
     @login_not_required

@@ -5,7 +5,7 @@ from uuid import uuid4
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
-from accounts.admin.sessions import MAX_ENDED_AT_ONCE
+from accounts.admin.ending import MAX_ENDED_AT_ONCE
 from accounts.models import EndReason, SessionRecord
 from tests.accounts.admin.pages import LIST, add_record, choose, confirm, end, rows, staff
 from tests.browsers import ADA, GRACE, Browser

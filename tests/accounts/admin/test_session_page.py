@@ -61,7 +61,7 @@ class TestTheSessionPage:
             EventKind.SIGNED_OUT.label,
         ]
         assert found[-2] == [
-            f"{rotation.at:%Y-%m-%d %H:%M:%S.%f}",
+            f"{rotation.at:%Y-%m-%d %H:%M:%S.%f} UTC",
             "rotated (on a 401)",
             "1",
             f"{rotation.duration_ms} ms",

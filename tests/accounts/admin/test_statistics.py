@@ -71,4 +71,7 @@ class TestTheStatistics:
         assert sum("accounts_sessionevent" in query["sql"] for query in queries) <= 2, "the present one, and the last"
 
     def test_without_any_event_it_says_so(self, transactional_db: None) -> None:
-        assert "No session was rotated in these hours." in staff().get(LIST).text
+        page = staff().get(LIST).text
+
+        assert "No session was rotated in these hours." in page
+        assert '<svg class="rotations"' not in page
