@@ -47,9 +47,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
-    """A file, not memory: threads and processes share it under the same locks as in production. It gets its name here
-    and not in the settings, because a process that has read them may fork several processes that run tests.
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """A database for each worker, named after it. SQLite has a file and not memory: threads and processes share it
+    under the same locks as in production. It gets its name here and not in the settings, because a process that has
+    read them may fork several processes that run tests.
     """
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = f"{tempfile.gettempdir()}/accounts-tests-{os.getpid()}.sqlite3"
