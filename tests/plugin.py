@@ -1,13 +1,16 @@
 """What all tests share: which tests run, the demo API over real HTTP, browsers in front of the real middleware."""
 
+import functools
+import gc
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from django.core.management.color import no_style
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 from pytest_django import Settings
 
 from accounts.history import events
@@ -18,6 +21,8 @@ from tests.demo_api.server import DemoApi
 
 #: These tests start browsers or many processes. `pytest` leaves them out; `pytest -m large` runs them.
 LARGE = {"browser", "nginx", "postgres", "storm", "vite"}
+#: Of sign-ins that fail.
+SIGN_IN_LIMITS = ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE")
 #: Migrations fill these, and tests only read them.
 KEPT_TABLES = {"django_content_type", "auth_permission"}
 
@@ -31,8 +36,39 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    if any(mark.name in LARGE for mark in item.iter_markers()):
+    marks = {mark.name for mark in item.iter_markers()} & LARGE
+    if marks:
         item.add_marker("large")
+        # Else pytest_ignore_collect would leave it out.
+        assert names_a_mark(item.path, marks), f"{item.path} does not name pytest.mark.{min(marks)} itself"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With -m large, a file that names no mark of large tests is not imported."""
+    wanted = LARGE if config.option.markexpr == "large" else LARGE & {config.option.markexpr}
+    if not wanted or not collection_path.match("test_*.py"):
+        return None
+    return None if names_a_mark(collection_path, wanted) else True
+
+
+@functools.cache
+def text_of(path: Path) -> str:
+    return path.read_text()
+
+
+def names_a_mark(path: Path, names: set[str]) -> bool:
+    return any(f"mark.{name}" in text_of(path) for name in names)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests are hundreds of thousands of objects that stay to the end: nothing to look for garbage in."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # after -k and -m
@@ -113,6 +149,7 @@ def browser(api: DemoApi, transactional_db: None) -> Browser:
 
 @pytest.fixture
 def signed_in(browser: Browser) -> Browser:
-    """A browser in which Ada has signed in."""
-    browser.sign_in()
+    """A browser in which Ada has signed in. Nothing is counted for the limits: that would take most of the time."""
+    with override_settings(**dict.fromkeys(SIGN_IN_LIMITS, "")):
+        browser.sign_in()
     return browser

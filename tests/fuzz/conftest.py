@@ -10,10 +10,9 @@ from tests.fuzz.raw_api import RawApi, raw_api, said
 from tests.fuzz.visitors import METRICS_TOKEN, NEW_PAIR, SECRETS
 from tests.load.browser import Browser as Person
 from tests.load.site import Site
+from tests.plugin import SIGN_IN_LIMITS
 
 THREADS = 4
-#: Of sign-ins that fail. All that is tried here comes from one address, and nobody would get any further.
-LIMITS = ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def served() -> Iterator[RawApi]:
 def api(served: RawApi, settings: Settings, db: None) -> RawApi:
     """The API behind the site. What a test stores is in a transaction of the test's, which saves the disk's time."""
     settings.API_BASE_URL = served.url
-    for limit in LIMITS:
+    for limit in SIGN_IN_LIMITS:  # all that is tried here comes from one address, and nobody would get any further
         setattr(settings, limit, "")
     settings.METRICS_TOKEN = METRICS_TOKEN
     settings.API_PROXY_ALLOW = "GET /protected-route, POST /protected-route, DELETE /protected-route"
@@ -75,7 +74,7 @@ def site(behind: RawApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         environment={
             "API_READ_TIMEOUT": "30",
             "API_PROXY_ALLOW": "GET /protected-route, POST /protected-route",
-            **dict.fromkeys(LIMITS, ""),
+            **dict.fromkeys(SIGN_IN_LIMITS, ""),
         },
     )
     site.migrate()
