@@ -169,7 +169,8 @@ def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> Streami
     cause. An EventSource then reconnects, unless the session is over or the API refuses the call (a 4xx).
     """
     get_token(request)
-    return stream(_events(request, events), EVENT_STREAM)
+    # An async generator raises a TypeError here, and not in the body.
+    return stream(_events(request, iter(events)), EVENT_STREAM)
 
 
 def api_events(request: ApiRequest, path: str, **options: Any) -> Iterator[str]:

@@ -25,7 +25,7 @@ _SCHEME_ADVICE = (
 )
 _STREAM_ADVICE = (
     "Turn off buffering and compression for this site in each proxy (nginx: proxy_buffering off, gzip off; the site "
-    "already sends X-Accel-Buffering: no). Serve the site by WSGI: under ASGI, Django holds streams back."
+    "already sends X-Accel-Buffering: no)."
 )
 
 

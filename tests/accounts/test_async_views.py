@@ -1,13 +1,13 @@
 """`async def` views: `await request.api.aget(...)`, the session, and the pages of errors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import SynchronousOnlyOperation
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.template import engines
 from django.test import AsyncClient
 from django.urls import path
@@ -17,6 +17,7 @@ from pytest_django import Settings
 from accounts.api_client import ApiRequest
 from accounts.models import EndReason
 from accounts.rotation.ending import end_session
+from accounts.streaming import stream_events, stream_html
 from accounts.telemetry.request_id import current_request_ids
 from config.urls import urlpatterns as site
 from tests.accounts.api_calls import SECRET
@@ -129,6 +130,25 @@ class TestCalls:
 
         assert get(view).status_code == 200
         assert api.count("GET", SECRET) == 0
+
+
+def test_a_stream_is_sent_from_a_synchronous_generator(get: Get, api: DemoApi) -> None:
+    async def parts() -> AsyncIterator[str]:
+        yield ""
+
+    async def view(request: ApiRequest) -> StreamingHttpResponse:
+        with pytest.raises(TypeError, match="not iterable"):
+            stream_html(request, parts())  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="not iterable"):
+            stream_events(request, parts())  # type: ignore[arg-type]
+        statuses = (str(request.api.get(SECRET).status_code) for _ in range(2))
+        return await sync_to_async(stream_html)(request, statuses)
+
+    api.expire_access_tokens()
+    response = get(view)
+    text = b"".join(response.streaming_content).decode()  # type: ignore[attr-defined]
+
+    assert text.startswith("200")
 
 
 class TestSession:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import jwt
@@ -14,6 +15,7 @@ from tests.demo_api.server import DEMO_USERS, DemoApi, Fault, Gate
 from tests.load.browser import PATIENCE_SECONDS, Browser
 from tests.load.processes import wait_until
 from tests.load.site import Site
+from tests.protected.sockets.raw_requests import opened, read_to
 
 USERS = [f"user{number}@example.com" for number in range(50)]
 
@@ -96,9 +98,17 @@ def test_many_users_at_once(site: Uvicorn | Granian, api: DemoApi, users: list[s
     assert api.count("POST", "/auth/refresh") == len(users) * 2 + 2
     assert api.reuses == 0
 
+    api.expire_access_tokens()
+    for path, mark in (("/protected/events/", b"event: session-update"), ("/protected/stream/", b"<session-update ")):
+        with opened(browsers[users[0]], f"{path}?rows=500&delay=0.2") as stream:
+            read_to(stream, mark)  # the first pieces arrive long before the last one
+
     wait_until(lambda: open_databases(site) <= 4, "the threads have closed their connections")
 
 
 def open_databases(site: Uvicorn | Granian) -> int:
-    folder = Path(f"/proc/{site.server_pid}/fd")
-    return sum(os.readlink(descriptor).endswith("site.sqlite3") for descriptor in folder.iterdir())
+    count = 0
+    for descriptor in Path(f"/proc/{site.server_pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += os.readlink(descriptor).endswith("site.sqlite3")
+    return count
