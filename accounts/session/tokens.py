@@ -170,9 +170,10 @@ def _is_empty(value: object) -> bool:
 
 
 def _is_extended(refresh_expires_at: float | None, now: float, previous: TokenPair) -> bool:
-    """Whether the refresh token expires later than the previous one: by the time between both, rounded to seconds.
+    """Whether the refresh token expires later than the previous one.
 
-    Some APIs issue a new refresh token that expires with the first one.
+    Some APIs issue a new refresh token that expires with the first one. Their lifetimes are whole seconds, so later
+    means: by at least half of the time between both responses.
     """
     if refresh_expires_at is None or previous.refresh_expires_at is None:
         return True

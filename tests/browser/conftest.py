@@ -79,7 +79,8 @@ def api(shared_api: DemoApi) -> Iterator[DemoApi]:
 @pytest.fixture(scope="package")
 def site(chromium: Browser, shared_api: DemoApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the site as `make run` runs it. After the browser, so that without one nothing is started."""
-    with run_server(shared_api.url, tmp_path_factory.mktemp("site"), API_TRACE="true") as url:
+    more = {"API_TRACE": "true", "API_SESSION_MAX_AGE": "86400"}
+    with run_server(shared_api.url, tmp_path_factory.mktemp("site"), **more) as url:
         yield url
 
 

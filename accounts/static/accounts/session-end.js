@@ -1,7 +1,7 @@
 // <div class="session-end" role="status" data-seconds="<until the session ends>" data-session="<the session's JSON>">
 // Shows its content from five minutes before the end on. It is a live region: screen readers read it, and the focus stays
 // where it is. The site is asked before, and when the user comes back to the page: after a new sign-in in another tab,
-// the notice goes.
+// the notice goes. At the end it is not asked: it would end the session, and the next page could not say why.
 "use strict";
 
 {
@@ -27,7 +27,7 @@
     notice.firstElementChild.hidden = left > NOTICE_SECONDS;
     text.textContent = words(left);
     const next = [NOTICE_SECONDS, 60, 0].find((step) => left > step);
-    if (next !== undefined && left < Infinity) timer = setTimeout(ask, Math.min((left - next) * 1000 + 50, LONGEST_WAIT));
+    if (next !== undefined && left < Infinity) timer = setTimeout(next ? ask : show, Math.min((left - next) * 1000 + 50, LONGEST_WAIT));
   }
 
   async function ask() {
