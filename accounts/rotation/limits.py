@@ -7,6 +7,7 @@ ends no session.
 
 import time
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error as AnyDatabaseError
 
 from accounts.conf import conf
@@ -60,6 +61,9 @@ def _end_at_limit(session: ApiSession, presented: Presented, reason: EndReason) 
             ):
                 request_revocation(newest.tokens, address=presented.address)
                 break
+    except SynchronousOnlyOperation:
+        # An async view that runs past the limit. Its next call of the API, or the next request, ends the session.
+        return None
     except AnyDatabaseError:
         drop_broken_connection()
         return unknown

@@ -1,5 +1,6 @@
 """API_SESSION_MAX_AGE and API_SESSION_IDLE_TIMEOUT: when a session ends, what its user is told, and when it stays."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,9 +9,12 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from accounts.browser.session import BrowserSession
+from accounts.exceptions import SessionEnded
 from accounts.models import EndReason, SessionRecord
 from tests.accounts.rotation.clocks import Clock, movable_clock
 from tests.accounts.rotation.helpers import rotate_and_confirm
@@ -191,6 +195,22 @@ class TestMaximumAge:
         assert end_reason() == EndReason.MAX_AGE
         reconnected = signed_in.get("/protected/api/protected-route", **wanted)
         assert (reconnected.status_code, reconnected.json()["detail"]) == (401, "Your session ended after 1 second.")
+
+    def test_an_async_view_that_runs_past_it_reads_its_session_without_a_query(
+        self, signed_in: Browser, settings: Settings
+    ) -> None:
+        request = RequestFactory().get("/")
+        request.COOKIES = signed_in.take()
+        session = BrowserSession(request)
+        session.load_before_async_view()
+        settings.API_SESSION_MAX_AGE = 0.001
+
+        async def read() -> bool:
+            return session.current is not None
+
+        assert asyncio.run(read())
+        with pytest.raises(SessionEnded):
+            session.require_verified()
 
 
 @pytest.mark.usefixtures("idle_timeout")
