@@ -17,6 +17,7 @@ TESTS = [
     "tests/accounts/history",
     "tests/accounts/admin",
     *sorted(map(str, PROJECT.glob("tests/accounts/sign_in/test_rate_limit*.py"))),
+    "tests/accounts/sign_in/test_own_sessions.py::TestTheList",
     "tests/accounts/telemetry/test_trace.py",
     "tests/accounts/telemetry/test_trace_limits.py",
     "tests/accounts/test_commands.py::TestPruneSessions",
