@@ -121,6 +121,7 @@ def _user_to_show(request: HttpRequest) -> AnyUser:
         user: AnyUser = request.user
         user.is_authenticated  # noqa: B018 - looks up a lazy user
     except ApiUnavailable:
+        # The database is unavailable.
         return user_of(request.api_session.current_unchecked())  # type: ignore[attr-defined]
     return user
 
