@@ -20,7 +20,7 @@ INTERNAL_STEPS: dict[str, tuple[str, str, str]] = {
     EventKind.SIGNED_IN: (
         "session starts",
         "{generation}",
-        "The session starts. Its cookie holds both tokens, sealed.",
+        "The session starts. Its cookie holds both tokens, encrypted.",
     ),
     EventKind.ROTATED: (
         "stored",
@@ -90,7 +90,7 @@ def caption_for_request(step: Step, after: Sequence[Step]) -> str:
     opened = last_step(after, StepKind.OPENED)
     if opened is None:
         return f"The browser sent {step.method} {step.path}. The request has no session."
-    return f"The browser sent {step.method} {step.path} with the sealed cookie, generation {opened.generation}."
+    return f"The browser sent {step.method} {step.path} with the encrypted cookie, generation {opened.generation}."
 
 
 def caption_for_api_call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:

@@ -157,4 +157,4 @@ def fill_in(page: Page, email: str, password: str) -> None:
 def expect_data(page: Page) -> None:
     expect(page.get_by_role("heading", name="Protected page")).to_be_visible()
     expect(page.get_by_role("rowheader", name=STATION)).to_be_visible()
-    expect(page.get_by_text(f"Signed in as {ADA}")).to_be_visible()
+    expect(page.get_by_role("banner").get_by_text(ADA)).to_be_visible()
