@@ -28,7 +28,6 @@ from accounts.telemetry.trace import StepKind, add_step, trace_session
 
 class BrowserSession:
     """The session of one request's browser. The cookie is opened at the first access.
-
     `current` starts as the session that the browser presented, and changes when this request rotates, adopts a newer
     generation, or signs in.
     """
@@ -51,10 +50,8 @@ class BrowserSession:
         self.accessed = False
         #: Whether the response has to write `current` into the cookie.
         self.modified = False
-        #: Whether this request signed in.
-        self.signed_in = False
-        #: Whether it signed in over an older session, which may still have late responses under way.
-        self.replaced = False
+        #: Whether this request signed in, and if so, over an older session, whose late responses may be under way.
+        self.signed_in = self.replaced = False
         #: The newer ID token that came with the token pair, for the sign-out; empty if none came.
         self.id_token = ""
 
@@ -118,10 +115,8 @@ class BrowserSession:
         """
         try:
             self.require_verified()
-        except SignInRequired:
-            return False
-        except ApiUnavailable:
-            return True
+        except (SignInRequired, ApiUnavailable) as error:
+            return isinstance(error, ApiUnavailable)
         return True
 
     async def arequire_verified(self) -> ApiSession:
@@ -211,10 +206,9 @@ class BrowserSession:
 
     def pop_session_to_write(self) -> ApiSession | None:
         """The session that the browser does not have yet; None if there is none, or if it was returned before."""
-        session = self._current
-        if session is None or not self.modified:
+        session, modified, self.modified = self._current, self.modified, False
+        if session is None or not modified:
             return None
-        self.modified = False
         return session if self.signed_in else session_to_write(session, self.presented)
 
     def accept_update(self, update: ApiSession) -> None:
@@ -226,16 +220,14 @@ class BrowserSession:
         session = self._require_session(self._load_within_limits())
         if update.id != session.id or update.generation < session.generation:
             raise NotSignedIn("it belongs to another session, or is older than the browser's cookie")
-        newest = session_to_write(update, self.presented)
-        if newest is None:
+        if (newest := session_to_write(update, self.presented)) is None:
             raise NotSignedIn("its session is over")
         self._current, self.modified = newest, True
         self._record_event(EventKind.UPDATE_ACCEPTED, newest)
 
     def session_update(self) -> str:
         """The session, sealed for a streamed body and the deferred-update endpoint; "" if the browser is up to date."""
-        session = self.pop_session_to_write()
-        if session is None:
+        if (session := self.pop_session_to_write()) is None:
             return ""
         self._record_event(EventKind.UPDATE_SENT, session)
         return session.seal_for_update()
@@ -269,8 +261,7 @@ class BrowserSession:
         return session
 
     def _read_cookie(self) -> None:
-        session = read_cookies(self._request.COOKIES)
-        if session is None:
+        if (session := read_cookies(self._request.COOKIES)) is None:
             return
         self._set_session(session)
         add_step(StepKind.OPENED, generation=session.generation)
@@ -293,11 +284,9 @@ class BrowserSession:
             self.modified = self.modified or not (session.confirmed and checked.confirmed)
         except SessionEnded:
             return
-        except BodyConsumed:
-            raise
-        except ApiUnavailable:
+        except ApiUnavailable as error:
             # A database failure must not lock users out, unless the operator demands a check of every request.
-            if conf.checks_every_request:
+            if conf.checks_every_request or isinstance(error, BodyConsumed):
                 raise
 
     def _record_event(self, kind: EventKind, session: ApiSession) -> None:
