@@ -1,17 +1,18 @@
 """What `base.html` shows on every page: the name of the site, who is signed in, the ways in and out, the request id."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import SynchronousOnlyOperation
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from accounts.browser.error_responses import next_path
 from accounts.browser.next_page import sign_in_address
 from accounts.browser.session import BrowserSession
+from accounts.browser.user import AnyUser, ApiUser
 from accounts.exceptions import ApiUnavailable
-from accounts.session.tokens import User
 from accounts.telemetry.request_id import current_request_ids
 
 
@@ -22,7 +23,7 @@ class Account:
         self._request = request
 
     @cached_property
-    def user(self) -> User | None:
+    def user(self) -> ApiUser | None:
         """The API's user, also in the admin and on error pages: a check of the session that failed is not repeated."""
         browser: BrowserSession | None = getattr(self._request, "api_session", None)
         if browser is None:
@@ -30,9 +31,9 @@ class Account:
             return None
         try:
             session = browser.current_unchecked() if browser.accessed else browser.current
-        except (ApiUnavailable, SynchronousOnlyOperation):
+        except ApiUnavailable:
             session = browser.current_unchecked()
-        return session.user if session else None
+        return ApiUser.of(session.user) if session else None
 
     @property
     def sign_in_url(self) -> str:
@@ -51,8 +52,24 @@ class Account:
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
+    """`user` is `request.user`, or `account.user` if the session cannot be checked: no error on an error page."""
+    account = Account(request)
     return {
         "site_name": settings.SITE_NAME,
         "request_id": current_request_ids().request_id,
-        "account": Account(request),
+        "account": account,
+        "user": SimpleLazyObject(partial(_user, request, account)),
     }
+
+
+def _user(request: HttpRequest, account: Account) -> AnyUser:
+    if not hasattr(request, "user"):
+        # A middleware before UserMiddleware has refused the request.
+        return AnonymousUser()
+    try:
+        # It may be a user that a view or a test has set.
+        user: AnyUser = request.user
+        user.is_authenticated  # noqa: B018 - looks up a lazy user
+    except ApiUnavailable:
+        return account.user or AnonymousUser()
+    return user

@@ -130,9 +130,8 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
-                # After Django's: its `user` is also there on pages for which a check of the session failed.
-                "accounts.browser.user.user_in_templates",
                 "django.contrib.messages.context_processors.messages",
+                # After Django's: its `user` is also there on pages for which a check of the session failed.
                 "accounts.context_processors.page",
             ]
         },

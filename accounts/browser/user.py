@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.middleware import get_user as get_staff_user
@@ -12,7 +11,6 @@ from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django.utils.functional import SimpleLazyObject
 
-from accounts.exceptions import ApiUnavailable
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import User
 
@@ -30,6 +28,10 @@ class ApiUser(User):
     is_active = True
     is_staff = False
     is_superuser = False
+
+    @classmethod
+    def of(cls, user: User) -> "ApiUser":
+        return cls(id=user.id, name=user.name, email=user.email, claims_by_source=user.claims_by_source)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, User) and self.has_id(other.id))
@@ -101,29 +103,7 @@ def get_user(request: HttpRequest) -> AnyUser:
 
 def user_of(session: ApiSession | None) -> ApiUser | AnonymousUser:
     """The user of `session`; Django's AnonymousUser without a session."""
-    if session is None:
-        return AnonymousUser()
-    user = session.user
-    return ApiUser(id=user.id, name=user.name, email=user.email, claims_by_source=user.claims_by_source)
-
-
-def user_in_templates(request: HttpRequest) -> dict[str, Any]:
-    """A context processor: `user`, which is `request.user`, or the cookie's user if the session cannot be checked."""
-    return {"user": SimpleLazyObject(partial(_user_to_show, request))}
-
-
-def _user_to_show(request: HttpRequest) -> AnyUser:
-    if not hasattr(request, "user"):
-        # A middleware before UserMiddleware has refused the request.
-        return AnonymousUser()
-    try:
-        # It may be a user that a view or a test has set.
-        user: AnyUser = request.user
-        user.is_authenticated  # noqa: B018 - looks up a lazy user
-    except ApiUnavailable:
-        # The database is unavailable.
-        return user_of(request.api_session.current_unchecked())  # type: ignore[attr-defined]
-    return user
+    return AnonymousUser() if session is None else ApiUser.of(session.user)
 
 
 async def _aget_user(request: HttpRequest) -> AnyUser:
