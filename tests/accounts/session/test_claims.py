@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from accounts.session.api_session import ApiSession
 from accounts.session.claims import MAX_CLAIMS_BYTES, ClaimsTooLarge, lacks_claims, renewed_claims, with_claims
+from accounts.session.sealing import Purpose, seal
 from accounts.session.tokens import User, receive_pair
 
 ADA = User(id="ada-1", name="Ada")
@@ -81,3 +82,14 @@ def test_no_claims_leave_the_sealed_fields_as_older_releases_write_them() -> Non
     assert json.loads(with_roles._to_bytes())[2][:3] == [1, "Ada", ""]
     assert ApiSession.open_cookie(plain.seal_for_cookie()).user.claims == {}
     assert ApiSession.open_cookie(with_roles.seal_for_cookie()).user.claims == {"roles": []}
+
+
+def test_a_later_release_may_append_fields_to_a_user_without_claims() -> None:
+    session = ApiSession.begin(ADA, receive_pair("a", "r"))
+    fields = json.loads(session._to_bytes())
+    fields[2] += [None, "of a later release"]
+
+    opened = ApiSession.open_cookie(seal(Purpose.COOKIE, json.dumps(fields).encode()))
+
+    assert opened.user.claims == {}
+    assert opened == session
