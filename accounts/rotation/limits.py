@@ -15,6 +15,7 @@ from accounts.exceptions import SessionEnded
 from accounts.models import EndReason, SessionRecord
 from accounts.rotation.database import drop_broken_connection, in_open_transaction
 from accounts.rotation.ending import end_session, session_ended_error
+from accounts.rotation.lease import is_leased_to_another
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.token_requests import request_revocation
 from accounts.session.api_session import ApiSession
@@ -78,6 +79,9 @@ def _agrees(record: SessionRecord, newest: ApiSession, reason: EndReason) -> boo
     now = record.fetched_at.database
     if reason is EndReason.MAX_AGE:
         return conf.max_age is not None and now - record.signed_in_at.timestamp() >= conf.max_age
+    if is_leased_to_another(record, owner=""):
+        # A request that arrived in time is rotating.
+        return False
     life = newest.tokens.access_lifetime()
     if life is None or conf.idle_timeout is None or not newest.is_idle(time.time()):
         return False

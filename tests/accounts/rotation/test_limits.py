@@ -250,6 +250,20 @@ class TestIdleTimeout:
         # After its grace period, an older cookie is a copy.
         assert end_reason() == (EndReason.REUSED if is_confirmed else "")
 
+    def test_one_that_another_request_is_rotating_is_in_use(self, clock: Clock, signed_in: Browser) -> None:
+        """That request arrived before the limit, and the API responds to it after the limit."""
+        clock.ahead = 60 + 1800 + 1
+        lease_seconds = 60
+        session_id = signed_in.session().id
+        assert SessionRecord.objects.claim(session_id, generation=0, owner="in time", lease_seconds=lease_seconds)
+
+        assert signed_in.get("/accounts/session/").json()["authenticated"] is True
+
+        # Its worker has died.
+        clock.ahead += lease_seconds
+        assert signed_in.get("/accounts/session/").json()["authenticated"] is False
+        assert end_reason() == EndReason.IDLE
+
     def test_both_are_idle_when_the_newest_is(self, clock: Clock, signed_in: Browser, api: DemoApi) -> None:
         late = signed_in.copy()
         clock.ahead = 1000
