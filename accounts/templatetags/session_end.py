@@ -23,11 +23,11 @@ def session_end(context: Any) -> dict[str, Any] | None:
     """
     request = getattr(context, "request", None)
     browser = getattr(request, "api_session", None)
-    if request is None or browser is None or not browser.accessed or request.path == reverse("accounts:login"):
+    if request is None or browser is None or not browser.accessed:
         return None
     session = browser.current_unchecked()
     end = None if session is None else session.known_end()
-    if end is None:
+    if end is None or request.path == reverse("accounts:login"):
         return None
     seconds = max(0, math.floor(end - time.time()))
     return {
