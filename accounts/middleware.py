@@ -1,12 +1,15 @@
 """Sets what a request has of its session, and writes the session cookie into the response if it changed."""
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from asgiref.sync import iscoroutinefunction
 from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.core.signals import got_request_exception
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -14,7 +17,13 @@ from requests import PreparedRequest, RequestException
 
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
-from accounts.browser.error_responses import api_error_response, is_htmx, is_script, sign_in_required_response
+from accounts.browser.error_responses import (
+    api_error_response,
+    forbidden_response,
+    is_htmx,
+    is_script,
+    sign_in_required_response,
+)
 from accounts.browser.event_source import is_event_source, is_over, reconnect_response, seconds_until_retry
 from accounts.browser.id_token_hint import set_id_token_cookie
 from accounts.browser.next_page import shorten, sign_in_address
@@ -67,7 +76,12 @@ class ApiSessionMiddleware:
         request.api = ApiClient(request.api_session)
         forget_last_call()
         request.trace = begin_trace(str(request.method), request.path) if conf.traces else None
-        response = write_session(request, correct_sign_in_redirect(request, self.get_response(request)))
+        response = self.get_response(request)
+        error = getattr(request, "uncaught_error", None)
+        if error is not None and response.status_code == 500:
+            # A middleware further in has looked at the session or called the API, not a view.
+            response = self.process_exception(request, error) or response
+        response = write_session(request, correct_sign_in_redirect(request, response))
         return response if request.trace is None else finish_trace(request.trace, response)
 
     def process_view(self, request: ApiRequest, view: Callable[..., Any], *_: object) -> HttpResponse | None:
@@ -77,7 +91,7 @@ class ApiSessionMiddleware:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"}) if is_over(request) else None
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
-        """The response to an error of the session or the API that a view did not catch; None for any other error."""
+        """The response to an error of the session or the API that nobody caught; None for any other error."""
         if isinstance(error, SignInRequired):
             return sign_in_required_response(request, error)
         if isinstance(error, RequestException) and request.api.called:
@@ -100,12 +114,19 @@ class ApiSessionMiddleware:
         return api_error_response(request, api_error)
 
 
+@receiver(got_request_exception)
+def note_uncaught_error(request: HttpRequest | None = None, **_: object) -> None:
+    """Django makes a 500 of an error in a middleware before ApiSessionMiddleware sees it."""
+    if request is not None:
+        request.uncaught_error = sys.exc_info()[1]  # type: ignore[attr-defined]
+
+
 def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Django's `login_required` and `user_passes_test` redirect to the sign-in page, too. Correct their redirects.
 
     A signed-in user whom the view does not accept gets the form for another account: the sign-in page would send them
     back to the view, and so on without end. A user whose session has ended is told so. A long `next` is shortened, so
-    that servers accept the address. A script gets no redirect to a page, but a 401.
+    that servers accept the address. A script gets no redirect to a page, but a 401, or a 403 for a signed-in user.
     """
     if not 300 <= response.status_code < 400:
         return response
@@ -124,6 +145,10 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
         unauthorized = sign_in_required_response(request, over or NotSignedIn())
         unauthorized.cookies = response.cookies
         return unauthorized
+    if refused and (is_script(request) or is_htmx(request)):
+        forbidden = forbidden_response(request)
+        forbidden.cookies = response.cookies
+        return forbidden
     if refused or over or shorten(next_url) != next_url:
         ended = query.get("ended") or (over.reason if over else "")
         response["Location"] = sign_in_address(next_url, switch=refused or "switch" in query, ended=ended)

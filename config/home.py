@@ -22,7 +22,9 @@ def home(request: ApiRequest) -> HttpResponse:
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403, with the way to another account and back to this page."""
+    """403, with the way to another account and back to this page. A script gets JSON."""
+    if is_script(request):
+        return JsonResponse({"detail": "You do not have the permission for this."}, status=403)
     return render(request, "403.html", status=403)
 
 

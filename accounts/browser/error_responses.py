@@ -33,6 +33,14 @@ def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> Ht
     return HttpResponseRedirect(login)
 
 
+def forbidden_response(request: HttpRequest) -> HttpResponse:
+    """403 for scripts and htmx, if a view refuses the user who is signed in; with the form for another account."""
+    login = switch_url(request)
+    if is_htmx(request):
+        return HttpResponse(status=403, headers={"HX-Redirect": login})
+    return JsonResponse({"detail": "Your account does not have the permission for this.", "login": login}, status=403)
+
+
 def sign_in_url(request: HttpRequest, error: SignInRequired) -> str:
     """The address of the sign-in page, with `next` for the way back."""
     return sign_in_address(next_path(request), ended=error.reason if isinstance(error, SessionEnded) else "")

@@ -1,7 +1,10 @@
 """`request.user`: who is signed in at the API. Below the admin's addresses it is Django's own user."""
 
 from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import FrozenInstanceError
 from functools import partial
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.middleware import get_user as get_staff_user
@@ -21,7 +24,8 @@ class ApiUser(User):
     It has no row in the database, and none of Django's permissions.
     """
 
-    __slots__ = ()
+    # Other code may keep something of its own at the user, as at Django's, for the rest of the request.
+    __slots__ = ("__dict__",)
 
     is_authenticated = True
     is_anonymous = False
@@ -39,18 +43,35 @@ class ApiUser(User):
     def __hash__(self) -> int:
         return object.__hash__(self) if self.id == "" else hash(self.id)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in User.__slots__:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
     def __str__(self) -> str:
         return self.name
 
     @property
-    def pk(self) -> int | str:
-        return self.id
+    def claims(self) -> dict[str, Any]:
+        # A copy: a view that changes it must not change the session, which a response may write into the cookie.
+        return deepcopy(super().claims)
+
+    @property
+    def pk(self) -> str:
+        """Not the id alone: code that looks up Django's users with it must not find the row with this number."""
+        return f"api:{self.id}" if self.id != "" else ""
 
     @property
     def username(self) -> str:
         return self.name
 
     def get_username(self) -> str:
+        return self.name
+
+    def get_full_name(self) -> str:
+        return self.name
+
+    def get_short_name(self) -> str:
         return self.name
 
     @property
@@ -60,6 +81,12 @@ class ApiUser(User):
     @property
     def user_permissions(self) -> Manager[Permission]:
         return AnonymousUser().user_permissions
+
+    def get_user_permissions(self, obj: object = None) -> set[str]:
+        return set()
+
+    def get_group_permissions(self, obj: object = None) -> set[str]:
+        return set()
 
     def get_all_permissions(self, obj: object = None) -> set[str]:
         return set()

@@ -2,18 +2,21 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.decorators import login_required, permission_required, user_passes_test
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.models import User as StaffUser
-from django.db import connection
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import engines
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
+from django.utils.functional import SimpleLazyObject
 from django.views import View
 from pytest_django import Settings
 
@@ -133,7 +136,7 @@ def test_is_what_the_api_says_with_djangos_attributes(signed_in: Browser) -> Non
         "is_staff": False,
         "is_superuser": False,
         "username": ADA,
-        "pk": session.user.id,
+        "pk": f"api:{session.user.id}",
         "id": session.user.id,
         "str": ADA,
         "get_username": ADA,
@@ -283,6 +286,55 @@ class TestDatabaseAway:
         assert missing.status_code == 404
         assert home.status_code == 200
         assert signed_in.get("/members/").status_code == 200
+
+
+class TestIsNeverTakenForAStaffUser:
+    """Its id is often the primary key of somebody in Django's own table."""
+
+    def test_by_equality(self) -> None:
+        ada, staff = ApiUser(id=1, name="root"), StaffUser(pk=1, username="root")
+
+        assert ada != staff
+        assert staff != ada
+        assert len({ada, staff}) == 2
+        assert ada not in [staff]
+
+    @pytest.mark.django_db
+    def test_by_a_query_or_a_foreign_key(self) -> None:
+        staff = StaffUser.objects.create_user("root", pk=1)
+        ada: Any = SimpleLazyObject(lambda: ApiUser(id=1, name="Ada"))
+        wrong: list[Callable[[], object]] = [
+            lambda: StaffUser.objects.get(pk=ada.pk),
+            lambda: StaffUser.objects.get(pk=ada),
+            lambda: list(StaffUser.objects.filter(pk__in=[ada.pk])),
+            lambda: LogEntry(user=ada),
+            lambda: list(LogEntry.objects.filter(user=ada)),
+            lambda: LogEntry.objects.create(user_id=ada.pk, action_flag=CHANGE),
+            lambda: LogEntry.objects.log_actions(ada.pk, [staff], CHANGE, "changed"),  # type: ignore[arg-type]
+        ]
+
+        for look_up in wrong:
+            with pytest.raises((TypeError, ValueError)), transaction.atomic():
+                look_up()
+
+        assert LogEntry.objects.count() == 0
+        assert ada.pk
+        assert ApiUser(id="", name="Ada").pk == ""
+
+
+def test_other_code_may_keep_something_at_it_but_not_change_what_the_api_said() -> None:
+    said = {"access": {"roles": ["reader"]}}
+    ada: Any = SimpleLazyObject(lambda: ApiUser(id=1, name="Ada", claims_by_source=said))
+
+    ada.otp_device = "phone"
+    ada.claims["roles"].append("admin")
+    with pytest.raises(AttributeError):
+        ada.name = "Grace"
+
+    assert ada.otp_device == "phone"
+    assert ada.claims == {"roles": ["reader"]}
+    assert ada.get_full_name() == ada.get_short_name() == "Ada"
+    assert ada.get_user_permissions() == ada.get_group_permissions() == ada.get_all_permissions() == set()
 
 
 def test_users_are_the_same_if_they_have_the_same_id() -> None:

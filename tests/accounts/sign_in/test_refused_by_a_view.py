@@ -83,6 +83,18 @@ def test_so_does_one_whose_form_it_refuses(signed_in: Browser, view: str) -> Non
     assert signed_in.post(view)["Location"].startswith("/accounts/login/?switch=1&next=")
 
 
+def test_a_script_is_told_with_a_403(signed_in: Browser) -> None:
+    script = signed_in.get("/members/", headers={"Accept": "application/json", "Referer": "http://testserver/orders/"})
+    htmx = signed_in.get("/staff/", headers={"HX-Request": "true", "HX-Current-URL": "/orders/"})
+    denied = signed_in.get("/forbidden/", headers={"Accept": "application/json"})
+
+    assert (script.status_code, htmx.status_code, denied.status_code) == (403, 403, 403)
+    another = "/accounts/login/?switch=1&next=%2Forders%2F"
+    assert script.json() == {"detail": "Your account does not have the permission for this.", "login": another}
+    assert htmx["HX-Redirect"] == another
+    assert denied.json() == {"detail": "You do not have the permission for this."}
+
+
 def test_another_account_leads_back_to_the_view(signed_in: Browser) -> None:
     page = signed_in.get("/members/?page=2", follow=True)
     next_field = re.search(r'name="next" value="([^"]*)"', page.text)
