@@ -40,7 +40,7 @@ def number(name: str, default: float) -> float:
 
 def number_or_none(name: str) -> float | None:
     """The number in the variable `name`; None if it is empty or not set."""
-    return number(name, 0.0) if as_it_stands(name).strip() else None
+    return number(name, 3600.0) if as_it_stands(name).strip() else None
 
 
 def flag(name: str, *, default: bool) -> bool:

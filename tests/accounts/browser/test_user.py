@@ -310,7 +310,7 @@ class TestIsNeverTakenForAStaffUser:
             lambda: LogEntry(user=ada),
             lambda: list(LogEntry.objects.filter(user=ada)),
             lambda: LogEntry.objects.create(user_id=ada.pk, action_flag=CHANGE),
-            lambda: LogEntry.objects.log_actions(ada.pk, [staff], CHANGE, "changed"),  # type: ignore[arg-type]
+            lambda: LogEntry.objects.log_actions(ada.pk, [staff], CHANGE, "changed"),
         ]
 
         for look_up in wrong:
