@@ -77,7 +77,7 @@ class ApiSessionMiddleware:
         forget_last_call()
         request.trace = begin_trace(str(request.method), request.path) if conf.traces else None
         response = self.get_response(request)
-        error = getattr(request, "uncaught_error", None)
+        error = vars(request).pop("uncaught_error", None)
         if error is not None and response.status_code == 500:
             # A middleware further in has looked at the session or called the API, not a view.
             response = self.process_exception(request, error) or response

@@ -11,7 +11,7 @@ from django.utils.asyncio import async_unsafe
 from accounts.browser.client_address import client_address
 from accounts.browser.cookies import is_overwritten, read_cookies
 from accounts.browser.queue_time import queue_seconds, seconds_of_slow_request
-from accounts.browser.user import set_user
+from accounts.browser.user import renew_user, set_user
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.exceptions import ApiUnavailable, BodyConsumed, NotSignedIn, SessionEnded, SignInRequired
@@ -163,7 +163,7 @@ class BrowserSession:
             self._current = rotated.session
             self.modified = True
             self.id_token = rotated.id_token or self.id_token
-            set_user(self._request)
+            renew_user(self._request, rotated.session.user)
         return rotated.outcome
 
     def check_age(self) -> None:

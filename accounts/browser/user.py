@@ -48,6 +48,9 @@ class ApiUser(User):
             raise FrozenInstanceError(f"cannot assign to field {name!r}")
         object.__setattr__(self, name, value)
 
+    def renew_claims(self, user: User) -> None:
+        object.__setattr__(self, "claims_by_source", user.claims_by_source)
+
     def __str__(self) -> str:
         return self.name
 
@@ -114,11 +117,18 @@ AnyUser = ApiUser | AnonymousUser | AbstractBaseUser
 
 
 def set_user(request: HttpRequest) -> None:
-    """Set `request.user` and `request.auser`. The session is read when somebody looks at them, and again afterwards if
-    it changed: after a sign-in, a sign-out and a rotation, this is called once more.
+    """Set `request.user` and `request.auser`. The session is read when somebody looks at them. After a sign-in and a
+    sign-out, this is called once more.
     """
     request.user = SimpleLazyObject(partial(get_user, request))  # type: ignore[assignment]
     request.auser = partial(_aget_user, request)  # type: ignore[assignment]
+
+
+def renew_user(request: HttpRequest, user: User) -> None:
+    """After a rotation, which can change the claims. The object stays: other code may keep something at it."""
+    present = None if _is_admin(request) else getattr(request, "user", None)
+    if hasattr(present, "renew_claims"):
+        present.renew_claims(user)
 
 
 def get_user(request: HttpRequest) -> AnyUser:

@@ -25,11 +25,15 @@ def calls(request: ApiRequest) -> None:
     request.api.get("/protected-route").raise_for_status()
 
 
+def marks(request: ApiRequest) -> None:
+    request.user.device = "phone"
+
+
 def fails(request: ApiRequest) -> None:
     raise LookupError("a defect")
 
 
-ACTS = {act.__name__: act for act in (looks, demands, calls, fails)}
+ACTS = {act.__name__: act for act in (looks, demands, calls, marks, fails)}
 
 
 class OwnMiddleware:
@@ -47,7 +51,12 @@ def hello(request: HttpRequest) -> HttpResponse:
     return HttpResponse("hello")
 
 
-urlpatterns = [path("hello/", hello), *site]
+def rotates(request: ApiRequest) -> HttpResponse:
+    calls(request)
+    return HttpResponse(f"{request.user.device} {request.user.claims}")
+
+
+urlpatterns = [path("hello/", hello), path("rotates/", rotates), *site]
 pytestmark = pytest.mark.urls(__name__)
 
 
@@ -96,3 +105,15 @@ def test_a_failure_of_the_api_is_a_502_or_503(signed_in: Browser, api: DemoApi) 
     for status, shown in ((503, 503), (404, 502)):
         api.fail("GET", "/protected-route", Fault.answer(status))
         assert signed_in.get("/hello/?before=calls").status_code == shown
+
+
+def test_what_it_keeps_at_the_user_is_there_after_a_rotation(
+    signed_in: Browser, api: DemoApi, settings: Settings
+) -> None:
+    settings.API_USER_CLAIMS = ["email"]
+    api.expire_access_tokens()
+
+    page = signed_in.get("/rotates/?before=marks")
+
+    assert signed_in.session().generation == 1
+    assert page.text == "phone {'email': 'ada@example.com'}"
