@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django.utils.functional import SimpleLazyObject
 
+from accounts.exceptions import ApiUnavailable
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import User
 
@@ -126,16 +127,29 @@ def set_user(request: HttpRequest) -> None:
 
 def renew_user(request: HttpRequest, user: User) -> None:
     """After a rotation, which can change the claims. The object stays: other code may keep something at it."""
-    present = None if _is_admin(request) else getattr(request, "user", None)
-    if hasattr(present, "renew_claims"):
-        present.renew_claims(user)
+    present = None if "admin" in _app_names(request) else getattr(request, "user", None)
+    # A middleware may have put another user here, or a lazy object around this one.
+    renew = getattr(present, "renew_claims", None)
+    if renew is not None:
+        renew(user)
 
 
 def get_user(request: HttpRequest) -> AnyUser:
-    """The user of the request at this moment. Raises ApiUnavailable as `request.api_session.current` does."""
-    if _is_admin(request):
+    """The user of the request at this moment. Raises ApiUnavailable as `request.api_session.current` does.
+
+    The views of this app check the session themselves. For them it raises nothing: Django's LoginRequiredMiddleware
+    looks at the user before the sign-in and the sign-out, too.
+    """
+    apps = _app_names(request)
+    if "admin" in apps:
         return get_staff_user(request)
-    return user_of(request.api_session.current)  # type: ignore[attr-defined]
+    session = request.api_session  # type: ignore[attr-defined]
+    try:
+        return user_of(session.current)
+    except ApiUnavailable:
+        if "accounts" not in apps:
+            raise
+        return user_of(session.current_unchecked())
 
 
 def user_of(session: ApiSession | None) -> ApiUser | AnonymousUser:
@@ -147,11 +161,11 @@ async def _aget_user(request: HttpRequest) -> AnyUser:
     return await sync_to_async(get_user)(request)
 
 
-def _is_admin(request: HttpRequest) -> bool:
-    """Whether the request goes to an AdminSite, whatever its name and path. All of them have this app name."""
+def _app_names(request: HttpRequest) -> list[str]:
+    """The apps of the view. An AdminSite has "admin", whatever its name and path."""
     match = request.resolver_match
     try:
         match = match or resolve(request.path_info, getattr(request, "urlconf", None))
     except Resolver404:
-        return False
-    return "admin" in match.app_names
+        return []
+    return match.app_names

@@ -90,8 +90,13 @@ def test_so_it_is_with_djangos_own_that_demands_a_sign_in_everywhere(signed_in: 
 
     with records_away():
         assert browser.get("/hello/").status_code == 503
+        assert browser.get("/accounts/login/?switch=1").status_code == 200
+        assert browser.get("/accounts/sessions/").status_code == 503
 
     assert browser.get("/hello/").status_code == 200
+    with records_away():
+        assert browser.sign_out()["Location"] == "/"
+    assert not browser.take().get("session")
 
 
 def test_no_session_leads_to_the_sign_in_page_and_a_defect_is_a_500(browser: Browser) -> None:
