@@ -25,20 +25,40 @@ logger = logging.getLogger(__name__)
 #: What a call of `request.api` and `raise_for_status()` raise.
 API_ERRORS = (SignInRequired, ApiError, RequestException)
 
+_MAX_BYTES = 512 * 1024
 _MAX_ERRORS = 50
 _MAX_DEPTH = 8
 _MAX_NAME = 80
 _MAX_MESSAGE = 300
+#: Names of members, as `_simplify` returns them.
 #: The members in which APIs list errors, name the field of one error, and explain it. The first one counts.
 _LISTS = ("errors", "detail", "message", "error")
-_PLACES = ("field", "loc", "pointer", "parameter", "param", "path")
-_TEXTS = ("detail", "message", "msg", "error_description", "error", "title")
-#: Members for errors that belong to no field.
-_WHOLE_FORM = ("non_field_errors", "__all__")
-#: Members that are facts about the response, as `_simplify` returns them.
-_FACTS = ("code", "status", "statuscode", "type", "instance", "timestamp", "path", "traceid", "requestid")
-#: The first step of FastAPI's `loc`.
-_PARTS_OF_REQUEST = ("body", "query", "path", "header", "cookie")
+_PLACES = (
+    "field", "loc", "pointer", "parameter", "param", "propertypath", "propertyname", "property", "attr", "instancepath",
+    "target", "path",
+)  # fmt: skip
+#: These count only with the name of a field of the form.
+_WEAK_PLACES = ("name", "key", "keys", "fields", "members")
+_TEXTS = ("detail", "message", "msg", "errordescription", "error", "title")
+_OTHER_TEXTS = ("defaultmessage", "errormessage", "description", "reason", "errors")
+#: Members that are no field: they have errors of the whole form, or the fields one level below.
+_NO_FIELD = (
+    "nonfielderrors", "all", "base", "schema", "formerrors", "fielderrors", "fieldviolations", "violations",
+    "validationerrors", "invalidparams", "issues", "details", "messages", "errormessages", "modelstate", "embedded",
+)  # fmt: skip
+#: Members that are facts about the response, or what the user typed.
+_FACTS = (
+    "code", "status", "statuscode", "type", "instance", "timestamp", "path", "traceid", "requestid", "errorcode",
+    "exception", "file", "stack", "value", "input", "rejectedvalue", "attemptedvalue", "invalidvalue",
+)  # fmt: skip
+#: Lists and objects that say nothing to the user: where the API's own code failed.
+_INTERNALS = ("trace", "traces", "stack", "stacktrace", "links", "codes", "arguments", "locations", "path")
+#: The first step of FastAPI's `loc`. Like those that follow, these are no field if they have a list or an object for
+#: each field. With texts, they may be a copy of what the user typed.
+_PARTS_OF_REQUEST = ("body", "query", "path", "header", "headers", "cookie", "cookies", "form", "file", "files", "json")
+_GROUPS = (*_PARTS_OF_REQUEST, "children", "properties")
+#: The name of an exception's class, in `{"name": "ZodError", "issues": [...]}`.
+_CLASS_NAME = re.compile(r"[A-Z]\w*(Error|Exception)")
 #: The first steps of a pointer in JSON:API.
 _ROOT = re.compile(r"/data(/attributes|/relationships)?(?=/|$)")
 
@@ -84,7 +104,7 @@ def add_api_errors(form: BaseForm, error: Exception, *, names: Mapping[str, str]
 def _read(form: BaseForm, response: Response, names: Mapping[str, str]) -> Iterator[tuple[str | None, str]]:
     """The errors in a response: for each the form's field, or None for the whole form, and the text."""
     try:
-        body = response.json()
+        body = response.json() if len(response.content) <= _MAX_BYTES else None
     except (RequestException, ApiError):
         return
     fields = {_simplify(name): name for name in form.fields} | {name: name for name in form.fields}
@@ -123,28 +143,36 @@ def _errors_of_object(
     value: dict[str, Any], path: _Path, fields: Mapping[str, str], depth: int, *, bare: bool
 ) -> Iterator[tuple[_Path, str]]:
     """The errors in a JSON object: one error that names its field, a list of errors, or a member for each field."""
-    text = next((value[key] for key in _TEXTS if isinstance(value.get(key), str) and value[key].strip()), "")
-    # The response itself may name the path of the request.
-    place = _place(value) if depth else None
-    if place is not None and (text or isinstance(value.get("code"), str)):
-        yield place, text or value["code"]
+    members = {_simplify(key): value[key] for key in value}
+    texts = (members.get(key) for key in (*_TEXTS, *_OTHER_TEXTS))
+    text = next((text for text in texts if isinstance(text, str) and text.strip()), "")
+    code = members["code"] if isinstance(members.get("code"), str) else ""
+    place = _place(members, fields, depth)
+    if place is not None and (text or code):
+        yield place, text or code
         return
-    paths = {key: path if key in _WHOLE_FORM else (*path, *_steps(key)) for key in value}
+    paths = {key: _below(path, key, value[key], fields) for key in value}
     own = {key for key in value if _find(fields, paths[key]) and _is_for_field(key, value[key], depth)}
-    lists = [key for key in _LISTS if key not in own and isinstance(value.get(key), list | dict)]
-    others = [key for key in value if key in own or (key not in _LISTS and isinstance(value[key], list | dict))]
+    groups = {
+        key: _simplify(key) for key in value if isinstance(value[key], list | dict) and _simplify(key) not in _INTERNALS
+    }
+    lists = [key for name in _LISTS for key in groups if key not in own and groups[key] == name]
+    others = [key for key in value if key in own or (key in groups and key not in lists)]
     # The first of these that has an error counts.
     for keys in (*([key] for key in lists), others):
-        found = False
+        errors: list[tuple[_Path, str]] = []
         for key in keys:
             where, is_bare = (path, True) if key in lists else (paths[key], key in own)
-            for error in _errors(value[key], where, fields, depth + 1, bare=is_bare):
-                found = True
-                yield error
-        if found:
+            errors += islice(_errors(value[key], where, fields, depth + 1, bare=is_bare), _MAX_ERRORS)
+        known = any(_find(fields, found) or _find(fields, found[:1]) for found, _ in errors)
+        if errors and bare and text and keys is others and not known:
+            # The members may be no fields at all.
+            yield path, text
+        yield from errors
+        if errors:
             return
-    if bare and text:
-        yield path, text
+    if bare and (text or (path and code)):
+        yield path, text or code
     elif bare:
         for key in value:
             if isinstance(value[key], str) and _simplify(key) not in _FACTS:
@@ -154,22 +182,55 @@ def _errors_of_object(
 def _is_for_field(key: str, member: Any, depth: int) -> bool:
     """Whether a member with the name of a field belongs to it. A field may be called `title`, `detail` or `message`."""
     if isinstance(member, str):
-        return bool(depth) or key not in _TEXTS
-    return key not in _LISTS or (isinstance(member, list) and all(isinstance(item, str) for item in member))
+        return (bool(depth) or _simplify(key) not in _TEXTS) and not _CLASS_NAME.fullmatch(member)
+    return _simplify(key) not in _LISTS or (isinstance(member, list) and all(isinstance(item, str) for item in member))
 
 
-def _place(value: dict[str, Any]) -> _Path | None:
+def _place(members: dict[str, Any], fields: Mapping[str, str], depth: int) -> _Path | None:
     """The path of the field that an error names; None if it names none."""
-    source = value.get("source")
-    for holder in (value, source if isinstance(source, dict) else {}):
-        for key in _PLACES:
-            place = holder.get(key)
-            if isinstance(place, str):
-                return _steps(_ROOT.sub("", place) if key == "pointer" else place)
-            if isinstance(place, list):
-                steps = tuple(str(step) for step in place[:_MAX_DEPTH])
-                return steps[1:] if key == "loc" and steps[:1] and steps[0] in _PARTS_OF_REQUEST else steps
+    extensions, source = members.get("extensions"), members.get("source")
+    if isinstance(extensions, dict):  # GraphQL, whose `path` is the path in the query
+        members = {key: value for key, value in members.items() if key != "path"}
+    for holder in (members, source, extensions):
+        if not isinstance(holder, dict):
+            continue
+        for key in (*_PLACES, *_WEAK_PLACES):
+            path = _path_of_place(key, holder.get(key), fields)
+            # The response itself may have the path of the request.
+            if path is not None and (_find(fields, path) or (depth and key in _PLACES)):
+                return path
     return None
+
+
+def _path_of_place(key: str, place: Any, fields: Mapping[str, str]) -> _Path | None:
+    if isinstance(place, str):
+        path = _steps(_ROOT.sub("", place) if key == "pointer" else place)
+        return () if path and _is_no_field(path[0]) and not _find(fields, path) else path
+    if not isinstance(place, list):
+        return None
+    steps = [step.get("key", "") if isinstance(step, dict) else step for step in place[:_MAX_DEPTH]]
+    path = tuple(str(step) for step in steps)
+    if key == "loc" and path[:1] and path[0] in _PARTS_OF_REQUEST:
+        path = path[1:]
+        # Django Ninja, and FastAPI for a function with several bodies, begin with the name of an argument.
+        if not _find(fields, path[:1]) and _find(fields, path[1:2]):
+            path = path[1:]
+    return path
+
+
+def _below(path: _Path, key: str, member: Any, fields: Mapping[str, str]) -> _Path:
+    """The path of a member. Some members are no step to a field."""
+    below = (*path, *_steps(key))
+    if _find(fields, below):
+        return below
+    is_group = (
+        key in _GROUPS and isinstance(member, dict) and not any(isinstance(text, str) for text in member.values())
+    )
+    return path if is_group or _is_no_field(key) else below
+
+
+def _is_no_field(name: str) -> bool:
+    return _simplify(name) in _NO_FIELD
 
 
 def _steps(name: str) -> _Path:

@@ -17,6 +17,8 @@ from tests.browsers import Browser
 from tests.demo_api.server import DemoApi, Fault
 
 REFUSED = "The service behind this site did not accept this (status 422)."
+#: What the user typed, which some APIs send back. It may be a password.
+TYPED = "typed-by-the-user"
 
 
 class ContactForm(forms.Form):
@@ -93,6 +95,35 @@ PROBLEM = {"type": "about:blank", "title": "Not valid", "status": 422, "traceId"
         ({"timestamp": "2026", "status": 422, "error": "Unprocessable", "path": "/x"}, {"__all__": ["Unprocessable"]}),
         ({"errors": None, "detail": [], "name": [], "message": ""}, {"__all__": [REFUSED]}),
         ([7, None, True], {"__all__": [REFUSED]}),
+        # Django Ninja, webargs, Spring, Symfony, FluentValidation, ASP.NET Identity
+        ({"detail": [{"loc": ["body", "payload", "name"], "msg": "No"}]}, {"name": ["No"]}),
+        ({"code": 422, "status": "x", "errors": {"json": {"name": ["No"]}}}, {"name": ["No"]}),
+        ({"errors": [{"codes": ["NotBlank.x"], "field": "name", "defaultMessage": "Blank", "code": "NotBlank"}]},
+         {"name": ["Blank"]}),
+        ({"detail": "name: No", "violations": [{"propertyPath": "name", "title": "No"}]}, {"name": ["No"]}),
+        ([{"propertyName": "Name", "errorMessage": "No", "attemptedValue": TYPED}], {"name": ["No"]}),
+        ([{"code": "DuplicateUserName", "description": "Taken"}], {"__all__": ["Taken"]}),
+        # gRPC-Gateway, RFC 7807, Zod, Valibot, celebrate, GraphQL, Rails, Salesforce, and Laravel with APP_DEBUG
+        ({"code": 3, "message": "Bad", "details": [{"@type": "x", "fieldViolations": [
+            {"field": "name", "description": "No"}]}]}, {"name": ["No"]}),
+        ({"title": "Bad", "invalid-params": [{"name": "levelM", "reason": "No"}]}, {"level_m": ["No"]}),
+        ({"error": {"name": "ZodError", "issues": [{"path": ["title"], "message": "No", "received": TYPED}]}},
+         {"title": ["No"]}),
+        ({"formErrors": ["Odd"], "fieldErrors": {"name": ["No"]}}, {"__all__": ["Odd"], "name": ["No"]}),
+        ({"issues": [{"message": "No", "path": [{"type": "object", "key": "name", "value": TYPED}]}]},
+         {"name": ["No"]}),
+        ({"message": "Bad", "validation": {"body": {"source": "body", "keys": ["name"], "message": "No"}}},
+         {"name": ["No"]}),
+        ({"errors": [{"message": "No", "path": ["create"], "extensions": {"code": "X", "field": "name"}}]},
+         {"name": ["No"]}),
+        ({"errors": {"base": ["Odd"], "name": ["No"]}}, {"__all__": ["Odd"], "name": ["No"]}),
+        ([{"message": "Bad", "errorCode": "X", "fields": ["Other"]}], {"__all__": ["Bad", "fields: Other"]}),
+        ({"message": "Closed", "exception": "E", "trace": [{"file": "/srv/x.php"}]}, {"__all__": ["Closed"]}),
+        ({"message": "Bad", "field": "name"}, {"name": ["Bad"]}),
+        ({"message": [{"property": "x", "value": TYPED, "target": {"name": TYPED}, "constraints": {"a": "No"}}]},
+         {"__all__": ["property: x"]}),
+        ({"message": "Bad", "form": {"name": TYPED}, "body": {"name": TYPED}}, {"__all__": ["Bad"]}),
+        (json.dumps({"name": ["No"] * 100_000}).encode(), {"__all__": [REFUSED]}),
         ("Closed", {"__all__": ["Closed"]}),
         (b"", {"__all__": [REFUSED]}),
         (b"<h1>Bad</h1>", {"__all__": [REFUSED]}),
