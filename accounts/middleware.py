@@ -92,6 +92,7 @@ class ApiSessionMiddleware:
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
         """The response to an error of the session or the API that nobody caught; None for any other error."""
+        error = _out_of_group(error)
         if isinstance(error, SignInRequired):
             return sign_in_required_response(request, error)
         if isinstance(error, RequestException) and request.api.called:
@@ -119,6 +120,19 @@ def note_uncaught_error(request: HttpRequest | None = None, **_: object) -> None
     """Django makes a 500 of an error in a middleware before ApiSessionMiddleware sees it."""
     if request is not None:
         request.uncaught_error = sys.exc_info()[1]  # type: ignore[attr-defined]
+
+
+def _out_of_group(error: Exception) -> Exception:
+    """The error of a task, which asyncio.TaskGroup wraps; the group itself if it also has errors of another kind."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    ours, others = error.split((SignInRequired, ApiError, RequestException))
+    if ours is None or others is not None:
+        return error
+    first: Exception = ours.subgroup(SignInRequired) or ours
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:

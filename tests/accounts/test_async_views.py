@@ -207,6 +207,30 @@ class TestErrors:
         assert response["Location"].startswith("/accounts/login/?")
         assert cookies_set(response)["session"]["max-age"] == 0
 
+    def test_they_become_the_same_pages_in_a_task_group(self, get: Get, signed_in: Browser, api: DemoApi) -> None:
+        def page(*errors: Exception) -> Answer:
+            async def view(request: ApiRequest) -> HttpResponse:
+                async def call(error: Exception | None) -> None:
+                    (await request.api.aget(SECRET)).raise_for_status()
+                    if error:
+                        raise error
+
+                async with asyncio.TaskGroup() as tasks, asyncio.TaskGroup() as others:
+                    tasks.create_task(call(None))
+                    for error in errors:
+                        others.create_task(call(error))
+                return HttpResponse()
+
+            return get(view)
+
+        assert page(ValueError("a fault of the view")).status_code == 500
+        api.routes["GET", SECRET] = (404, {})
+        assert page().status_code == 502
+        api.routes["GET", SECRET] = (503, {})
+        assert page(ValueError("never raised")).status_code == 503
+        api.revoke_all()
+        assert page()["Location"].startswith("/accounts/login/?")
+
     @pytest.mark.parametrize("address", ["/login-required/", "/class/"])
     def test_a_page_for_users_only(self, get: Get, signed_in: Browser, address: str) -> None:
         async def view(request: ApiRequest) -> HttpResponse:
