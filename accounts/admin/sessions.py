@@ -86,7 +86,7 @@ class SessionRecordAdmin(SessionEnding):
     readonly_fields = flatten_fieldsets(fieldsets)
 
     class Media:
-        css = {"all": ("accounts/admin.css", "accounts/diagram.css")}
+        css = {"all": ("accounts/diagram.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
