@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from datetime import UTC, datetime
 from itertools import pairwise
 from uuid import uuid4
 from xml.etree import ElementTree
@@ -229,6 +230,13 @@ class TestTheLayout:
         picture = svg(render_diagram(ROTATION))
 
         assert (picture.get("aria-hidden"), picture.get("focusable")) == ("true", "false")
+
+
+def test_the_time_of_a_request_is_in_the_zone_of_the_site() -> None:
+    row = TracedRequest(trace_id=uuid4(), at=datetime(2026, 11, 30, 12, 0, tzinfo=UTC), steps=[ROTATION[0].to_json()])
+
+    with timezone.override("Asia/Tokyo"):
+        assert ">21:00:00 JST</time>" in render_traced_request(row)
 
 
 class TestHarm:
