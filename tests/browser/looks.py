@@ -1,11 +1,11 @@
-"""What can be seen to be wrong with a page: on a phone and on a wide screen, light and dark."""
+"""What can be seen to be wrong with a page: on a small phone, a tablet and a wide screen, light and dark."""
 
 from itertools import product
 from typing import Literal
 
 from playwright.sync_api import Page
 
-WIDTHS = (360, 1400)
+WIDTHS = (320, 960, 1400)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -1,6 +1,7 @@
 """Every page, in a real browser: on a phone and on a wide screen, light and dark, and without a complaint."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -88,6 +89,15 @@ def without_its_path(page: Page, api: DemoApi) -> None:
     page.get_by_text("The API has no data for this page").wait_for()
 
 
+def broken_off(page: Page, api: DemoApi) -> None:
+    """A streamed page whose API fails in the middle of the list."""
+    sign_in(page)
+    api.fail("GET", "/protected-route", Fault.answer(200, {"data": [{"station": LONG_WORD}]}))
+    api.fail("GET", "/protected-route", Fault.answer(500))
+    page.goto("/protected/stream/?rows=3&delay=0")
+    page.get_by_text("did not send the rest of this page").wait_for()
+
+
 def request_trace(page: Page, api: DemoApi) -> None:
     """The request trace after a rotation, with every request open."""
     rotated(page, api)
@@ -115,6 +125,7 @@ PAGES: dict[str, Visit] = {
     "protected, nothing": answered_with([]),
     "protected, no such path": without_its_path,
     "streamed": signed_in_at("/protected/stream/?rows=3&delay=0"),
+    "streamed, broken off": broken_off,
     "events": signed_in_at("/protected/events/?rows=3&delay=0"),
     "script": signed_in_at("/protected/script/"),
     "your sessions": signed_in_at("/accounts/sessions/"),
@@ -153,6 +164,24 @@ ACCOUNTS = {
     "a name": {"name": ADA, "email": ADA},
     "a long name": {"name": LONG_WORD, "email": f"{LONG_WORD}@example.com"},
 }
+#: The sessions of a user with a long name, in browsers and at addresses with long names.
+MANY_SESSIONS = show(
+    "accounts/sessions.html",
+    account={"user": {"name": LONG_WORD}},
+    is_user_known=True,
+    sessions=[
+        {
+            "id": number,
+            "current": number == 0,
+            "browser": "unknown-program/1.0-with-a-name",
+            "address": "2001:db8:85a3:8d3:1319:8a2e:370:7348",
+            "signed_in_at": datetime(2026, 11, 30, 12, 0, tzinfo=UTC),
+            "last_used_at": datetime(2026, 11, 30, 12, 0, tzinfo=UTC),
+        }
+        for number in range(3)
+    ],
+)
+
 #: Error pages with the ways out of the session, after a page and after a form.
 WITH_WAYS_OUT = {
     f"{name}, {whose}, {'a page' if is_safe else 'a form'}": show(
@@ -176,6 +205,7 @@ WITH_FAILED_CALL = {
 ALL: dict[str, Visit] = {
     **PAGES,
     **AT_A_PROVIDER,
+    "your sessions, with long names": MANY_SESSIONS,
     **WITH_WAYS_OUT,
     **WITH_FAILED_CALL,
     **{name: show(name, request_id="0" * 32, account={"sign_in_url": "/accounts/login/"}) for name in ERRORS},

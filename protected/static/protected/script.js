@@ -42,10 +42,12 @@ async function showVisible() {
   ].join("\n");
 }
 
-document.getElementById("calls").addEventListener("submit", async (event) => {
+const calls = document.getElementById("calls");
+calls.addEventListener("submit", async (event) => {
   event.preventDefault();
   responses.replaceChildren();
   await Promise.all(Array.from({ length: 5 }, callApi)).catch((error) => show(`The network failed: ${error.message}`));
   await showVisible();
 });
+calls.hidden = false;
 showVisible();
