@@ -178,7 +178,12 @@ class ApiSession:
             return cls(
                 id=UUID(int=int(id_, 16)),
                 secret=bytes.fromhex(secret),
-                user=User(*user[:3], claims_by_source=(user[3] if len(user) > 3 else None) or {}),
+                user=User(
+                    id=user[0],
+                    name=user[1],
+                    email=user[2],
+                    claims_by_source=(user[3] if len(user) > 3 else None) or {},
+                ),
                 tokens=TokenPair(
                     access=tokens[0],
                     refresh=tokens[1],
