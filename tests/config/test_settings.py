@@ -40,10 +40,12 @@ class TestProduction:
         assert "Set the environment variable SECRET_KEY " in process.stderr
 
     def test_with_all_it_needs_a_server_starts(self, site: Path) -> None:
-        process = start(site, "from config.wsgi import application; print(application.__class__)", **PRODUCTION)
+        program = "import config.wsgi; from config.messages import MessageStorage; print(MessageStorage.cookie_name)"
+        process = start(site, program, **PRODUCTION)
 
         assert process.returncode == 0, process.stderr
         assert process.stderr == ""
+        assert process.stdout == "__Host-messages\n"
 
     def test_without_secure_cookies_the_csrf_cookie_has_no_prefix(self, site: Path) -> None:
         """Browsers would refuse it."""

@@ -40,8 +40,8 @@ class TestTheNotice:
         settings.API_SESSION_MAX_AGE = 340
         page = signed_in.open_page().text
         assert "<div hidden>" in page
-        assert 330 < int(re.findall(r'data-seconds="(\d+)"', page)[0]) <= 340
-        assert 330 < (seconds_in_json(signed_in) or 0) <= 340
+        assert 300 <= int(re.findall(r'data-seconds="(\d+)"', page)[0]) <= 340
+        assert 300 <= (seconds_in_json(signed_in) or 0) <= 340
         assert notice_on(signed_in) == ""
 
         clock.ahead = 45

@@ -24,9 +24,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5) AppleWebKit/605 Version/18.5 Mobile/15E148 Safari/604.1"
 
 
-def sign_in(
-    username: str, user_agent: str = FIREFOX, *, address: str = "127.0.0.1", csrf_checks: bool = False
-) -> Browser:
+def sign_in(username: str, user_agent: str = FIREFOX, *, address: str = "127.0.0.1") -> Browser:
     browser = Browser()
     browser.client.defaults.update(HTTP_USER_AGENT=user_agent, REMOTE_ADDR=address)
     browser.sign_in(username)
