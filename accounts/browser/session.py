@@ -28,6 +28,7 @@ from accounts.telemetry.trace import StepKind, add_step, trace_session
 
 class BrowserSession:
     """The session of one request's browser. The cookie is opened at the first access.
+
     `current` starts as the session that the browser presented, and changes when this request rotates, adopts a newer
     generation, or signs in.
     """
@@ -38,9 +39,7 @@ class BrowserSession:
         self._arrived_at = time.monotonic() - self._queued
         slow = seconds_of_slow_request(request)
         self._begun_at = None if slow is None else time.monotonic() - slow
-        self._loaded = False
-        self._record_checked = False
-        self._limits_checked = False
+        self._loaded = self._record_checked = self._limits_checked = False
         self._presented: Presented | None = None
         self._current: ApiSession | None = None
         self._load_error: ApiUnavailable | None = None
