@@ -1,7 +1,7 @@
 """`request.user`: who is signed in at the API. Below the admin's addresses it is Django's own user."""
 
+import json
 from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import FrozenInstanceError
 from functools import partial
 from typing import Any
@@ -58,7 +58,9 @@ class ApiUser(User):
     @property
     def claims(self) -> dict[str, Any]:
         # A copy: a view that changes it must not change the session, which a response may write into the cookie.
-        return deepcopy(super().claims)
+        # By way of JSON, because deepcopy() fails for deep ones.
+        copied: dict[str, Any] = json.loads(json.dumps(super().claims))
+        return copied
 
     @property
     def pk(self) -> str:

@@ -323,7 +323,8 @@ class TestIsNeverTakenForAStaffUser:
 
 
 def test_other_code_may_keep_something_at_it_but_not_change_what_the_api_said() -> None:
-    said = {"access": {"roles": ["reader"]}}
+    deep = json.loads("[" * 400 + "]" * 400)
+    said = {"access": {"roles": ["reader"], "deep": deep}}
     ada: Any = SimpleLazyObject(lambda: ApiUser(id=1, name="Ada", claims_by_source=said))
 
     ada.otp_device = "phone"
@@ -332,7 +333,7 @@ def test_other_code_may_keep_something_at_it_but_not_change_what_the_api_said() 
         ada.name = "Grace"
 
     assert ada.otp_device == "phone"
-    assert ada.claims == {"roles": ["reader"]}
+    assert ada.claims == {"roles": ["reader"], "deep": deep}
     assert ada.get_full_name() == ada.get_short_name() == "Ada"
     assert ada.get_user_permissions() == ada.get_group_permissions() == ada.get_all_permissions() == set()
 
