@@ -163,9 +163,13 @@ def say_signed_out(request: ApiRequest) -> None:
     _say(request, "You are signed out.")
 
 
-def _say(request: ApiRequest, text: str) -> None:
+def forget_messages(request: ApiRequest) -> None:
     """Messages that are still waiting were for the previous user. Django removes those that were read."""
     list(messages.get_messages(request))
+
+
+def _say(request: ApiRequest, text: str) -> None:
+    forget_messages(request)
     messages.success(request, text, fail_silently=True)
 
 

@@ -21,7 +21,7 @@ from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, DatabaseUnavailable, TooManyAttempts
 from accounts.sign_in.forms import SignInForm, has_json, posted_fields
 from accounts.sign_in.provider_views import ended_notice, login_at_provider, signed_out_page, signs_in_at_provider
-from accounts.sign_in.sign_in import say_signed_in, say_signed_out, sign_in, sign_out
+from accounts.sign_in.sign_in import forget_messages, say_signed_in, say_signed_out, sign_in, sign_out
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def logout(request: ApiRequest) -> HttpResponse:
     """End the session here and at the API. A provider may have its own session, which the browser then ends there."""
     sign_out(request)
     if is_script(request):
+        forget_messages(request)
         return HttpResponse(status=204)
     if signs_in_at_provider():
         return signed_out_page(request)
@@ -85,6 +86,7 @@ def _submit(request: ApiRequest) -> HttpResponse:
         message = "The service that checks your password sent a response that this site cannot use."
         return _refuse(request, form, 502, message)
     if _wants_json(request):
+        forget_messages(request)
         return session_response(request, request.api_session.current_unchecked())
     say_signed_in(request)
     return HttpResponseRedirect(next_page(request, form.cleaned_data["next"] or ""))

@@ -9,7 +9,7 @@ import config.urls
 from tests.accounts.at_provider import PROVIDERS_SIGN_OUT, begin
 from tests.accounts.odd_provider import OddProvider
 from tests.browsers import ADA, GRACE, Browser
-from tests.demo_api.server import DemoApi
+from tests.demo_api.users import DEMO_USERS
 
 IN = '<p class="notice success" role="status">You are signed in'
 OUT = '<p class="notice success" role="status">You are signed out.</p>'
@@ -48,14 +48,17 @@ def test_a_message_of_the_previous_user_is_not_shown_to_the_next_one(signed_in: 
     assert "order was sent" not in text
 
 
-def test_a_script_leaves_no_message(signed_in: Browser, api: DemoApi) -> None:
-    signed_in.get("/")
-    signed_in.post("/accounts/logout/", headers={"Accept": "application/json"})
-    assert OUT not in signed_in.get("/").text
+def test_a_script_leaves_no_message_and_none_of_the_previous_user(signed_in: Browser, settings: Settings) -> None:
+    settings.ROOT_URLCONF = __name__
+    wants_json = {"Accept": "application/json"}
+    signed_in.get("/order/")
+    assert signed_in.post("/accounts/logout/", headers=wants_json).status_code == 204
+    assert 'class="notice' not in signed_in.get("/").text
 
-    form = {"username": ADA, "password": "harbour"}
-    signed_in.post("/accounts/login/", form, headers={"Accept": "application/json"})
-    assert IN not in signed_in.get("/").text
+    signed_in.get("/order/")
+    form = {"username": GRACE, "password": DEMO_USERS[GRACE]}
+    assert signed_in.post("/accounts/login/", form, headers=wants_json).json()["user"]["name"] == GRACE
+    assert 'class="notice' not in signed_in.get("/").text
 
 
 def test_at_a_provider_the_page_after_the_provider_says_it(odd_provider: OddProvider) -> None:
