@@ -20,6 +20,19 @@ class SiteHandler(ASGIHandler):
 
     request_class = Utf8ASGIRequest
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # Django raises a ValueError for these two, so any visitor could fill the log with tracebacks.
+        if scope["type"] == "websocket":
+            await receive()
+            # The server refuses the connection with a 403.
+            await send({"type": "websocket.close"})
+        elif scope["type"] == "lifespan":
+            while (await receive())["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await super().__call__(scope, receive, send)
+
     async def send_response(self, response: HttpResponseBase, send: Any) -> None:
         if isinstance(response, StreamingHttpResponse) and not response.is_async:
             # Django would collect a synchronous body, and never send a byte of one that has no end.
