@@ -196,8 +196,9 @@ def _place(members: dict[str, Any], fields: Mapping[str, str], depth: int) -> _P
             continue
         for key in (*_PLACES, *_WEAK_PLACES):
             path = _path_of_place(key, holder.get(key), fields)
-            # The response itself may have the path of the request.
-            if path is not None and (_find(fields, path) or (depth and key in _PLACES)):
+            # The response itself may have the path of the request. A text with spaces may be the error of such a field.
+            is_name = depth and key in _PLACES and " " not in "".join(path or ())
+            if path is not None and (is_name or _find(fields, path)):
                 return path
     return None
 

@@ -120,6 +120,7 @@ PROBLEM = {"type": "about:blank", "title": "Not valid", "status": 422, "traceId"
         ([{"message": "Bad", "errorCode": "X", "fields": ["Other"]}], {"__all__": ["Bad", "fields: Other"]}),
         ({"message": "Closed", "exception": "E", "trace": [{"file": "/srv/x.php"}]}, {"__all__": ["Closed"]}),
         ({"message": "Bad", "field": "name"}, {"name": ["Bad"]}),
+        ({"errors": {"property": "is invalid", "title": "is blank"}}, {"title": ["is blank"]}),
         ({"message": [{"property": "x", "value": TYPED, "target": {"name": TYPED}, "constraints": {"a": "No"}}]},
          {"__all__": ["property: x"]}),
         ({"message": "Bad", "form": {"name": TYPED}, "body": {"name": TYPED}}, {"__all__": ["Bad"]}),
