@@ -18,7 +18,7 @@ from tests.test_docs import DOCUMENTS, PROJECT, code_blocks
 
 EXAMPLES = [(name, code) for name in DOCUMENTS for code in code_blocks(name, "python")]
 #: Modules that an example creates, and that other examples import.
-CREATED = ("shop",)
+CREATED = ("shop_dialect",)
 
 
 def example(document: str, text: str) -> dict[str, Any]:

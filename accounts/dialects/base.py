@@ -169,10 +169,11 @@ def refusal_by_code(answer: ApiAnswer) -> Refused | None:
     return Refused(is_certain=True) if any(map(_REFUSAL.fullmatch, _error_codes(answer))) else None
 
 
-def unknown(answer: ApiAnswer) -> Unknown:
-    """The outcome of a response that the dialect does not know."""
+def unknown(answer: ApiAnswer, *, lacks: str = "") -> Unknown:
+    """The outcome of a response that the dialect does not know. `lacks`: the field that would make it a refusal."""
     code = error_code(answer)
     why = f"status {answer.status}" + (f", error {code}" if code else "")
+    why += f", without {lacks!r} in its JSON" if lacks else ""
     return Unknown(why, retry_after=parse_retry_after(answer.headers.get("retry-after")))
 
 
@@ -211,7 +212,8 @@ def raise_for_sign_in(answer: ApiAnswer, message: str | None = None) -> None:
     message = answer.message() if message is None else message
     if message and not 300 <= answer.status < 400:
         raise CredentialsRefused(message)
-    raise ApiMisbehaved(f"sign-in: {unknown(answer).why}")
+    lacks = "" if 300 <= answer.status < 400 else ", without the API's message to the user"
+    raise ApiMisbehaved(f"sign-in: {unknown(answer).why}{lacks}")
 
 
 def user_from(claims: object, username: str = "") -> User:

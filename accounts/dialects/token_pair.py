@@ -11,12 +11,14 @@ class TokenPairDialect(base.PasswordDialect):
     refreshes_early = False
     replay_is_safe = False
     username_field = "email"
+    #: The field of a refusal that has the API's words. A refusal without it is a gateway's.
+    message_field = "message"
 
     def sign_in(self, username: str, password: str) -> ApiCall:
         return ApiCall(method="POST", path="/auth/login", json={self.name_field(): username, "password": password})
 
     def read_sign_in(self, answer: ApiAnswer, username: str) -> base.SignedIn:
-        base.raise_for_sign_in(answer)
+        base.raise_for_sign_in(answer, answer.message(self.message_field))
         tokens = _read_pair(answer)
         fields = answer.json_object().get("user")
         user = unverified_claims(tokens.access).get("user") or fields
@@ -33,13 +35,12 @@ class TokenPairDialect(base.PasswordDialect):
         refusal = base.refusal_by_code(answer)
         if refusal is not None:
             return refusal
+        if answer.status not in (400, 401, 404):
+            return base.unknown(answer)
         # A gateway's page with the same status says nothing.
-        if isinstance(answer.json_object().get("message"), str):
-            if answer.status == 400:
-                return base.StillValid()
-            if answer.status in (401, 404):
-                return base.Refused()
-        return base.unknown(answer)
+        if not isinstance(answer.json_object().get(self.message_field), str):
+            return base.unknown(answer, lacks=self.message_field)
+        return base.StillValid() if answer.status == 400 else base.Refused()
 
     def revoke(self, tokens: TokenPair) -> ApiCall:
         return ApiCall(method="POST", path="/auth/logout", json={"refreshToken": tokens.refresh})

@@ -76,11 +76,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def shop_module() -> ModuleType:
-    """The module `shop.py` of the documents."""
+    """The module `shop_dialect.py` of the documents."""
     project = Path(__file__).resolve().parents[3]
     text = "".join(path.read_text() for path in [project / "README.md", *project.glob("accounts/**/README.md")])
     [source] = [code for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "class ShopDialect" in code]
-    module = ModuleType("shop")
+    module = ModuleType("shop_dialect")
     exec(source, module.__dict__)  # noqa: S102  # our own document
     return module
 
@@ -98,8 +98,8 @@ class TestShop(DialectContract):
 def test_the_site_signs_in_and_renews_with_it(
     shop: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, transactional_db: None
 ) -> None:
-    monkeypatch.setitem(sys.modules, "shop", shop_module())
-    settings.API_BASE_URL, settings.API_DIALECT = shop, "shop.ShopDialect"
+    monkeypatch.setitem(sys.modules, "shop_dialect", shop_module())
+    settings.API_BASE_URL, settings.API_DIALECT = shop, "shop_dialect.ShopDialect"
     browser = Browser()
 
     assert "do not match" in browser.sign_in(USER, "wrong").text

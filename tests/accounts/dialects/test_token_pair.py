@@ -65,6 +65,10 @@ class TestWhatIsSent:
         assert (dialect.refreshes_early, dialect.replay_is_safe) == (False, False)
 
 
+class DetailDialect(TokenPairDialect):
+    message_field = "detail"
+
+
 class TestRefresh:
     def test_a_new_pair(self) -> None:
         token = access_token(iat=1000, exp=1300)
@@ -99,6 +103,16 @@ class TestRefresh:
         body = {"error": HTTPStatus(status).phrase, name: "REFRESH_TOKEN_EXPIRED"}
 
         assert DIALECT.read_refresh(answer(status, body), PAIR) == Refused(is_certain=True)
+
+    @pytest.mark.parametrize(("status", "outcome"), [(400, StillValid), (401, Refused), (404, Refused)])
+    def test_a_subclass_names_the_field_with_the_apis_words(self, status: int, outcome: type) -> None:
+        assert isinstance(DetailDialect().read_refresh(answer(status, {"detail": "Spent."}), PAIR), outcome)
+        assert isinstance(DetailDialect().read_refresh(answer(status, WORDS), PAIR), Unknown)
+
+    def test_the_reason_names_the_field_that_is_missing(self) -> None:
+        outcome = DIALECT.read_refresh(answer(401, {"detail": "Spent."}), PAIR)
+
+        assert outcome == Unknown("status 401, without 'message' in its JSON")
 
     def test_still_valid(self) -> None:
         assert isinstance(DIALECT.read_refresh(answer(400, WORDS), PAIR), StillValid)
@@ -259,6 +273,13 @@ class TestSignIn:
 
         assert caught.value.message.startswith("Wrong  e-mail  address xxx")
         assert len(caught.value.message) <= 300
+
+    def test_a_subclass_names_the_field_with_the_words_for_the_form(self) -> None:
+        wrong = answer(401, {"detail": "Wrong password."})
+        with pytest.raises(CredentialsRefused, match=r"Wrong password\."):
+            DetailDialect().read_sign_in(wrong, "ada")
+        with pytest.raises(ApiMisbehaved, match="status 401, without the API's message"):
+            DIALECT.read_sign_in(wrong, "ada")
 
     @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
     def test_a_sick_api_refuses_nobody(self, status: int) -> None:
