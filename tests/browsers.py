@@ -26,6 +26,9 @@ PATIENCE_SECONDS = 30.0
 class Answer(HttpResponse):
     """What Django's test client makes of an answer."""
 
+    context: Any
+    """Of the template that made the page."""
+
     def json(self) -> Any: ...
 
 

@@ -180,6 +180,19 @@ def test_the_test_of_a_view_passes(signed_in: Browser, api: DemoApi) -> None:
     example("protected/README.md", name)[name](signed_in, api)
 
 
+def test_the_test_of_a_permission_passes(serve: Any, browser: Browser, api: DemoApi, settings: Settings) -> None:
+    serve("/protected/edit/", example("protected/README.md", "def is_editor(")["edit"])
+    test = example("protected/README.md", "def test_an_editor_may_edit(")["test_an_editor_may_edit"]
+    test(browser, api, settings)
+
+
+def test_the_linter_lets_a_test_beside_an_app_assert() -> None:
+    ruff = str(Path(sys.executable).with_name("ruff"))
+    for name in ("shop/tests/test_orders.py", "shop/test_orders.py"):
+        command = [ruff, "check", "--stdin-filename", name, "-"]
+        subprocess.run(command, input=b"assert True\n", cwd=PROJECT, check=True)
+
+
 class TestAnApiOfYourOwn:
     @pytest.mark.parametrize(
         "name",

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from tests.demo_api.contract import Contract, Routes
 from tests.demo_api.faults import Fault, Gate
@@ -74,6 +75,11 @@ class DemoApi(RecordedApi):
     def routes(self) -> Routes:
         """The calls of your own, to be changed in place."""
         return self._routes
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """Further claims of the access tokens to come, to be changed in place. Opaque tokens have none."""
+        return self._sign_ins.claims
 
     def expire_access_tokens(self) -> None:
         self._sign_ins.expire_access_tokens()

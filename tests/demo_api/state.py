@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from tests.demo_api.messages import Pair
 from tests.demo_api.tokens import JwtMint, Mint, OpaqueMint, TokenKind
@@ -67,6 +68,7 @@ class SignIns:
         self.reuses = 0
         self.rotates = True
         self.issues_dead_access_tokens = False
+        self.claims: dict[str, Any] = {}
         self._grace_seconds = grace_seconds
         self._bound = bound
         self._mint: Mint = JwtMint() if tokens == "jwt" else OpaqueMint()
@@ -154,7 +156,7 @@ class SignIns:
     def _issue_access(self, sign_in: SignIn) -> tuple[str, str]:
         """An access token and its id."""
         user = user_claim(sign_in.email)
-        claims = {"sub": str(user["id"]), "user": user}
+        claims = {**self.claims, "sub": str(user["id"]), "user": user}
         access, access_id, ends_at = self._mint.mint(now=self.now(), life=self.access_ttl, claims=claims)
         self._access[access_id] = AccessToken(sign_in, 0.0 if self.issues_dead_access_tokens else ends_at)
         return access, access_id

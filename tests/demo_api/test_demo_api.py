@@ -48,6 +48,15 @@ class TestLogin:
         assert access["jti"] != refresh_token["jti"]
         assert jwt.get_unverified_header(pair["accessToken"])["alg"] == "HS256"
 
+    def test_a_test_can_add_claims(self, api: DemoApi) -> None:
+        api.claims["roles"] = ["editors"]
+        first = sign_in(api)
+        api.claims.clear()
+        api.expire_access_tokens()
+
+        assert read_claims(first["accessToken"])["roles"] == ["editors"]
+        assert "roles" not in read_claims(refresh(api, first).json()["accessToken"])
+
     @pytest.mark.parametrize(
         ("email", "password"),
         [
