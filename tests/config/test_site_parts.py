@@ -13,6 +13,7 @@ from tests.environment import PROJECT
 
 BASE = """{% extends "base.html" %}
 {% block site_head %}<link rel="stylesheet" href="/static/shop/shop.css">{% endblock %}
+{% block example_link %}{% endblock %}
 {% block navigation %}<a href="/shop/">Shop</a>{% endblock %}
 {% block footer %}<footer>Our shop</footer>{% endblock %}
 """
@@ -35,6 +36,7 @@ def test_a_template_of_the_site_replaces_one_of_the_project_and_extends_it(brows
 
     assert page.index("accounts/site.css") < page.index("shop/shop.css") < page.index("</head>")
     assert page.index("<nav") < page.index('<a href="/shop/">Shop</a>') < page.index("</nav>")
+    assert "Protected page" not in page
     assert "<h1>Sign in</h1>" in page
     assert page.count("<footer>") == page.count("<footer>Our shop</footer>") == 1
 
