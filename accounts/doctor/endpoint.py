@@ -5,6 +5,7 @@ It accepts only a ticket that the command has sealed with the site's own keys. A
 response describes its own request only, so an eavesdropper learns nothing from it.
 """
 
+import errno
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ class Order(StrEnum):
     DELETE_COOKIES = "delete cookies"
     STREAM_PAGE = "stream a page"
     STREAM_EVENTS = "stream events"
+    CUT_STREAM = "cut a stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def doctor(request: HttpRequest) -> HttpResponseBase:
         return stream(_pieces("<p>piece {}</p>\n"), "text/html; charset=utf-8")
     if ticket.order is Order.STREAM_EVENTS:
         return stream(_pieces("data: piece {}\n\n"), "text/event-stream")
+    if ticket.order is Order.CUT_STREAM:
+        return stream(_cut_pieces(), "text/html; charset=utf-8")
     cookies = trial_cookies(ticket.size, conf.cookie_name)
     response = JsonResponse(_describe(request, cookies))
     for name, value in cookies.items():
@@ -122,3 +126,10 @@ def _pieces(form: str) -> Iterator[str]:
         if number > 1:
             time.sleep(PIECE_INTERVAL_SECONDS)
         yield form.format(number)
+
+
+def _cut_pieces() -> Iterator[str]:
+    """A stream that breaks off. gunicorn logs other errors than those of a connection."""
+    yield "<p>piece 1</p>\n"
+    time.sleep(PIECE_INTERVAL_SECONDS)
+    raise BrokenPipeError(errno.EPIPE, "the doctor asked for a stream that breaks off")

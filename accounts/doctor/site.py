@@ -52,6 +52,7 @@ def examine_site(url: str) -> Findings:
         "cookie-size": examine_cookie_size,
         "streamed-page": lambda site: examine_stream(site, "site.streamed-page", Order.STREAM_PAGE),
         "event-stream": lambda site: examine_stream(site, "site.event-stream", Order.STREAM_EVENTS),
+        "cut-stream": examine_cut_stream,
         "caching": examine_caching,
     }
     if network.host_and_port(url)[1] == 443:
@@ -161,6 +162,23 @@ def examine_stream(site: network.DeployedSite, name: str, order: Order) -> Findi
     return site.problem(name, f"{found}: a proxy or the server holds them back.", _STREAM_ADVICE)
 
 
+def examine_cut_stream(site: network.DeployedSite) -> Finding:
+    """A stream that breaks off must not look complete."""
+    name, ticket = "site.cut-stream", {TICKET_HEADER: Ticket(Order.CUT_STREAM).seal()}
+    with network.request("POST", site.url + reverse("accounts:doctor"), headers=ticket) as response:
+        try:
+            response.raw.read(decode_content=True)
+        except network.TROUBLE:
+            return ok(name, "A stream that breaks off does not look complete.")
+    if response.status_code != 200:
+        return problem(name, f"The response has status {response.status_code}.", _READ_LOGS)
+    found = "A stream that broke off looks complete: users take half a page or half a file for the whole."
+    advice = (
+        "The proxies and the site must speak HTTP/1.1 or newer (nginx: proxy_http_version 1.1). Caddy hides cuts up "
+    )
+    return site.problem(name, found, f"{advice}to version 2.7: update it.")
+
+
 def _arrivals(url: str, order: Order) -> list[float]:
     """When each piece arrived, by time.monotonic(). Raises TROUBLE."""
     body, arrivals, ticket = b"", list[float](), {TICKET_HEADER: Ticket(order).seal()}
@@ -174,16 +192,21 @@ def _arrivals(url: str, order: Order) -> list[float]:
 def examine_caching(site: network.DeployedSite) -> Finding:
     """A shared cache that stores a response about a session gives it to other users."""
     name, path = "site.caching", reverse("accounts:session")
-    with network.request("GET", site.url + path, headers={"Accept": "application/json"}) as response:
-        status, headers = response.status_code, response.headers
-    control = headers.get("Cache-Control", "")
+    bodies = set[bytes]()
+    for _ in range(2):
+        with network.request("GET", site.url + path, headers={"Accept": "application/json"}) as response:
+            status, headers = response.status_code, response.headers
+            if status != 200:
+                return problem(name, f"GET {path} gets status {status}.", _READ_LOGS)
+            bodies.add(response.raw.read(_READ_BYTES, decode_content=True))
+    control, age = headers.get("Cache-Control", ""), headers.get("Age", "0")
     directives = {directive.strip().partition("=")[0].lower() for directive in control.split(",")}
-    if status != 200:
-        return problem(name, f"GET {path} gets status {status}.", _READ_LOGS)
-    if "Age" in headers or directives & {"public", "s-maxage"} or not directives & {"private", "no-store"}:
-        age = f", Age is {headers['Age']}" if "Age" in headers else ""
-        found = f"A shared cache may give one user's {path} to another user: Cache-Control is {control!r}{age}."
-        return problem(name, found, "The proxy or CDN must not change Cache-Control or cache responses of this site.")
+    # Each response of the site has another CSRF token. Varnish adds "Age: 0" also to responses that it does not store.
+    is_stored = len(bodies) == 1 or age != "0"
+    if is_stored or directives & {"public", "s-maxage"} or not directives & {"private", "no-store"}:
+        found = f"A shared cache {'gives' if is_stored else 'may give'} one user's {path} to another user"
+        advice = "The proxy or CDN must not change Cache-Control or cache responses of this site."
+        return problem(name, f"{found}: Cache-Control is {control!r}, Age is {age}.", advice)
     if "cookie" not in headers.get("Vary", "").lower():
         return warning(name, f"{path} arrives without Vary: Cookie.", "The proxy must not change Vary.")
     return ok(name, f"No shared cache stores {path} (Cache-Control: {control}).")

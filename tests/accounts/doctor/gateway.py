@@ -4,7 +4,7 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -44,6 +44,10 @@ class Behaviour:
     largest_response_head: int = 1_000_000
     #: Whether it reads a whole response before it sends the first byte.
     buffers: bool = False
+    #: Whether it ends a response properly that the site breaks off.
+    hides_cuts: bool = False
+    #: Whether it stores each response to a GET, and sends it from then on.
+    caches: bool = False
     #: The status of its own response; 0 asks the site.
     responds: int = 0
     #: Headers of responses that it replaces or, with None, removes.
@@ -75,6 +79,8 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, upstream: str, behaviour: Behaviour, certificate: Path | None) -> None:
         self.upstream = upstream
         self.behaviour = behaviour
+        #: What the cache has, by path: status, headers and body.
+        self.stored: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {}
         super().__init__(("127.0.0.1", 0), _Handler)
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -92,6 +98,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = 30.0
+    protocol_version = "HTTP/1.1"
     server: _Server
 
     def do_GET(self) -> None:
@@ -101,6 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if any(len(f"{name}: {value}") > behaviour.largest_request_line for name, value in self.headers.items()):
             self._refuse(400)
+            return
+        if self.path in self.server.stored:
+            self._send_stored()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=30)
@@ -141,19 +151,34 @@ class _Handler(BaseHTTPRequestHandler):
         if sum(len(f"{name}: {value}\r\n") for name, value in headers) > behaviour.largest_response_head:
             self._refuse(502)
             return
-        pieces = [answer.read()] if behaviour.buffers else iter(lambda: answer.read1(_PIECE_BYTES), b"")
-        self.send_response_only(answer.status)
-        for name, value in headers:
+        if behaviour.caches and self.command == "GET":
+            self.server.stored[self.path] = answer.status, headers, answer.read()
+            self._send_stored()
+            return
+        pieces = [answer.read()] if behaviour.buffers else self._pieces(answer)
+        self._send_head(answer.status, [*headers, ("Transfer-Encoding", "chunked")])
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        with suppress(*([http.client.IncompleteRead] if self.server.behaviour.hides_cuts else [])):
+            yield from iter(lambda: answer.read1(_PIECE_BYTES), b"")
+
+    def _send_stored(self) -> None:
+        status, headers, body = self.server.stored[self.path]
+        self._send_head(status, [*headers, ("Age", "0"), ("Content-Length", str(len(body)))])
+        self.wfile.write(body)
+
+    def _send_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        self.send_response_only(status)
+        for name, value in [*headers, ("Connection", "close")]:
             self.send_header(name, value)
         self.end_headers()
-        for piece in pieces:
-            self.wfile.write(piece)
 
     def _refuse(self, status: int) -> None:
         """Respond with an error page."""
-        self.send_response_only(status)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
+        self._send_head(status, [("Content-Type", "text/html")])
         self.wfile.write(b"<h1>The gateway's own page</h1>")
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)

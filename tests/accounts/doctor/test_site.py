@@ -12,6 +12,7 @@ from accounts.doctor.network import DeployedSite, send_order
 from accounts.doctor.site import (
     examine_address,
     examine_caching,
+    examine_cut_stream,
     examine_plain_http,
     examine_scheme,
     examine_site,
@@ -32,7 +33,7 @@ def test_a_site_behind_a_proxy_that_does_what_it_should_is_well(deployed: Site, 
     assert set(statuses(findings).values()) == {Status.OK}
     assert {*statuses(findings)} == {
         *("connection", "certificate", "answer", "scheme", "address"),
-        *("set-cookie", "cookie-size", "streamed-page", "event-stream", "caching"),
+        *("set-cookie", "cookie-size", "streamed-page", "event-stream", "cut-stream", "caching"),
     }
     assert "5 cookies in one response" in findings["set-cookie"].found
 
@@ -139,7 +140,8 @@ class TestAnswer:
         assert findings == {
             "scheme": Status.WARNING,
             **dict.fromkeys(
-                ["address", "set-cookie", "cookie-size", "streamed-page", "event-stream", "caching"], Status.PROBLEM
+                ["address", "set-cookie", "cookie-size", "streamed-page", "event-stream", "cut-stream", "caching"],
+                Status.PROBLEM,
             ),
         }
 
@@ -220,6 +222,23 @@ class TestStreams:
         assert "holds them back" in finding.found
         assert "buffering" in finding.advice
 
+    def test_a_gateway_that_makes_a_cut_stream_look_complete(self, direct: Site) -> None:
+        log = direct.log
+        with Gateway(direct.url, Behaviour(hides_cuts=True)) as gateway:
+            finding = examine_cut_stream(visit(gateway.url))
+
+        assert (finding.name, finding.status) == ("site.cut-stream", Status.PROBLEM)
+        assert "looks complete" in finding.found
+        assert direct.log == log, "nothing that an operator would take for an error"
+
+    def test_a_gateway_that_refuses_the_stream(self, direct: Site) -> None:
+        site = visit(direct.url)
+        with Gateway(direct.url, Behaviour(responds=502)) as gateway:
+            finding = examine_cut_stream(replace(site, url=gateway.url))
+
+        assert finding.status is Status.PROBLEM
+        assert "502" in finding.found
+
 
 class TestCaching:
     @pytest.mark.parametrize(
@@ -229,9 +248,10 @@ class TestCaching:
             ({"Cache-Control": "private, s-maxage=60"}, Status.PROBLEM),
             ({"Cache-Control": None}, Status.PROBLEM),
             ({"Age": "31"}, Status.PROBLEM),
+            ({"Age": "0"}, Status.OK),
             ({"Vary": "Accept-Encoding"}, Status.WARNING),
         ],
-        ids=["public", "for shared caches", "silent", "from a cache", "without its Vary"],
+        ids=["public", "for shared caches", "silent", "from a cache", "never from a cache", "without its Vary"],
     )
     def test_a_gateway_that_keeps_what_is_said_of_a_session(
         self, direct: Site, replaces: dict[str, str | None], status: Status
@@ -240,3 +260,11 @@ class TestCaching:
             finding = examine_caching(visit(gateway.url))
 
         assert finding.status is status
+
+    def test_a_cache_that_stores_what_it_must_not(self, direct: Site) -> None:
+        with Gateway(direct.url, Behaviour(caches=True)) as gateway:
+            finding = examine_caching(visit(gateway.url))
+
+        assert finding.status is Status.PROBLEM
+        assert "gives" in finding.found
+        assert "Age is 0" in finding.found
