@@ -57,6 +57,10 @@ test: install  ## all tests that can run here
 		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || \
 		echo "No nginx, so no tests of the production recipe here. To install it: apt-get install nginx"
+	@PATH="$$PATH:/usr/sbin"; \
+	missing=$$(for server in haproxy caddy apache2 varnishd; do command -v $$server >/dev/null || echo $${server%d}; done); \
+	test -z "$$missing" || \
+		echo "No" $$missing"," "so no tests of their recipes here. To install them: apt-get install" $$missing
 	@{ command -v node && command -v npm; } >/dev/null || \
 		echo "No node with npm, so no test of the recipe with Vite here. To install it: apt-get install nodejs npm"
 	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-branch --cov-fail-under=95

@@ -28,7 +28,7 @@ from accounts.text import parse_address, parse_json
 #: The errors of a request; `requests`' own are OSErrors.
 TROUBLE = (OSError, HTTPError)
 CONNECT_SECONDS = 5.0
-_READ_SECONDS = 10.0
+READ_SECONDS = 10.0
 _RENEW_BEFORE_DAYS = 14
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -128,7 +128,7 @@ def request(
     url: str,
     *,
     headers: Mapping[str, str] | None = None,
-    read_seconds: float = _READ_SECONDS,
+    read_seconds: float = READ_SECONDS,
     adapter: HTTPAdapter | None = None,
 ) -> Iterator[requests.Response]:
     """One request on its own connection, with an unread body. Follows no redirect, keeps no cookie. Raises TROUBLE.

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.browser.client_address import is_private
 from accounts.conf import conf
-from accounts.doctor import network
+from accounts.doctor import http2, network
 from accounts.doctor.endpoint import PIECE_INTERVAL_SECONDS, PIECES, TICKET_HEADER, Order, Ticket
 from accounts.doctor.findings import Finding, Findings, Status, ok, problem, warning, worst
 from accounts.doctor.site_cookies import examine_cookie_size, examine_set_cookie
@@ -26,6 +26,10 @@ _SCHEME_ADVICE = (
 _STREAM_ADVICE = (
     "Turn off buffering and compression for this site in each proxy (nginx: proxy_buffering off, gzip off; the site "
     "already sends X-Accel-Buffering: no)."
+)
+_CUT_ADVICE = (
+    "The proxies and the site must speak HTTP/1.1 or newer with each other (nginx: proxy_http_version 1.1). Caddy and "
+    "HAProxy hide cuts before version 2.8: update them."
 )
 
 
@@ -163,20 +167,25 @@ def examine_stream(site: network.DeployedSite, name: str, order: Order) -> Findi
 
 
 def examine_cut_stream(site: network.DeployedSite) -> Finding:
-    """A stream that breaks off must not look complete."""
-    name, ticket = "site.cut-stream", {TICKET_HEADER: Ticket(Order.CUT_STREAM).seal()}
-    with network.request("POST", site.url + reverse("accounts:doctor"), headers=ticket) as response:
+    """A stream that breaks off must not look complete. Proxies differ by the version of HTTP."""
+    name, path = "site.cut-stream", reverse("accounts:doctor")
+    ticket = {TICKET_HEADER: Ticket(Order.CUT_STREAM).seal()}
+    hides = []
+    with network.request("POST", site.url + path, headers=ticket) as response:
+        if response.status_code != 200:
+            return problem(name, f"The response has status {response.status_code}.", _READ_LOGS)
         try:
             response.raw.read(decode_content=True)
+            hides.append("HTTP/1.1")
         except network.TROUBLE:
-            return ok(name, "A stream that breaks off does not look complete.")
-    if response.status_code != 200:
-        return problem(name, f"The response has status {response.status_code}.", _READ_LOGS)
-    found = "A stream that broke off looks complete: users take half a page or half a file for the whole."
-    advice = (
-        "The proxies and the site must speak HTTP/1.1 or newer (nginx: proxy_http_version 1.1). Caddy hides cuts up "
-    )
-    return site.problem(name, found, f"{advice}to version 2.7: update it.")
+            pass
+    if site.url.startswith("https:") and http2.post_ends_properly(site.url, path, ticket):
+        hides.append("HTTP/2")
+    if not hides:
+        return ok(name, "A stream that breaks off does not look complete.")
+    found = f"A stream that broke off looks complete over {' and '.join(hides)}"
+    found += ": users take half a page or half a file for the whole."
+    return site.problem(name, found, _CUT_ADVICE)
 
 
 def _arrivals(url: str, order: Order) -> list[float]:

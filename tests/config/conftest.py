@@ -10,17 +10,18 @@ from django.conf import settings as django_settings
 from tests.accounts.at_provider import Person
 from tests.accounts.doctor.gateway import make_certificate
 from tests.accounts.odd_provider import OddProvider
-from tests.config.nginx import MISSING, PRODUCTION, Nginx, find_nginx, sign_in
+from tests.config.nginx import Nginx
+from tests.config.proxy import PRODUCTION, sign_in
 from tests.load.site import Site
 
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[OddProvider]:
     """An API that takes tokens of any size."""
-    if find_nginx() is None:
+    if missing := Nginx.missing():
         if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+            pytest.fail(missing)
+        pytest.skip(missing)
     with OddProvider() as provider:
         yield provider
 

@@ -20,7 +20,8 @@ from accounts.doctor.findings import Status
 from accounts.doctor.site import examine_site
 from tests.accounts.at_provider import PAGE, Person
 from tests.accounts.odd_provider import OddProvider
-from tests.config.nginx import PRODUCTION, Nginx, asked, sign_in
+from tests.config.nginx import Nginx
+from tests.config.proxy import PRODUCTION, asked, sign_in
 from tests.demo_api import handler
 from tests.demo_api.messages import Answer
 from tests.demo_api.server import Fault, Gate

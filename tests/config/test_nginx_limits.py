@@ -11,7 +11,8 @@ import pytest
 
 from tests.accounts.at_provider import PAGE, Person
 from tests.accounts.odd_provider import OddProvider
-from tests.config.nginx import PRODUCTION, Nginx, asked, sign_in
+from tests.config.nginx import Nginx
+from tests.config.proxy import PRODUCTION, asked, sign_in
 from tests.load.site import Site
 
 pytestmark = pytest.mark.nginx

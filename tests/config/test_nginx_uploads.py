@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.accounts.at_provider import Person
-from tests.config.nginx import Nginx, asked
+from tests.config.nginx import Nginx
+from tests.config.proxy import asked
 
 pytestmark = pytest.mark.nginx
 

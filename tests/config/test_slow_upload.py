@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.accounts.doctor.gateway import make_certificate
-from tests.config.nginx import MISSING, Nginx, find_nginx
+from tests.config.nginx import Nginx
 from tests.demo_api.server import DemoApi
 from tests.load.browser import PAGE, Browser
 from tests.load.site import LEEWAY_SECONDS, Site
@@ -35,10 +35,10 @@ def api() -> Iterator[DemoApi]:
 
 @pytest.fixture
 def site(api: DemoApi, database: Path) -> Iterator[Site]:
-    if find_nginx() is None:
+    if missing := Nginx.missing():
         if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+            pytest.fail(missing)
+        pytest.skip(missing)
     environment = {
         "SECURE_SSL_REDIRECT": "true",
         "API_SESSION_COOKIE_SECURE": "true",
@@ -108,7 +108,7 @@ def test_one_that_took_many_minutes_may_fail_but_the_session_stays(
     nginx: Nginx, site: Site, api: DemoApi, database: Path
 ) -> None:
     # nginx says a thousand seconds more than it took.
-    nginx._places['"$request_time $msec"'] = '"100$request_time $msec"'
+    nginx.places['"$request_time $msec"'] = '"100$request_time $msec"'
     with nginx:
         browser = Browser(nginx.port, tls=nginx.tls)
         browser.sign_in()
