@@ -29,7 +29,7 @@ _STREAM_ADVICE = (
 )
 _CUT_ADVICE = (
     "The proxies and the site must speak HTTP/1.1 or newer with each other (nginx: proxy_http_version 1.1). Caddy and "
-    "HAProxy hide cuts before version 2.8: update them."
+    "HAProxy hide cuts before version 2.8: update them. granian does so with --interface wsgi: use gunicorn."
 )
 
 

@@ -1,9 +1,13 @@
 """The recipes for other proxies than nginx: each with its file of config/deployment in front of real gunicorn."""
 
+import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,18 @@ FORGED = [
     {"X-Forwarded-Ssl": "off", "X-Forwarded-Protocol": "http"},
     {"SCRIPT_NAME": "/elsewhere", "PATH_INFO": "/elsewhere"},
 ]
+
+PROXY_HEADERS = (
+    *(
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Proto",
+    ),
+    *("X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Real-IP", "X-Request-ID", "X-Request-Waited"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +148,47 @@ def test_a_stream_arrives_while_it_is_made_with_its_session_update(
 def test_the_site_knows_address_and_scheme_whatever_a_visitor_says(provider: OddProvider, person: Person) -> None:
     for forged in FORGED:
         provider.forget_calls()
-        with asked(person, PAGE, {**forged, "X-Request-ID": "chosen", "X-Request-Waited": "9000 0"}) as answer:
+        with asked(person, PAGE, forged) as answer:
             assert answer.status == 200, forged
         assert [call.headers["x-forwarded-for"] for call in provider.calls] == ["127.0.0.1"], forged
+
+
+class Listener(BaseHTTPRequestHandler):
+    """In the site's place: responds with the headers that it got."""
+
+    def do_GET(self) -> None:
+        body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_a_visitor_writes_into_the_headers_of_proxies_does_not_arrive(proxy: Proxy, certificate: Path) -> None:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Listener) as listener,
+        ThreadPoolExecutor() as threads,
+        type(proxy)(listener.server_port, certificate) as other,
+    ):
+        threads.submit(listener.serve_forever)
+        try:
+            with asked(Person(other.port, tls=other.tls), "/", dict.fromkeys(PROXY_HEADERS, "evil")) as answer:
+                received = json.loads(answer.read())
+        finally:
+            listener.shutdown()
+
+    assert [name for name, value in received if value == "evil"] == []
+    names = [name for name, _ in received]
+    assert len(names) == len(set(names))
+    headers = dict(received)
+    assert headers["x-forwarded-proto"] == "https"
+    assert headers["x-forwarded-for"].split(", ") == ["127.0.0.1"] * proxy.count
+    read_for, passed_on_at = map(float, headers["x-request-waited"].split())
+    assert read_for == 0
+    assert abs(time.time() - passed_on_at) < GATE_SECONDS
 
 
 def test_uploads_and_paths_arrive_as_they_were_sent(

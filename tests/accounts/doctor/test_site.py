@@ -228,7 +228,7 @@ class TestStreams:
             finding = examine_cut_stream(visit(gateway.url))
 
         assert (finding.name, finding.status) == ("site.cut-stream", Status.PROBLEM)
-        assert "looks complete" in finding.found
+        assert "looks complete over HTTP/1.1:" in finding.found
         assert direct.log == log, "nothing that an operator would take for an error"
 
     def test_a_gateway_that_refuses_the_stream(self, direct: Site) -> None:
