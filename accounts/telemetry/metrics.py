@@ -3,12 +3,13 @@
 No label identifies a user, a session or a path. Its values come from the short lists below; key ids from the key ring.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 
 from accounts.conf import conf
-from accounts.session.sealing import sealing_key_id
+from accounts.session.sealing import key_ids, sealing_key_id
 from accounts.telemetry.metrics_folder import share_metrics
 
 share_metrics()
@@ -46,10 +47,43 @@ CALLS = Histogram(
     ["status"],
     buckets=_SECONDS,
 )
+TOKEN_CALLS = Histogram(
+    "api_token_call_seconds",
+    "Duration of calls to the API or the provider for sign-ins, refreshes and revocations.",
+    ["status"],
+    buckets=_SECONDS,
+)
 
 # Maps an event's kind to the label's value. An event of any other kind ends a session, and its kind is the reason.
 _ROTATION_OUTCOMES = {"rotated": "rotated", "unstored": "unstored", "adopted": "adopted", "api-away": "api-away"}
 _UPDATE_OUTCOMES = {"handed-off": "sent", "handed-over": "taken"}
+_STATUSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+def start_at_zero(*, reasons: Iterable[str], triggers: Iterable[str]) -> None:
+    """Give each series a first value of 0. Prometheus sees no increase in a series that begins with 1.
+
+    `reasons` are all reasons for the end of a session, `triggers` all reasons for a rotation. A count that a worker
+    continues (see `metrics_folder`) keeps its value.
+    """
+    if not conf.metrics:
+        return
+    ROTATIONS.labels("adopted", "none")
+    for outcome in ("rotated", "unstored", "api-away"):
+        REFRESH_SECONDS.labels(outcome)
+        for trigger in triggers:
+            ROTATIONS.labels(outcome, trigger)
+    for where in ("process", "elsewhere"):
+        FOLLOWER_SECONDS.labels(where)
+    for outcome in ("sent", "taken", "refused"):
+        SESSION_UPDATES.labels(outcome)
+    for reason in reasons:
+        ENDED.labels(reason)
+    for key_id in key_ids():
+        COOKIES_OPENED.labels(key_id)
+    for status in _STATUSES:
+        CALLS.labels(status)
+        TOKEN_CALLS.labels(status)
 
 
 def count_event(sender: Any, event: Any, **_: Any) -> None:
@@ -88,9 +122,20 @@ def time_follower(seconds: float, *, where: str) -> None:
 
 
 def time_call(status: int | None, seconds: float) -> None:
-    """Record the duration of a call to the API; `status` is None if there was no response."""
+    """Record the duration of a call of `request.api`; `status` is None if there was no response."""
     if conf.metrics:
-        CALLS.labels("none" if status is None else f"{status // 100}xx").observe(seconds)
+        CALLS.labels(_status_class(status)).observe(seconds)
+
+
+def time_token_call(status: int | None, seconds: float) -> None:
+    """Record the duration of a call for a sign-in, a refresh or a revocation; `status` as in `time_call`."""
+    if conf.metrics:
+        TOKEN_CALLS.labels(_status_class(status)).observe(seconds)
+
+
+def _status_class(status: int | None) -> str:
+    # A status above 599 is invalid, and counts as a 5xx (RFC 9110 section 15).
+    return "none" if status is None else _STATUSES[min(status // 100, 5)]
 
 
 def measure_cookie(size: int) -> None:

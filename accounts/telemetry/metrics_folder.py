@@ -25,10 +25,8 @@ def share_metrics() -> None:
     Metrics are not worth a site that does not start: without a usable folder, they stay in memory too.
     """
     folder = os.environ.pop(_FOLDER, None) or os.environ.get("METRICS_FOLDER")
-    if not folder:
-        return
     values.ValueClass = values.MutexValue
-    if not conf.metrics:
+    if not folder or not conf.metrics:
         return
     os.environ[_FOLDER] = folder
     try:

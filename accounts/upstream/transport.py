@@ -17,6 +17,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
 
 from accounts.conf import conf
+from accounts.telemetry.metrics import time_token_call
 from accounts.telemetry.request_id import current_request_ids
 from accounts.telemetry.trace import add_call
 from accounts.upstream.calls import ApiAnswer, ApiCall
@@ -160,6 +161,7 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
             raise AnswerLost(reason) from error
         finally:
             adapter.close()
+            time_token_call(status, time.monotonic() - started)
             add_call(request.method, request.path_url, status=status, since=started)
     answer = ApiAnswer(
         status=response.status_code,
