@@ -61,6 +61,9 @@ test: install  ## all tests that can run here
 	missing=$$(for server in haproxy caddy apache2 varnishd; do command -v $$server >/dev/null || echo $${server%d}; done); \
 	test -z "$$missing" || \
 		echo "No" $$missing"," "so no tests of their recipes here. To install them: apt-get install" $$missing
+	@command -v prometheus >/dev/null || \
+		echo "No Prometheus, so no test of the alerts here. To install it:" \
+			"apt-get install --no-install-recommends prometheus"
 	@{ command -v node && command -v npm; } >/dev/null || \
 		echo "No node with npm, so no test of the recipe with Vite here. To install it: apt-get install nodejs npm"
 	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-branch --cov-fail-under=95

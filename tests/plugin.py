@@ -19,7 +19,7 @@ from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
 
 #: These tests start browsers or many processes. `pytest` leaves them out; `pytest -m large` runs them.
-LARGE = {"browser", "nginx", "postgres", "proxies", "storm", "vite"}
+LARGE = {"browser", "nginx", "postgres", "prometheus", "proxies", "storm", "vite"}
 #: Of sign-ins that fail.
 SIGN_IN_LIMITS = ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE")
 #: Migrations fill these, and tests only read them.

@@ -108,6 +108,11 @@ class TestReference:
 
         assert first_cells("config/README.md", "Metrics") == ours
 
+    def test_config_lists_every_alert(self) -> None:
+        alerts = re.findall(r"alert: (\w+)", read("config/monitoring/alerts.yml"))
+
+        assert first_cells("config/README.md", "Alerts") == set(alerts)
+
     def test_contributing_lists_every_make_target(self) -> None:
         cells = first_cells("CONTRIBUTING.md", "Commands")
 
