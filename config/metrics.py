@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from accounts.browser.client_address import client_address
+from accounts.telemetry.metrics import STARTED
 from accounts.telemetry.metrics_folder import is_usable
 
 
@@ -34,6 +35,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
         if not is_usable(folder):
             detail = "The folder of the metrics is missing. Reload the workers.\n"
             return HttpResponse(detail, status=503, content_type="text/plain")
+        # After a fork and a new folder, the first count makes this worker's file, with all series.
+        STARTED.inc(0)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client has no type here
     return HttpResponse(

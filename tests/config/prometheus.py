@@ -17,7 +17,7 @@ MISSING = "No Prometheus; to install it: apt-get install --no-install-recommends
 RULES = PROJECT / "config/monitoring/alerts.yml"
 FIRING = 'count by (alertname) (ALERTS{alertstate="firing"})'
 #: The times of the rules are so many times shorter here.
-HASTE = 60
+HASTE = 90
 _CONFIG = {
     "global": {"scrape_interval": "1s", "evaluation_interval": "500ms"},
     "rule_files": ["alerts.yml"],

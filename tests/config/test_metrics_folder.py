@@ -106,6 +106,8 @@ def test_a_folder_that_was_removed_is_made_again(start: Start, folder: Path, pre
         assert site.is_ready()
         assert scrape(site).status_code == 503
         site.reload()
+        # Before the first event of this kind, or Prometheus would not see it.
+        assert '\napi_session_ended_total{reason="reused"} 0.0\n' in scrape(site).text
         assert sign_in_is_counted(site)
 
         shutil.rmtree(shared)
