@@ -4,9 +4,10 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_urlsafe
@@ -18,7 +19,6 @@ import requests
 from tests.config.prometheus import MISSING, RULES, Prometheus, Scenario, check_rules, find_prometheus
 from tests.demo_api.server import DemoApi, Fault
 from tests.load.browser import GRACE, Browser
-from tests.load.processes import wait_until
 from tests.load.site import Site
 
 pytestmark = pytest.mark.prometheus
@@ -29,6 +29,7 @@ REFRESH = ("POST", "/auth/refresh")
 #: A refresh token that makes the cookie larger than 8 KB.
 LARGE_TOKEN_BYTES = 8000
 PATIENCE_SECONDS = 20.0
+POLL_SECONDS = 0.25
 #: Minutes before the first event of a scenario.
 QUIET = 30
 
@@ -65,17 +66,14 @@ class Stage:
         """Let it happen, and wait until `alerts` fire."""
         before, known = self.scrape(), set[str]().union(*self.fired.values())
         fault(self)
-        with suppress(TimeoutError):
-            wait_until(lambda: self.fire(alerts), f"{alerts} fire", seconds=PATIENCE_SECONDS)
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while not self.prometheus.firing() >= alerts and time.monotonic() < give_up_at:
+            time.sleep(POLL_SECONDS)
+            if self.visitor is not None:
+                self.visitor.open()
         self.fired[fault.__name__] = self.prometheus.firing() - known
         if self.site.workers:
             self.changes[fault.__name__] = before, self.scrape()
-
-    def fire(self, alerts: set[str]) -> bool:
-        """Whether they do; and the visitor opens one more page."""
-        if self.visitor is not None:
-            self.visitor.open()
-        return self.prometheus.firing() >= alerts
 
 
 def use_as_intended(stage: Stage) -> None:
