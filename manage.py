@@ -7,8 +7,6 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    # The folder is for servers. Each run of a command would leave files there that are read at every scrape.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = ""
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

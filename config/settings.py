@@ -4,6 +4,7 @@ With nothing set, `manage.py` means a developer's machine (DEBUG, a throw-away k
 server, or a SECRET_KEY in the environment, means production: there nothing has a convenient default.
 """
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -224,6 +225,9 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "accounts.telemetry.error_reports.SecretsFil
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 METRICS_TOKEN = as_it_stands("METRICS_TOKEN")
 METRICS_ALLOW = listed(as_it_stands("METRICS_ALLOW"))
+if ON_COMMAND_LINE:
+    # The folder is for servers. Each run of a command would leave files there that are read at every scrape.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 # --- The debug toolbar ------------------------------------------------------------------------------------------------
 if DEBUG_TOOLBAR:

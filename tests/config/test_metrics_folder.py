@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.config import processes
 from tests.demo_api.server import DemoApi
 from tests.load.browser import Browser
 from tests.load.site import Site
@@ -116,6 +117,13 @@ def test_a_folder_that_was_removed_is_made_again(start: Start, folder: Path, pre
         assert metrics_folders(folder) == [shared]
 
     assert shared.exists() == bool(name), "gunicorn removes its own folder"
+
+
+@pytest.mark.parametrize("variable", [{}, {"PROMETHEUS_MULTIPROC_DIR": ""}], ids=["not set", "empty"])
+def test_another_server_without_a_folder_starts(variable: dict[str, str]) -> None:
+    started = processes.start(processes.ROOT, ENV_FILE=os.devnull, **processes.PRODUCTION, **ON, **variable)
+
+    assert started.returncode == 0, started.stderr
 
 
 @needs_root
