@@ -18,7 +18,7 @@ from accounts.exceptions import ApiUnavailable, BodyConsumed, NotSignedIn, Sessi
 from accounts.history.events import record_event
 from accounts.models import EventKind, Trigger
 from accounts.rotation.confirm import check_record, session_to_write, store_rejection
-from accounts.rotation.limits import check_limits
+from accounts.rotation.limits import check_limits, note_use
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.rotate import RotationOutcome, rotate
 from accounts.session.api_session import ApiSession
@@ -36,7 +36,8 @@ class BrowserSession:
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
         self._queued = queue_seconds(request)
-        self._arrived_at = time.monotonic() - self._queued
+        #: When the request arrived (time.monotonic()).
+        self.arrived_at = time.monotonic() - self._queued
         slow = seconds_of_slow_request(request)
         self._begun_at = None if slow is None else time.monotonic() - slow
         self._loaded = self._record_checked = self._limits_checked = False
@@ -89,11 +90,6 @@ class BrowserSession:
         return self._presented
 
     @property
-    def arrived_at(self) -> float:
-        """When the request arrived (time.monotonic())."""
-        return self._arrived_at
-
-    @property
     def address(self) -> str:
         """The browser's address, as the trusted proxies report it; "" if unknown."""
         return client_address(self._request)
@@ -137,13 +133,12 @@ class BrowserSession:
         left = tokens.access_seconds_left()
         if left is None or not needs_refresh(tokens, left, for_seconds, early=current_dialect().refreshes_early):
             return left
-        if left <= 0:
-            self.rotate(Trigger.EXPIRED)
-        else:
-            try:
-                self.rotate(trigger, patient=False)
-            except ApiUnavailable:
-                return tokens.access_seconds_left()
+        try:
+            self.rotate(Trigger.EXPIRED if left <= 0 else trigger, patient=left <= 0)
+        except ApiUnavailable:
+            if left <= 0:
+                raise
+            return tokens.access_seconds_left()
         return self._require_session(self._current).tokens.access_seconds_left()
 
     async def aensure_fresh(self, for_seconds: float = 0.0) -> float | None:
@@ -157,10 +152,13 @@ class BrowserSession:
             rotated = rotate(session, self.presented, trigger=trigger, patient=patient)
         except SessionEnded as ended:
             raise self.end(ended) from ended
+        except ApiUnavailable:
+            if (noted := note_use(session)) is not None:
+                self._current, self.modified = noted, True
+            raise
         self._record_checked = True
         if rotated.outcome is not RotationOutcome.STILL_VALID:
-            self._current = rotated.session
-            self.modified = True
+            self._current, self.modified = rotated.session, True
             self.id_token = rotated.id_token or self.id_token
             renew_user(self._request, rotated.session.user)
         return rotated.outcome
@@ -272,7 +270,7 @@ class BrowserSession:
         self._current = session
         trace_session(session.id)
         self._presented = Presented(
-            generation=session.generation, arrived=self._arrived_at, address=self.address, begun=self._begun_at
+            generation=session.generation, arrived=self.arrived_at, address=self.address, begun=self._begun_at
         )
 
     def _check_record_if_possible(self, session: ApiSession) -> None:

@@ -6,6 +6,7 @@ ends no session.
 """
 
 import time
+from dataclasses import replace
 
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error as AnyDatabaseError
@@ -32,6 +33,26 @@ def check_limits(session: ApiSession, presented: Presented, now: float, *, may_b
     if may_be_idle and session.is_idle(now):
         return _end_at_limit(session, presented, EndReason.IDLE)
     return None
+
+
+def note_use(session: ApiSession) -> ApiSession | None:
+    """`session`, in use though the API is unavailable and issues no new access token; None if that is noted already.
+
+    A user who tries again and again is not idle, however long the API is unavailable.
+    """
+    now, noted = time.time(), session.tokens.refresh_failed_at
+    if conf.idle_timeout is None or not session.tokens.has_expired():
+        return None
+    if noted is not None and 0 <= now - noted < conf.idle_timeout / 4:
+        return None
+    session = replace(session, tokens=replace(session.tokens, refresh_failed_at=now))
+    try:
+        records = SessionRecord.objects.not_ended(session.id).filter(generation=session.generation)
+        records.update(expires_at=session.expiry())
+    except AnyDatabaseError:
+        # The cookie has it. Only the lists and prune_sessions look at the record's time.
+        drop_broken_connection()
+    return session
 
 
 def _end_at_limit(session: ApiSession, presented: Presented, reason: EndReason) -> SessionEnded | None:

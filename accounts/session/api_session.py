@@ -96,7 +96,7 @@ class ApiSession:
     def expiry(self) -> datetime | None:
         """When the session ends if it is not used from now on; None if unknown."""
         tokens = self.tokens
-        unused_until = _later(tokens.access_expires_at, conf.idle_timeout)
+        unused_until = _later(tokens.used_until(), conf.idle_timeout)
         expires_at = _earliest(self._end_by_age(), tokens.refresh_expires_at, unused_until)
         return None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
 
@@ -107,7 +107,7 @@ class ApiSession:
 
     def is_idle(self, now: float) -> bool:
         """Whether API_SESSION_IDLE_TIMEOUT has passed at `now`; never, if the access token's expiry is unknown."""
-        end = _later(self.tokens.access_expires_at, conf.idle_timeout)
+        end = _later(self.tokens.used_until(), conf.idle_timeout)
         return end is not None and end <= now
 
     def _end_by_age(self) -> float | None:
@@ -160,7 +160,9 @@ class ApiSession:
             [
                 *(tokens.access, tokens.refresh, tokens.received_at),
                 *(tokens.access_expires_at, tokens.refresh_expires_at),
-                *_without_last_defaults([tokens.rejected_at, tokens.refresh_is_final or None]),
+                *_without_last_defaults(
+                    [tokens.rejected_at, tokens.refresh_is_final or None, tokens.refresh_failed_at]
+                ),
             ],
             self.generation,
             self.confirmed,
@@ -192,6 +194,7 @@ class ApiSession:
                     refresh_expires_at=tokens[4],
                     rejected_at=tokens[5] if len(tokens) > 5 else None,
                     refresh_is_final=len(tokens) > 6 and bool(tokens[6]),
+                    refresh_failed_at=tokens[7] if len(tokens) > 7 else None,
                 ),
                 generation=generation,
                 confirmed=confirmed,

@@ -42,6 +42,7 @@ class TokenPair:
     Times are seconds since the epoch by our own clock; an expiry of None means that it is unknown. `rejected_at` is the
     time of the API's last 401 to the access token that a refresh did not change; None if there was none.
     `refresh_is_final` says that the last refresh did not extend the time until which the user can stay signed in.
+    `refresh_failed_at` is a time at which the user was there, but the API was unavailable; None if there was none.
     """
 
     access: str = field(repr=False)
@@ -51,6 +52,7 @@ class TokenPair:
     refresh_expires_at: float | None
     rejected_at: float | None = None
     refresh_is_final: bool = False
+    refresh_failed_at: float | None = None
 
     def access_seconds_left(self) -> float | None:
         """Seconds until the access token expires, negative afterwards; None if unknown."""
@@ -59,6 +61,10 @@ class TokenPair:
     def has_expired(self) -> bool:
         """Whether the access token has expired by our own clock; False if its expiry is unknown."""
         return self.access_expires_at is not None and self.access_expires_at <= time.time()
+
+    def used_until(self) -> float | None:
+        """Until when the pair was surely in use, in seconds since the epoch; None if its lifetime is unknown."""
+        return None if self.access_expires_at is None else max(self.access_expires_at, self.refresh_failed_at or 0.0)
 
     def access_lifetime(self) -> float | None:
         """How many seconds the access token is valid from its receipt; None if unknown."""

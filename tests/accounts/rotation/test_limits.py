@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.models import F
 from django.test import RequestFactory
@@ -231,6 +232,29 @@ class TestIdleTimeout:
             clock.ahead += 60 + 1800 - 10
             api.expire_access_tokens()
             assert signed_in.is_signed_in()
+
+    def test_a_user_who_tries_again_while_the_api_is_unavailable_is_not_idle(
+        self, clock: Clock, signed_in: Browser, api: DemoApi
+    ) -> None:
+        api.fail("POST", "/auth/refresh", Fault.answer(503), times=None)
+        for _ in range(3):
+            clock.ahead += 1700
+            assert signed_in.open_page().status_code == 503
+            call_command("prune_sessions", verbosity=0)
+        api.heal()
+        clock.ahead += 100  # longer than the pause after the failure
+
+        assert signed_in.is_signed_in()
+        assert end_reason() == ""
+
+    def test_it_is_noted_a_few_times_and_not_with_each_request(
+        self, clock: Clock, signed_in: Browser, api: DemoApi
+    ) -> None:
+        api.fail("POST", "/auth/refresh", Fault.answer(503), times=None)
+        clock.ahead = 70
+        written = ["session" in signed_in.open_page().cookies for _ in range(3)]
+
+        assert written == [True, False, False]
 
     @pytest.mark.parametrize("is_confirmed", [False, True])
     def test_a_browser_that_missed_a_response_is_not_idle(
