@@ -27,6 +27,7 @@ _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 # A name or a URL. Other separators, quotes and brackets come from another notation of lists.
 _CLAIM = re.compile(r"[^\s;|\"'\[\]{}()]{1,255}")
 _MIDDLEWARE = "accounts.middleware.ApiSessionMiddleware"
+_USER_MIDDLEWARE = "accounts.middleware.UserMiddleware"
 
 
 @register(Tags.security)
@@ -205,6 +206,12 @@ def check_django(**kwargs: object) -> Iterator[CheckMessage]:
             f"{_MIDDLEWARE} is not in MIDDLEWARE: views have no request.api, and browsers get no rotated session.",
             hint="Put it before Django's SessionMiddleware, as config/settings.py does.",
             id="accounts.E022",
+        )
+    elif _USER_MIDDLEWARE not in settings.MIDDLEWARE:
+        yield Error(
+            f"{_USER_MIDDLEWARE} is not in MIDDLEWARE: request.user is not the user who is signed in at the API.",
+            hint="Put it in the place of Django's AuthenticationMiddleware, as config/settings.py does.",
+            id="accounts.E025",
         )
     yield from _check_login_redirect()
     if settings.DEBUG and (public := [host for host in settings.ALLOWED_HOSTS if not is_private(host)]):

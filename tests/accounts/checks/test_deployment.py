@@ -156,6 +156,16 @@ class TestWhatSessionsNeed:
 
         assert (message.id, message.is_serious(), bool(message.hint)) == ("accounts.E022", True, True)
 
+    def test_the_middleware_of_the_user(self, production: Settings) -> None:
+        django_has = "django.contrib.auth.middleware.AuthenticationMiddleware"
+        production.MIDDLEWARE = [
+            django_has if name == "accounts.middleware.UserMiddleware" else name for name in production.MIDDLEWARE
+        ]
+
+        (message,) = messages(deploy=False)
+
+        assert (message.id, message.is_serious(), bool(message.hint)) == ("accounts.E025", True, True)
+
 
 class TestDevelopersMachine:
     @pytest.fixture(autouse=True)
