@@ -10,7 +10,7 @@ from asgiref.sync import iscoroutinefunction
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
 from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from requests import PreparedRequest, RequestException
@@ -30,6 +30,7 @@ from accounts.browser.next_page import shorten, sign_in_address
 from accounts.browser.session import BrowserSession
 from accounts.browser.user import set_user, user_of
 from accounts.conf import conf
+from accounts.database_pool import give_back_connections, give_back_connections_while_streaming
 from accounts.exceptions import ApiError, ApiMisbehaved, NotSignedIn, SignInRequired
 from accounts.history.traced_requests import finish_trace
 from accounts.telemetry.last_call import forget_last_call
@@ -82,6 +83,9 @@ class ApiSessionMiddleware:
             # A middleware further in has looked at the session or called the API, not a view.
             response = self.process_exception(request, error) or response
         response = write_session(request, correct_sign_in_redirect(request, response))
+        give_back_connections()
+        if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+            give_back_connections_while_streaming(response)
         return response if request.trace is None else finish_trace(request.trace, response)
 
     def process_view(self, request: ApiRequest, view: Callable[..., Any], *_: object) -> HttpResponse | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
+from config.postgresql import PROBE
+
 logger = logging.getLogger(__name__)
 
 _HEADERS = {"Cache-Control": "no-store"}
@@ -31,10 +33,13 @@ def live() -> JsonResponse:
 
 
 def ready() -> JsonResponse:
-    """200 if the database responds, else 503. A failing API does not count: it would take all hosts out at once."""
+    """200 if the database responds, else 503. A failing API does not count: it would take all hosts out at once.
+
+    PostgreSQL has to accept a write: reading goes on while it is read-only, or waits for a dead standby.
+    """
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute(PROBE if connection.vendor == "postgresql" else "SELECT 1")
     except Error as error:
         logger.error("not ready: the database does not answer: %s", type(error).__name__)
         connection.close()

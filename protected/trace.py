@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
 from accounts.api_client import ApiRequest
+from accounts.database_pool import give_back_connections
 from accounts.diagram.svg import render_traced_request, summarize_request
 from accounts.history.traced_requests import KEPT_REQUESTS
 from accounts.models import TracedRequest
@@ -83,4 +84,5 @@ def _new_request_events(request: ApiRequest, session_id: UUID, after: int) -> It
             verified_at = time.monotonic()
             request.api_session.require_verified()
             yield HEARTBEAT
+        give_back_connections()
         time.sleep(_POLL_SECONDS)

@@ -66,7 +66,7 @@ def test_tests_can_run_on_another_database() -> None:
         "default"
     ]
 
-    assert (database["ENGINE"], database["HOST"]) == ("django.db.backends.postgresql", "db.example")
+    assert (database["ENGINE"], database["HOST"]) == ("config.postgresql", "db.example")
 
 
 def test_tests_pass_in_any_environment(hostile: dict[str, str]) -> None:

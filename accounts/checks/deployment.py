@@ -17,7 +17,7 @@ _MIN_LEEWAY_SECONDS = 5.0
 _MAX_LEEWAY_SECONDS = 300.0
 #: gunicorn's default `timeout`: it kills a sync worker that takes longer for one request.
 _GUNICORN_TIMEOUT_SECONDS = 30.0
-_TESTED_ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
+_TESTED_ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql", "config.postgresql")
 _MAKE_A_KEY = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(64))'"
 
 

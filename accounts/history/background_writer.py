@@ -18,6 +18,8 @@ from typing import Generic, TypeVar
 from django.db import DataError, IntegrityError, connections, router
 from django.db.models import Model
 
+from accounts.database_pool import give_back_connections
+
 logger = logging.getLogger(__name__)
 
 ROOM = 10_000
@@ -91,6 +93,7 @@ class BackgroundWriter(Generic[Row]):
         try:
             while batch := self._next_batch():
                 self._write(batch, database)
+                give_back_connections()
         finally:
             connections[database].close()
 

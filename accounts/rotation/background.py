@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from django.db import connections
 
+from accounts.database_pool import give_back_connections
 from accounts.exceptions import AccountsError, ApiUnavailable
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def run_in_background(send: Callable[[], T], finish: Callable[[T], object]) -> T
     except RuntimeError:
         # The system has no more threads, or the process is ending.
         return send()
+    give_back_connections()
     try:
         return future.result(WAIT_SECONDS)
     except TimeoutError as error:

@@ -17,6 +17,7 @@ from uuid import uuid4
 from django.db import Error as AnyDatabaseError
 
 from accounts.conf import conf
+from accounts.database_pool import give_back_connections
 from accounts.dialects.base import Refreshed, RefreshOutcome, Refused, StillValid
 from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.models import EndReason, EventKind, SessionRecord, Trigger
@@ -121,6 +122,7 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
             waiting_since = time.monotonic()
         if time.monotonic() >= give_up_at:
             raise ApiUnavailable("another request is still rotating this session")
+        give_back_connections()
         time.sleep(pause)
         pause = min(pause * 2, MAX_PAUSE_SECONDS)
 

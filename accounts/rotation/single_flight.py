@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from accounts.database_pool import give_back_connections
+
 T = TypeVar("T")
 
 
@@ -51,6 +53,7 @@ class SingleFlight(Generic[T]):
                     del self._calls[key]
                 own.done.set()
             return own.result, True
+        give_back_connections()
         if not running.done.wait(wait_seconds) or running.result is None:
             raise NoResult(running.error)
         return running.result, False

@@ -17,6 +17,7 @@ from django.db import Error as AnyDatabaseError
 
 from accounts.api_client import ApiRequest
 from accounts.conf import conf
+from accounts.database_pool import give_back_connections
 from accounts.exceptions import (
     AlreadyUsed,
     ApiMisbehaved,
@@ -97,6 +98,7 @@ def _claim_or_wait(identity: SessionIdentity, key: str, claim_seconds: float) ->
             return None
         if time.monotonic() >= give_up_at:
             raise ApiUnavailable("another request is still making the same sign-in")
+        give_back_connections()
         time.sleep(pause)
         pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 

@@ -17,6 +17,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ReadTimeoutError
 
 from accounts.conf import conf
+from accounts.database_pool import give_back_connections
 from accounts.upstream.content_coding import CompressedResponse
 from accounts.upstream.deadline import DeadlineConnection, DeadlineResponse, current_deadline
 from accounts.upstream.http_message import StrictResponse
@@ -138,6 +139,10 @@ class Adapter(HTTPAdapter):
         if last is None or last[0] != origin or last[1].pool is None:
             self._last_pool = last = (origin, super().get_connection_with_tls_context(request, *args, **kwargs))
         return last[1]
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        give_back_connections()
+        return super().send(request, *args, **options)
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
         return request.path_url

@@ -121,6 +121,7 @@ class TestProduction:
             ("API_SESSION_LEEWAY", "nan"),
             ("API_REFRESH_AHEAD", "1,5"),
             ("TRUSTED_PROXY_COUNT", "1.5"),
+            ("DATABASE_POOL_SIZE", "0"),
             ("SECURE_SSL_REDIRECT", "ture"),
             ("API_SESSION_COOKIE_SECURE", "2"),
         ],
@@ -257,10 +258,17 @@ class TestDatabase:
 
         database = settings_of(site, **PRODUCTION, DATABASE_URL=url)["DATABASES"]["default"]
 
-        assert database["ENGINE"] == "django.db.backends.postgresql"
+        assert database["ENGINE"] == "config.postgresql"
         assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example.com", 5433, "site")
         assert (database["USER"], database["PASSWORD"]) == ("ada", "tide table")
-        assert (database["OPTIONS"]["connect_timeout"], database["CONN_HEALTH_CHECKS"]) == (3, True)
+        assert database["OPTIONS"]["connect_timeout"] == 2
+
+    def test_its_connections_are_pooled(self, site: Path) -> None:
+        url = "postgres://db.example.com/site"
+
+        database = settings_of(site, **PRODUCTION, DATABASE_URL=url, DATABASE_POOL_SIZE="3")["DATABASES"]["default"]
+
+        assert (database["OPTIONS"]["pool"]["max_size"], database["CONN_MAX_AGE"]) == (3, 0)
 
 
 def test_a_log_level_can_be_set(site: Path) -> None:

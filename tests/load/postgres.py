@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -34,6 +34,17 @@ def has_postgres() -> bool:
     return find_binary("initdb") is not None and find_binary("postgres") is not None
 
 
+def program_owner() -> dict[str, Any]:
+    """PostgreSQL and PgBouncer refuse to run as root: then they run as PostgreSQL's own user, or as nobody."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    raise RuntimeError("PostgreSQL does not run as root, and there is no user postgres or nobody")
+
+
 class PostgresServer:
     """One server, as a context manager. It can be stopped, crash, and come back with everything it had committed.
 
@@ -47,12 +58,10 @@ class PostgresServer:
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "PostgresServer":
+    def __enter__(self) -> Self:
         try:
             self._hand_folder_over()
-            self._run(
-                "initdb", "-D", str(self._data), "-A", "trust", "-U", USER, "--no-sync", "--no-locale", "-E", "UTF8"
-            )
+            self._fill()
             self.start()
         except BaseException:
             self.close()
@@ -64,6 +73,7 @@ class PostgresServer:
 
     def close(self) -> None:
         """Stop, and leave nothing behind."""
+        self.thaw()
         self.crash()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -81,7 +91,7 @@ class PostgresServer:
                 cwd=self._folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                **self._owner(),
+                **program_owner(),
             )
         wait_until(self._answers, "PostgreSQL answers")
 
@@ -93,6 +103,14 @@ class PostgresServer:
         """End at once, as in a power failure."""
         self._end(signal.SIGQUIT)
 
+    def freeze(self) -> None:
+        """Stop every process of the server where it stands, as when its machine hangs. The kernel goes on."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
     def create_database(self, name: str) -> str:
         """A new database, as a URL for DATABASE_URL."""
         with self.connect() as connection:
@@ -100,7 +118,11 @@ class PostgresServer:
         return self.url(name)
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://{USER}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{USER}@{self.address}/{database}"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
 
     def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
         return psycopg.connect(self.url(database), autocommit=True, connect_timeout=3)
@@ -115,23 +137,17 @@ class PostgresServer:
     def _data(self) -> Path:
         return self._folder / "data"
 
-    def _owner(self) -> dict[str, Any]:
-        """PostgreSQL refuses to run as root: then it runs as its own user, or as nobody."""
-        if os.geteuid() != 0:
-            return {}
-        for name in ("postgres", "nobody"):
-            with suppress(KeyError):
-                entry = pwd.getpwnam(name)
-                return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-        raise RuntimeError("PostgreSQL does not run as root, and there is no user postgres or nobody")
-
     def _hand_folder_over(self) -> None:
-        if owner := self._owner():
+        if owner := program_owner():
             os.chown(self._folder, owner["user"], owner["group"])
+
+    def _fill(self) -> None:
+        options = ("-A", "trust", "-U", USER, "--no-sync", "--no-locale", "-E", "UTF8")
+        self._run("initdb", "-D", str(self._data), *options)
 
     def _run(self, program: str, *options: str) -> None:
         done = subprocess.run(
-            [str(find_binary(program)), *options], cwd=self._folder, capture_output=True, text=True, **self._owner()
+            [str(find_binary(program)), *options], cwd=self._folder, capture_output=True, text=True, **program_owner()
         )
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stderr or done.stdout}")
@@ -143,10 +159,32 @@ class PostgresServer:
             return True
         return False
 
+    def _signal(self, which: int) -> None:
+        if self._process is not None:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            for pid in (self.pid, *map(int, children)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, which)
+
     def _end(self, how: int) -> None:
         if self._process is not None:
             stop_process(self._process, how)
             self._process = None
+
+
+class Standby(PostgresServer):
+    """Follows `primary`, which has to run, until it is promoted. The primary knows it by its `name`."""
+
+    def __init__(self, primary: PostgresServer, *, name: str = "standby") -> None:
+        super().__init__()
+        self._source = f"{primary.url()}?application_name={name}"
+
+    def promote(self) -> None:
+        with self.connect() as connection:
+            connection.execute("SELECT pg_promote()")
+
+    def _fill(self) -> None:
+        self._run("pg_basebackup", "-D", str(self._data), "-d", self._source, "-R", "-c", "fast", "--no-sync")
 
 
 @pytest.fixture(scope="session")

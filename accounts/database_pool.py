@@ -1,0 +1,30 @@
+"""Giving pooled database connections back, so that no thread has one while it waits for something else."""
+
+from collections.abc import Iterable, Iterator
+
+from django.db import connections
+from django.http import StreamingHttpResponse
+
+
+def give_back_connections() -> None:
+    """Give this thread's pooled connections back, except in an open transaction. The next query takes one again.
+
+    Call it before a wait: a process has few connections (DATABASE_POOL_SIZE), and Django gives them back only when the
+    response is sent.
+    """
+    for connection in connections.all(initialized_only=True):
+        is_pooled = getattr(connection, "pool", None) is not None
+        if is_pooled and connection.connection is not None and not connection.in_atomic_block and connection.autocommit:
+            connection.close()
+
+
+def give_back_connections_while_streaming(response: StreamingHttpResponse) -> None:
+    """Give this thread's pooled connections back before each piece is sent, for as long as the body is a plain one."""
+    if not response.is_async:
+        response.streaming_content = _giving_back(response.streaming_content)  # type: ignore[arg-type]
+
+
+def _giving_back(body: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in body:
+        give_back_connections()
+        yield piece
