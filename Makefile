@@ -64,6 +64,8 @@ test: install  ## all tests that can run here
 	@command -v prometheus >/dev/null || \
 		echo "No Prometheus, so no test of the alerts here. To install it:" \
 			"apt-get install --no-install-recommends prometheus"
+	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null || \
+		echo "No PgBouncer, so no test behind one here. To install it: apt-get install pgbouncer"
 	@{ command -v node && command -v npm; } >/dev/null || \
 		echo "No node with npm, so no test of the recipe with Vite here. To install it: apt-get install nodejs npm"
 	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-branch --cov-fail-under=95

@@ -7,6 +7,7 @@ it.
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Q
@@ -45,8 +46,9 @@ def check_database(databases: Sequence[str] | None = None, **kwargs: object) -> 
         if unavailable := _connect(connection):
             yield unavailable
             return
-        for check in (check_migrations, check_sqlite, check_postgresql, check_pruning):
-            yield from check(connection)
+        with _limited_statements(connection):
+            for check in (check_migrations, check_sqlite, check_postgresql, check_pruning):
+                yield from check(connection)
     except AnyDatabaseError as error:
         # Without the driver's own text, which can quote a row.
         yield Warning(
@@ -57,6 +59,19 @@ def check_database(databases: Sequence[str] | None = None, **kwargs: object) -> 
     finally:
         if not connection.in_atomic_block:
             connection.close()
+
+
+@contextmanager
+def _limited_statements(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """manage.py sets no limit, and another process may hold a lock."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic(using=connection.alias):
+        with connection.cursor() as cursor:
+            # For this transaction only: PgBouncer gives the connection to another client afterwards.
+            cursor.execute(f"SET LOCAL statement_timeout = {_STATEMENT_MILLISECONDS}")
+        yield
 
 
 def _connect(connection: BaseDatabaseWrapper) -> CheckMessage | None:
@@ -135,8 +150,6 @@ def check_postgresql(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:
-        # manage.py sets no limit, and another process may hold a lock.
-        cursor.execute(f"SET statement_timeout = {_STATEMENT_MILLISECONDS}")
         before = timezone.now()
         cursor.execute(
             "SELECT current_setting('transaction_read_only'), current_setting('synchronous_commit'), clock_timestamp()"
