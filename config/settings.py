@@ -271,6 +271,8 @@ LOGGING = {
         # In place of Django's own handlers, whose lines would have queries.
         "django": {"handlers": ["mail"], "level": "INFO"},
         "django.server": {"handlers": ["runserver"], "level": "INFO", "propagate": False},
+        # During an outage it logs each connection.
+        "psycopg.pool": {"level": "ERROR"},
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

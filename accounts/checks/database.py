@@ -23,6 +23,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.doctor.database import database_hosts
 from accounts.models import SessionRecord
 
 _CONNECT_SECONDS = 3.0
@@ -77,7 +78,7 @@ def _limited_statements(connection: BaseDatabaseWrapper) -> Iterator[None]:
 def _connect(connection: BaseDatabaseWrapper) -> CheckMessage | None:
     """Connect to the database; the error if that fails. It omits the driver's own text, which can name the user."""
     values: dict[str, Any] = connection.settings_dict
-    name, host, port = values["NAME"], values["HOST"] or "localhost", values["PORT"] or 5432
+    name = values["NAME"]
     is_sqlite = connection.vendor == "sqlite"
     if is_sqlite and not connection.is_in_memory_db() and not Path(name).exists():  # type: ignore[attr-defined]
         # A connection would create an empty file.
@@ -88,20 +89,41 @@ def _connect(connection: BaseDatabaseWrapper) -> CheckMessage | None:
     try:
         connection.ensure_connection()
     except (AnyDatabaseError, ImproperlyConfigured) as error:
-        hint = "DATABASE_URL names a file. Its folder must exist, and the site's user must be able to write both."
         if is_sqlite:
+            hint = "DATABASE_URL names a file. Its folder must exist, and the site's user must be able to write both."
             return _unavailable(f"The database {name} cannot be opened ({type(error).__name__}).", hint)
-        place = f"{name} on {values['HOST'] or 'this host'}{f':{port}' if values['PORT'] else ''}"
-        try:
-            if not host.startswith("/"):
-                socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-        except OSError as refusal:
-            found = f"The database server of {place} cannot be reached ({refusal.strerror or type(refusal).__name__})."
-            return _unavailable(found, "Start it, and check the host and the port in DATABASE_URL and the firewall.")
-        found = f"The server of {place} can be reached, but it refuses this site's connection ({type(error).__name__})."
-        hint = "Check the user, the password and the name in DATABASE_URL, and the server's log and version."
-        return _unavailable(found, hint)
+        return _server_unavailable(values, error)
     return None
+
+
+def _server_unavailable(values: dict[str, Any], error: Exception) -> CheckMessage:
+    """Names each host: of a cluster, one may be down, and the others may accept no writes."""
+    hosts = database_hosts(values)
+    places = [f"{host}:{port}" for host, port in hosts] if values["HOST"] else ["this host"]
+    refusals = {place: _refusal(host, port) for place, (host, port) in zip(places, hosts, strict=True)}
+    found = " ".join(
+        f"The database server of {values['NAME']} on {place} cannot be reached ({refusal})."
+        if refusal
+        else f"The server of {values['NAME']} on {place} can be reached, but it refuses this site's connection "
+        f"({type(error).__name__})."
+        for place, refusal in refusals.items()
+    )
+    if all(refusals.values()):
+        return _unavailable(found, "Start it, and check the host and the port in DATABASE_URL and the firewall.")
+    hint = "Check the user, the password and the name in DATABASE_URL, and the server's log and version."
+    if len(hosts) > 1:
+        hint += " With target_session_attrs=read-write, a standby is refused: promote one."
+    return _unavailable(found, hint)
+
+
+def _refusal(host: str, port: int) -> str:
+    """Why a TCP connection is not possible; "" if it is."""
+    try:
+        if not host.startswith("/"):
+            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except OSError as refusal:
+        return refusal.strerror or type(refusal).__name__
+    return ""
 
 
 def check_migrations(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:

@@ -91,7 +91,7 @@ outage = Outage()
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Gives up and closes when the server has not responded for `seconds`. Then an outage begins."""
+    """Gives up and closes when the server has been silent for `seconds`. Then an outage begins."""
 
     seconds = STATEMENT_SECONDS
     _all: "WeakSet[BoundedConnection]" = WeakSet()
@@ -136,21 +136,25 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def _bounded(self, gen: PQGen[RV]) -> PQGen[RV]:
         """psycopg resumes it when the socket is ready, and every 0.1 seconds."""
-        started = time.monotonic()
+        quiet_since, is_late = time.monotonic(), False
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                if not ready and time.monotonic() - started > self.seconds:
-                    self._abandon(started)
+                if ready:
+                    quiet_since = time.monotonic()
+                elif is_late:
+                    self._abandon(quiet_since)
                     raise Unresponsive("the database does not respond")
+                # It looks once more: perhaps it was this process that stood still.
+                is_late = time.monotonic() - quiet_since > self.seconds
                 wanted = gen.send(ready)
         except StopIteration as end:
             result: RV = end.value
             return result
 
-    def _abandon(self, started: float) -> None:
-        outage.begin(since=started)
+    def _abandon(self, quiet_since: float) -> None:
+        outage.begin(since=quiet_since)
         if psycopg.capabilities.has_cancel_safe():
             # The server would hold the statement, and a place of its max_connections, for as long as the outage lasts.
             with suppress(psycopg.Error):

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.demo_api.server import DemoApi
+from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.load.browser import GRACE, Answer, Browser
 from tests.load.postgres import PostgresServer, Standby
 from tests.load.processes import free_port, wait_until
@@ -96,3 +97,49 @@ def test_a_frozen_primary_is_not_waited_for_and_the_promoted_host_is_found(
             assert good.open(READY).status == 200
         finally:
             primary.thaw()
+
+
+def test_a_dead_synchronous_standby_is_not_waited_for_and_no_session_is_lost(
+    primary: PostgresServer, api: DemoApi
+) -> None:
+    database = f"synchronous{free_port()}"
+    primary.create_database(database)
+    site = site_on(primary, api=api, database=database)
+    site.migrate()
+    with Standby(primary, name="second") as standby, site, Gate() as gate:
+        storing, expired = sign_in(site), sign_in(site)
+        api.expire_access_tokens()
+        good = sign_in(site)
+        # The API has responded to a refresh, and the new pair has to be stored when the standby is gone.
+        api.fail(*api.refresh_call, Fault.hold_after(gate), times=1)
+        tab = storing.open_tab()
+        assert gate.reached.wait(LONGEST_SECONDS)
+        with waiting_for(primary, "second"):
+            standby.crash()
+            gate.release()
+            answer = tab.answer()
+            expect_short_waits(site, expired, good)
+        open_until_well(expired)
+        print(answer.seconds, answer.status, flush=True)
+        assert (answer.status, storing.open().status) == (200, 200)
+        api.expire_access_tokens()
+        assert open_until_well(storing).status == 200
+    assert not api.reuses
+
+
+@contextmanager
+def waiting_for(primary: PostgresServer, name: str) -> Iterator[None]:
+    """Each commit of `primary` waits for the standby `name`."""
+
+    def set_to(names: str) -> None:
+        with primary.connect() as connection:
+            # Nothing that this writes may wait for the standby.
+            connection.execute("SET synchronous_commit = local")
+            connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+            connection.execute("SELECT pg_reload_conf()")
+
+    set_to(name)
+    try:
+        yield
+    finally:
+        set_to("")

@@ -12,13 +12,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from accounts.doctor.api import examine_api
+from accounts.doctor.database import examine_database, has_several_hosts
 from accounts.doctor.findings import Finding, Findings, Status, count, problem, worst
 from accounts.doctor.keys import examine_keys
 from accounts.doctor.site import examine_site
 from accounts.text import parse_address
 
 _STYLES = {Status.OK: "SUCCESS", Status.UNKNOWN: "NOTICE", Status.WARNING: "WARNING", Status.PROBLEM: "ERROR"}
-_HEADINGS = {"keys": "Keys", "api": "API", "site": "The deployed site"}
+_HEADINGS = {"keys": "Keys", "api": "API", "database": "The hosts of the database", "site": "The deployed site"}
 
 
 class Command(BaseCommand):
@@ -64,6 +65,8 @@ class Command(BaseCommand):
 
 def _examine(path: str, url: str | None) -> Findings:
     parts: dict[str, Callable[[], Findings]] = {"keys": examine_keys, "api": lambda: examine_api(path)}
+    if has_several_hosts():
+        parts["database"] = examine_database
     if url is not None:
         parts["site"] = lambda: examine_site(url)
     for group, examine in parts.items():
