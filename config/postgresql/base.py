@@ -14,12 +14,10 @@ from config.postgresql.connection import BoundedConnection, outage
 POOL_SECONDS = 4.0
 
 
-_POOL_OPTIONS = {
-    "connection_class": BoundedConnection,
-    # Seconds. `_take` asks again and again, and each time the pool connects anew if it has to.
-    "timeout": 0.25,
-    "reconnect_timeout": 0,
-}
+#: After so long, `_take` asks the pool again, which then connects anew if it has to.
+_TURN_SECONDS = 2.0
+_RECONNECT_SECONDS = 0.25
+_POOL_OPTIONS = {"connection_class": BoundedConnection, "reconnect_timeout": 0}
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -47,10 +45,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """A connection from the pool. Without `patient`, do not wait any longer when an outage begins."""
         give_up_at = time.monotonic() + POOL_SECONDS
         while True:
+            # After the time is over, it asks once more: perhaps it was this process that stood still.
+            is_last = time.monotonic() >= give_up_at
+            # The pool serves those first who wait longest. But it does not try again by itself to connect.
+            is_quick = is_last or not BoundedConnection.any_open()
+            self.pool.timeout = _RECONNECT_SECONDS if is_quick else _TURN_SECONDS
             try:
                 connection: BoundedConnection = super().get_new_connection(conn_params)
             except PoolTimeout:
-                if time.monotonic() >= give_up_at or (outage.is_running and not patient):
+                if is_last or (outage.is_running and not patient):
                     raise
                 continue
             if connection.is_usable():

@@ -109,12 +109,16 @@ class BoundedConnection(psycopg.Connection[Any]):
         try:
             return super().connect(*args, **options)
         except psycopg.Error:
-            with cls._lock:
-                is_alone = all(connection.closed for connection in cls._all)
-            if is_alone:
+            if not cls.any_open():
                 # With others open, the server may only have reached its max_connections.
                 outage.begin(since=started)
             raise
+
+    @classmethod
+    def any_open(cls) -> bool:
+        """Whether this process has a connection, as far as it knows."""
+        with cls._lock:
+            return any(not connection.closed for connection in cls._all)
 
     def is_usable(self) -> bool:
         """Whether it is worth a try: the server has not closed it, and no outage has begun since it was made."""
@@ -136,19 +140,21 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def _bounded(self, gen: PQGen[RV]) -> PQGen[RV]:
         """psycopg resumes it when the socket is ready, and every 0.1 seconds."""
-        quiet_since, is_late = time.monotonic(), False
+        is_late = False
         try:
+            # `gen` also does work of its own, which takes seconds for a large statement.
             wanted = next(gen)
+            quiet_since = time.monotonic()
             while True:
                 ready = yield wanted
-                if ready:
-                    quiet_since = time.monotonic()
-                elif is_late:
+                if not ready and is_late:
                     self._abandon(quiet_since)
                     raise Unresponsive("the database does not respond")
                 # It looks once more: perhaps it was this process that stood still.
-                is_late = time.monotonic() - quiet_since > self.seconds
+                is_late = not ready and time.monotonic() - quiet_since > self.seconds
                 wanted = gen.send(ready)
+                if ready:
+                    quiet_since = time.monotonic()
         except StopIteration as end:
             result: RV = end.value
             return result
