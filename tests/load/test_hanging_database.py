@@ -1,6 +1,5 @@
 """A database that hangs: it takes connections and statements, and responds to none. Nothing may wait for long."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -55,7 +54,6 @@ def expect_short_waits(site: Site, expired: Browser, good: Browser) -> None:
     check = good.open(READY)
     pages = [good.open() for _ in range(5)]
 
-    print([round(answer.seconds, 1) for answer in [*answers, check, *pages]], flush=True)
     assert {answer.status for answer in answers} == {503}
     assert not any(answer.session_cookies for answer in answers)
     assert check.status == 503
@@ -72,9 +70,7 @@ def open_until_well(browser: Browser) -> Answer:
         assert answers[-1].status in (200, 503)
         return answers[-1].status == 200
 
-    started = time.monotonic()
     wait_until(is_well, "the page is there again", seconds=LONGEST_SECONDS)
-    print("well after", time.monotonic() - started, flush=True)
     return answers[-1]
 
 
@@ -120,7 +116,6 @@ def test_a_dead_synchronous_standby_is_not_waited_for_and_no_session_is_lost(
             answer = tab.answer()
             expect_short_waits(site, expired, good)
         open_until_well(expired)
-        print(answer.seconds, answer.status, flush=True)
         assert (answer.status, storing.open().status) == (200, 200)
         api.expire_access_tokens()
         assert open_until_well(storing).status == 200
