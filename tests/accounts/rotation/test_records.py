@@ -1,6 +1,9 @@
 """Records that are behind their cookie, damaged, or in an open transaction."""
 
-from django.db import connection
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
 from django.http import StreamingHttpResponse
 
 from accounts.models import SessionRecord
@@ -122,3 +125,27 @@ class TestDamagedRecords:
         api.expire_access_tokens()
 
         assert other.open_page().status_code == 503
+
+
+def test_a_store_that_was_carried_out_although_it_failed_loses_nothing(
+    signed_in: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database hung, or its response to the UPDATE was lost."""
+    manager: Any = type(SessionRecord.objects)
+    store, stored = manager.store, []
+
+    def store_and_fail_once(*arguments: Any) -> bool:
+        stored.append(store(*arguments))
+        if len(stored) == 1:
+            raise OperationalError
+        return bool(stored[-1])
+
+    monkeypatch.setattr(manager, "store", store_and_fail_once)
+    api.expire_access_tokens()
+
+    assert signed_in.open_page().status_code == 200
+
+    assert stored == [True, False]
+    assert signed_in.session().generation == 1
+    assert signed_in.is_signed_in()
+    assert api.reuses == 0
