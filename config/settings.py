@@ -13,6 +13,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import address, as_it_stands, env, flag, link, listed, number, number_or_none
+from config.postgresql import RESERVED_CONNECTIONS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -143,8 +144,11 @@ MESSAGE_STORAGE = "config.messages.MessageStorage"
 
 DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)
-if DATABASE_POOL_SIZE < 1:
-    raise ImproperlyConfigured(f"DATABASE_POOL_SIZE is '{DATABASE_POOL_SIZE}'. It has to be at least 1.")
+if DATABASE_POOL_SIZE <= RESERVED_CONNECTIONS:
+    raise ImproperlyConfigured(
+        f"DATABASE_POOL_SIZE is '{DATABASE_POOL_SIZE}'. It has to be at least {RESERVED_CONNECTIONS + 1}: "
+        f"{RESERVED_CONNECTIONS} connections only store new token pairs."
+    )
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -168,7 +172,7 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     if not ON_COMMAND_LINE:
         # No request waits long for a lock. Migrations may.
         options.setdefault("options", "-c lock_timeout=3000 -c statement_timeout=5000")
-        options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE}
+        options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE - RESERVED_CONNECTIONS}
         # Django's own check is a query for each connection that is taken. This backend has a cheaper one.
         DATABASES["default"].update(ENGINE="config.postgresql", CONN_MAX_AGE=0, CONN_HEALTH_CHECKS=False)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,4 +1,4 @@
-"""The database of the session records: its errors, and open transactions."""
+"""The database of the session records: its errors, open transactions, and the connections reserved for stores."""
 
 import logging
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from django.db import Error as AnyDatabaseError
 from django.db import connections, router, transaction
 
+from accounts.database_pool import give_back_connections
 from accounts.exceptions import DatabaseUnavailable
 from accounts.models import SessionRecord
 
@@ -28,6 +29,26 @@ def drop_broken_connection() -> None:
     connection = connections[_database()]
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
+
+
+@contextmanager
+def reserved_connection() -> Iterator[None]:
+    """In this block, this thread uses a database connection that only such blocks can take from the pool.
+
+    Without `config.postgresql`, and in an open transaction, it uses the usual one.
+    """
+    alias = _database()
+    give_back_connections()
+    usual = connections[alias]
+    if getattr(usual, "pool", None) is None or not hasattr(usual, "reserve") or usual.connection is not None:
+        yield
+        return
+    connections[alias] = reserved = usual.reserve()
+    try:
+        yield
+    finally:
+        connections[alias] = usual
+        reserved.close()
 
 
 def refuse_open_transaction() -> None:

@@ -14,22 +14,21 @@ from enum import Enum, auto
 from functools import partial
 from uuid import uuid4
 
-from django.db import Error as AnyDatabaseError
-
 from accounts.conf import conf
 from accounts.database_pool import give_back_connections
 from accounts.dialects.base import Refreshed, RefreshOutcome, Refused, StillValid
 from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.models import EndReason, EventKind, SessionRecord, Trigger
 from accounts.rotation.background import run_in_background
-from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, refuse_open_transaction
-from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record, session_ended_error
+from accounts.rotation.database import database_errors_as_unavailable, refuse_open_transaction
+from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record
 from accounts.rotation.events import record_rotation_event
 from accounts.rotation.lease import claim_lease, is_leased_to_another, release_lease, renew_lease
 from accounts.rotation.refusal_check import verify_refusal
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, too_slow_error
 from accounts.rotation.single_flight import NoResult, SingleFlight
-from accounts.rotation.token_requests import request_refresh, request_revocation
+from accounts.rotation.store import BACKGROUND_STORE_SECONDS, STORE_SECONDS, store_pair
+from accounts.rotation.token_requests import request_refresh
 from accounts.session.api_session import ApiSession
 from accounts.session.claims import renewed_claims
 from accounts.session.sealing import CannotOpen
@@ -39,9 +38,6 @@ from accounts.telemetry.trace import StepKind, add_step
 FIRST_PAUSE_SECONDS = 0.010
 MAX_PAUSE_SECONDS = 0.100
 LEASE_MARGIN_SECONDS = 1.0
-STORE_SECONDS = 5.0
-#: For a pair that no cookie carries on while the database fails.
-BACKGROUND_STORE_SECONDS = 300.0
 RETRY_SECONDS = 1.0
 
 
@@ -170,8 +166,10 @@ def _finish_refresh(
     if isinstance(outcome, Refreshed):
         user = renewed_claims(session.user, outcome.tokens.access, outcome.id_token, outcome.fields)
         minted = session.rotated(outcome.tokens, user)
-        rotated = _store(minted, session, presented, trigger=trigger, seconds=seconds, patience=store_seconds)
-        return replace(rotated, id_token=outcome.id_token)
+        record = store_pair(minted, session, presented, trigger=trigger, seconds=seconds, patience=store_seconds)
+        if record is not None:
+            return replace(_adopt(record, session, presented), id_token=outcome.id_token)
+        return Rotated(minted, RotationOutcome.MINTED, id_token=outcome.id_token)
     if isinstance(outcome, StillValid):
         release_lease(session.id, owner)
         add_step(StepKind.STILL_VALID)
@@ -210,36 +208,6 @@ def _request_verified(session: ApiSession, presented: Presented, owner: str, end
     if check_ends_at is None:
         return outcome
     return verify_refusal(session.tokens, address=presented.address, ends_at=check_ends_at)
-
-
-def _store(
-    minted: ApiSession, session: ApiSession, presented: Presented, *, trigger: Trigger, seconds: float, patience: float
-) -> Rotated:
-    """Store the new pair before it is used: if the worker dies after this, nothing is lost.
-
-    `seconds` is the duration of the refresh.
-    """
-    give_up_at = time.monotonic() + patience
-    while True:
-        try:
-            if SessionRecord.objects.store(minted):
-                record_rotation_event(EventKind.ROTATED, minted, presented, trigger=trigger, seconds=seconds)
-                return Rotated(minted, RotationOutcome.MINTED)
-            record = SessionRecord.objects.fetch(minted.id)
-            break
-        except AnyDatabaseError as error:
-            drop_broken_connection()
-            if time.monotonic() >= give_up_at:
-                why = type(error).__name__
-                record_rotation_event(EventKind.UNSTORED, minted, presented, trigger=trigger, seconds=seconds, why=why)
-                # Keep the lease until the record has caught up or the lease runs out: a request that claimed it now
-                # would send the token that this one has spent.
-                return Rotated(minted, RotationOutcome.MINTED)
-            time.sleep(MAX_PAUSE_SECONDS)
-    if record is None or record.ended_at is not None:
-        request_revocation(minted.tokens, address=presented.address)
-        raise session_ended_error(record, session, presented)
-    return _adopt(record, session, presented)
 
 
 def _handle_refusal(session: ApiSession, presented: Presented, owner: str, *, may_end: bool) -> Rotated | None:

@@ -1,19 +1,18 @@
 """The module that Django loads for the ENGINE "config.postgresql"."""
 
 import time
-from typing import Any
+from typing import Any, Self
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.postgresql import base
-from psycopg_pool import PoolTimeout
+from psycopg_pool import ConnectionPool, PoolTimeout
 
+from config.postgresql import RESERVED_CONNECTIONS
 from config.postgresql.connection import BoundedConnection, outage
 
 #: How long a request waits for a connection while all are in use. Together with the time that the first statement of a
 #: request may take (STATEMENT_SECONDS), a request waits for less than 15 seconds.
 POOL_SECONDS = 4.0
-
-
 #: After so long, `_take` asks the pool again, which then connects anew if it has to.
 _TURN_SECONDS = 2.0
 _RECONNECT_SECONDS = 0.25
@@ -27,6 +26,26 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__(settings_dict, alias)
         if pool := settings_dict["OPTIONS"].get("pool"):
             pool.update(_POOL_OPTIONS)
+
+    def reserve(self) -> Self:
+        """For what must not wait until others give a connection back: a wrapper with a pool of its own.
+
+        The pools of all such wrappers are one, because Django finds a pool by the alias.
+        """
+        reserved = self.copy(alias=self._reserved_alias)
+        reserved.settings_dict["OPTIONS"]["pool"]["max_size"] = RESERVED_CONNECTIONS
+        reserved.execute_wrappers = self.execute_wrappers
+        return reserved
+
+    def close_pool(self) -> None:
+        super().close_pool()
+        pools: dict[str, ConnectionPool] = self._connection_pools  # type: ignore[attr-defined]
+        if reserved := pools.pop(self._reserved_alias, None):
+            reserved.close()
+
+    @property
+    def _reserved_alias(self) -> str:
+        return f"{self.alias} (reserved)"
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if not self.pool:

@@ -7,7 +7,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from accounts.conf import Conf
-from accounts.rotation.rotate import LEASE_MARGIN_SECONDS, STORE_SECONDS
+from accounts.rotation.rotate import LEASE_MARGIN_SECONDS
+from accounts.rotation.store import STORE_SECONDS
 from config.environment import env, link
 from tests.config.processes import PRODUCTION, ROOT, START, copy_site, python, settings_of, settings_of_manage_py, start
 
@@ -121,7 +122,8 @@ class TestProduction:
             ("API_SESSION_LEEWAY", "nan"),
             ("API_REFRESH_AHEAD", "1,5"),
             ("TRUSTED_PROXY_COUNT", "1.5"),
-            ("DATABASE_POOL_SIZE", "0"),
+            ("DATABASE_POOL_SIZE", "2"),
+            ("DATABASE_POOL_SIZE", "many"),
             ("SECURE_SSL_REDIRECT", "ture"),
             ("API_SESSION_COOKIE_SECURE", "2"),
         ],
@@ -266,7 +268,7 @@ class TestDatabase:
     def test_its_connections_are_pooled(self, site: Path) -> None:
         url = "postgres://db.example.com/site"
 
-        database = settings_of(site, **PRODUCTION, DATABASE_URL=url, DATABASE_POOL_SIZE="3")["DATABASES"]["default"]
+        database = settings_of(site, **PRODUCTION, DATABASE_URL=url, DATABASE_POOL_SIZE="5")["DATABASES"]["default"]
 
         assert (database["OPTIONS"]["pool"]["max_size"], database["CONN_MAX_AGE"]) == (3, 0)
 

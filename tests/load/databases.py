@@ -13,7 +13,7 @@ from tests.load.stage import Act, Stage
 
 GATE_SECONDS = 10
 LOCKED_SECONDS = 2.0
-#: accounts.rotation.rotate tries for STORE_SECONDS to store a new pair.
+#: accounts.rotation.store tries for STORE_SECONDS to store a new pair.
 AWAY_SHORTLY_SECONDS = 2.0
 
 

@@ -1,5 +1,7 @@
 """Records that are behind their cookie, damaged, or in an open transaction."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -8,8 +10,8 @@ from django.http import StreamingHttpResponse
 
 from accounts.models import SessionRecord
 from tests.accounts.rotation.helpers import move_back, rotate_and_confirm
-from tests.browsers import Browser
-from tests.demo_api.server import DemoApi
+from tests.browsers import PATIENCE_SECONDS, Browser, wait_until
+from tests.demo_api.server import DemoApi, Fault, Gate
 
 
 class TestCatchingUp:
@@ -149,3 +151,29 @@ def test_a_store_that_was_carried_out_although_it_failed_loses_nothing(
     assert signed_in.session().generation == 1
     assert signed_in.is_signed_in()
     assert api.reuses == 0
+
+
+def test_a_new_pair_is_stored_although_all_pooled_connections_are_in_use(signed_in: Browser, api: DemoApi) -> None:
+    """On PostgreSQL. Without a pool nothing is in use."""
+
+    def open_page() -> int:
+        try:
+            return signed_in.open_page().status_code
+        finally:
+            connection.close()
+
+    api.expire_access_tokens()
+    with Gate() as gate, ThreadPoolExecutor() as threads, ExitStack() as in_use:
+        api.fail(*api.refresh_call, Fault.hold_after(gate))
+        page = threads.submit(open_page)
+        assert gate.reached.wait(PATIENCE_SECONDS)
+        connection.ensure_connection()
+        if pool := getattr(connection, "pool", None):
+            for _ in range(pool.max_size - 1):
+                in_use.enter_context(pool.connection())
+        gate.release()
+        wait_until(lambda: signed_in.record().generation == 1 or page.done())
+
+        assert signed_in.record().generation == 1
+        in_use.close()
+        assert page.result() == 200

@@ -1,0 +1,51 @@
+"""Storing a new pair. Until then this thread has the only copy, so nothing else takes its database connection."""
+
+import time
+
+from django.db import Error as AnyDatabaseError
+
+from accounts.models import EventKind, SessionRecord, Trigger
+from accounts.rotation.database import drop_broken_connection, reserved_connection
+from accounts.rotation.ending import session_ended_error
+from accounts.rotation.events import record_rotation_event
+from accounts.rotation.reuse_detection import Presented
+from accounts.rotation.token_requests import request_revocation
+from accounts.session.api_session import ApiSession
+
+STORE_SECONDS = 5.0
+#: For a pair that no cookie carries on while the database fails.
+BACKGROUND_STORE_SECONDS = 300.0
+_PAUSE_SECONDS = 0.100
+
+
+def store_pair(
+    minted: ApiSession, session: ApiSession, presented: Presented, *, trigger: Trigger, seconds: float, patience: float
+) -> SessionRecord | None:
+    """Store the new pair of `session` before it is used: if the worker dies after this, nothing is lost.
+
+    `seconds` is the duration of the refresh. While the database fails, it tries again for `patience` seconds. Then only
+    the cookie has the pair. Returns the record if another request has stored a newer one, else None. Raises
+    SessionEnded.
+    """
+    give_up_at = time.monotonic() + patience
+    while True:
+        try:
+            with reserved_connection():
+                is_stored = SessionRecord.objects.store(minted)
+                record = None if is_stored else SessionRecord.objects.fetch(minted.id)
+            break
+        except AnyDatabaseError as error:
+            drop_broken_connection()
+            if time.monotonic() >= give_up_at:
+                why = type(error).__name__
+                record_rotation_event(EventKind.UNSTORED, minted, presented, trigger=trigger, seconds=seconds, why=why)
+                # Keep the lease until the record has caught up or the lease runs out: a request that claimed it now
+                # would send the token that this one has spent.
+                return None
+            time.sleep(_PAUSE_SECONDS)
+    if is_stored:
+        record_rotation_event(EventKind.ROTATED, minted, presented, trigger=trigger, seconds=seconds)
+    elif record is None or record.ended_at is not None:
+        request_revocation(minted.tokens, address=presented.address)
+        raise session_ended_error(record, session, presented)
+    return record
