@@ -1,5 +1,6 @@
 """The module that Django loads for the ENGINE "config.postgresql"."""
 
+import os
 import time
 from typing import Any, Self
 
@@ -82,3 +83,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _discard(self, connection: BoundedConnection) -> None:
         connection.close_for_good()
         self.pool.putconn(connection)
+
+
+def _forget_pools() -> None:
+    """A forked process must not use the connections of its parent, nor wait for the threads of the parent's pools."""
+    pools: dict[str, ConnectionPool] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]
+    pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)
