@@ -1,4 +1,6 @@
-"""A refresh before the expiry is sent by a thread of its own: if the API hangs, a request with a good token goes on."""
+"""Threads that go on when no request waits for them any more: with a refresh before the expiry, if the API hangs, and
+with the store of a new pair, if the database fails.
+"""
 
 import logging
 import threading
@@ -46,6 +48,26 @@ def run_in_background(send: Callable[[], T], finish: Callable[[T], object]) -> T
         if future.cancel():
             raise ApiUnavailable("the refresh takes long; this request does not wait for it") from error
         return future.result()
+
+
+def go_on_in_background(work: Callable[[], object]) -> None:
+    """Run `work` in a thread, also while the process is ending."""
+    thread = threading.Thread(target=copy_context().run, args=(_run_alone, work), name="late-store", daemon=False)
+    # The system has no more threads, or the process is ending.
+    with suppress(RuntimeError):
+        thread.start()
+
+
+def _run_alone(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except AccountsError:
+        # The session has ended: an event says so.
+        return
+    except Exception as error:  # noqa: BLE001  # no request waits any more
+        logger.error("a late store failed: %s", type(error).__name__)
+    finally:
+        connections.close_all()
 
 
 def _run(send: Callable[[], T], finish: Callable[[T], object], future: "Future[T]") -> None:

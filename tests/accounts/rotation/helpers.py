@@ -11,6 +11,7 @@ from django.db.models import F
 
 from accounts.models import SessionRecord
 from accounts.rotation import rotate as rotation
+from accounts.rotation import store
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi
 
@@ -52,8 +53,9 @@ class FailingStore:
 
 @contextmanager
 def failing_store() -> Iterator[FailingStore]:
-    """The statement that stores a new pair fails, and the site gives up soon, after several attempts."""
+    """The statement that stores a new pair fails, and the site gives up soon and for good, after several attempts."""
     failing = FailingStore(times=float("inf"))
     with pytest.MonkeyPatch.context() as patch, connection.execute_wrapper(failing):
         patch.setattr(rotation, "STORE_SECONDS", 0.25)
+        patch.setattr(store, "BACKGROUND_STORE_SECONDS", 0.0)
         yield failing

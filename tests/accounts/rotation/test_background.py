@@ -18,7 +18,7 @@ from pytest_django import Settings
 from accounts.api_client import ApiRequest
 from accounts.exceptions import ApiUnavailable
 from accounts.models import SessionRecord
-from accounts.rotation import rotate
+from accounts.rotation import rotate, store
 from accounts.rotation.background import WAIT_SECONDS, run_in_background
 from tests.accounts.rotation.test_early_refresh import EarlyDialect
 from tests.browsers import Browser, cookies_set, wait_until
@@ -179,6 +179,7 @@ def test_a_pair_that_cannot_be_stored_at_once_is_in_the_cookie(
     early: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rotate, "STORE_SECONDS", 1.5 * WAIT_SECONDS)
+    monkeypatch.setattr(store, "BACKGROUND_STORE_SECONDS", 0.0)
     monkeypatch.setattr(type(SessionRecord.objects), "store", refuse_to_store)
     api.expire_access_tokens()
 

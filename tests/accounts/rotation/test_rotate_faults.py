@@ -12,9 +12,10 @@ from pytest_django import Settings
 
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.models import EndReason, SessionRecord
+from accounts.rotation import rotate
 from tests.accounts.rotation.helpers import Execute, FailingStore, failing_store
 from tests.accounts.rotation.hosts import Hosts, several_hosts
-from tests.browsers import PATIENCE_SECONDS, Answer, Browser, cookies_set
+from tests.browsers import PATIENCE_SECONDS, Answer, Browser, cookies_set, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 
@@ -50,6 +51,36 @@ class TestADatabaseThatFailsAtTheStore:
         api.expire_access_tokens()
         assert signed_in.is_signed_in()
         assert api.reuses == 0
+
+    def test_it_is_stored_when_the_database_is_back_although_the_response_got_lost(
+        self, signed_in: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_away = threading.Event()
+        is_away.set()
+        manager: Any = type(SessionRecord.objects)
+
+        def failing(statement: Callable[..., bool]) -> Callable[..., bool]:
+            def run(*arguments: Any) -> bool:
+                if is_away.is_set():
+                    raise OperationalError
+                return statement(*arguments)
+
+            return run
+
+        for name in ("store", "catch_up"):
+            monkeypatch.setattr(manager, name, failing(getattr(manager, name)))
+        monkeypatch.setattr(rotate, "STORE_SECONDS", 0.0)
+        before = signed_in.take()
+        api.expire_access_tokens()
+
+        assert signed_in.is_signed_in()
+
+        assert signed_in.record().generation == 0
+        is_away.clear()
+        wait_until(lambda: signed_in.record().generation == 1)
+        assert Browser(before).is_signed_in()
+        assert api.reuses == 0
+        wait_until(lambda: "late-store" not in {thread.name for thread in threading.enumerate()})
 
     def test_no_other_request_sends_the_spent_token_before_the_record_has_caught_up(
         self, signed_in: Browser, api: DemoApi
