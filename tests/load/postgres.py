@@ -111,10 +111,10 @@ class PostgresServer:
         """Let a frozen server go on."""
         self._signal(signal.SIGCONT)
 
-    def create_database(self, name: str) -> str:
-        """A new database, as a URL for DATABASE_URL."""
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """A new database, as a URL for DATABASE_URL; a copy of `template`."""
         with self.connect() as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def url(self, database: str = "postgres") -> str:

@@ -18,7 +18,7 @@ from tests.load.site import Site
 pytestmark = pytest.mark.postgres
 
 POOL_SIZE = 8
-BROWSERS, TABS, ROUNDS = 10, 2, 3
+BROWSERS, TABS = 10, 2
 STREAMS = 2 * POOL_SIZE
 STREAM = "/protected/stream/?rows=3&delay=1"
 
@@ -71,11 +71,13 @@ def most_connections(postgres: PostgresServer, database: str) -> Iterator[list[i
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_process_takes_few_connections_and_refuses_no_page(server: str, postgres: PostgresServer) -> None:
+def test_a_process_takes_few_connections_and_refuses_no_page(
+    server: str, postgres: PostgresServer, migrated: str
+) -> None:
     kind, workers = SERVERS[server]
     name = f"connections{free_port()}"
     with DemoApi(access_ttl=3600) as api, ExitStack() as closing:
-        url = postgres.create_database(name)
+        url = postgres.create_database(name, template=migrated)
         site = kind(
             database_url=url,
             api_url=api.url,
@@ -84,13 +86,12 @@ def test_a_process_takes_few_connections_and_refuses_no_page(server: str, postgr
             preload=False,
             environment=api.site_environment,
         )
-        site.migrate()
         closing.enter_context(site)
         browsers = [Browser(site.port) for _ in range(BROWSERS)]
         for browser in browsers:
             browser.sign_in()
         with most_connections(postgres, name) as most:
-            statuses = [status for _ in range(ROUNDS) for status in open_expired_tabs(api, browsers)]
+            statuses = open_expired_tabs(api, browsers)
             # Streams that wait for their next row hold none, or these pages would get none.
             streams = [browsers[0].open_tab(STREAM) for _ in range(STREAMS)]
             statuses += open_expired_tabs(api, browsers[1:])

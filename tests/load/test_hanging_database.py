@@ -8,7 +8,7 @@ import pytest
 from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.load.browser import GRACE, Answer, Browser
 from tests.load.postgres import PostgresServer, Standby
-from tests.load.processes import free_port, wait_until
+from tests.load.processes import wait_until
 from tests.load.site import Site
 
 pytestmark = pytest.mark.postgres
@@ -24,6 +24,12 @@ def primary(postgres: PostgresServer) -> Iterator[PostgresServer]:
     """A server that a test may spoil. It asks for `postgres` only to be skipped where there is none."""
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def database(primary: PostgresServer) -> str:
+    Site(database_url=primary.create_database("site"), api_url="http://127.0.0.1:1").migrate()
+    return "site"
 
 
 @pytest.fixture
@@ -75,12 +81,8 @@ def open_until_well(browser: Browser) -> Answer:
 
 
 def test_a_frozen_primary_is_not_waited_for_and_the_promoted_host_is_found(
-    primary: PostgresServer, api: DemoApi
+    primary: PostgresServer, database: str, api: DemoApi
 ) -> None:
-    database = f"frozen{free_port()}"
-    primary.create_database(database)
-    site = site_on(primary, api=api, database=database)
-    site.migrate()
     with Standby(primary) as standby, site_on(primary, standby, api=api, database=database) as site:
         expired = sign_in(site)
         api.expire_access_tokens()
@@ -96,12 +98,9 @@ def test_a_frozen_primary_is_not_waited_for_and_the_promoted_host_is_found(
 
 
 def test_a_dead_synchronous_standby_is_not_waited_for_and_no_session_is_lost(
-    primary: PostgresServer, api: DemoApi
+    primary: PostgresServer, database: str, api: DemoApi
 ) -> None:
-    database = f"synchronous{free_port()}"
-    primary.create_database(database)
     site = site_on(primary, api=api, database=database)
-    site.migrate()
     with Standby(primary, name="second") as standby, site, Gate() as gate:
         storing, expired = sign_in(site), sign_in(site)
         api.expire_access_tokens()

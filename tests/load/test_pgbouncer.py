@@ -79,35 +79,36 @@ def open_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_site_works_and_leaves_nothing_behind(postgres: PostgresServer, open_folder: Path) -> None:
+def test_the_site_works_and_leaves_nothing_behind(postgres: PostgresServer, migrated: str, open_folder: Path) -> None:
     if find_pgbouncer() is None:
         if os.environ.get("CI"):
             pytest.fail(MISSING)
         pytest.skip(MISSING)
     database = f"bounced{free_port()}"
-    own_url = postgres.create_database(database)
-    with DemoApi(access_ttl=3600) as api, pgbouncer(postgres, database, open_folder) as url:
-        environment = api.site_environment
-        Site(database_url=own_url, api_url=api.url, environment=environment).migrate()
-        with Site(database_url=url, api_url=api.url, workers=2, environment=environment) as site:
-            browsers = [Browser(site.port) for _ in range(3)]
-            for browser in browsers:
-                browser.sign_in()
-            api.expire_access_tokens()
-            tabs = [tab for browser in browsers for tab in browser.open_tabs(TABS)]
-            assert {tab.answer().status for tab in tabs} == {200}, site.log[-2000:]
+    postgres.create_database(database, template=migrated)
+    with (
+        DemoApi(access_ttl=3600) as api,
+        pgbouncer(postgres, database, open_folder) as url,
+        Site(database_url=url, api_url=api.url, workers=2, environment=api.site_environment) as site,
+    ):
+        browsers = [Browser(site.port) for _ in range(3)]
+        for browser in browsers:
+            browser.sign_in()
+        api.expire_access_tokens()
+        tabs = [tab for browser in browsers for tab in browser.open_tabs(TABS)]
+        assert {tab.answer().status for tab in tabs} == {200}, site.log[-2000:]
 
-            checked = site.manage("check", "--deploy", "--database", "default", "--tag", "database")
-            assert checked.returncode == 0, checked.stderr
-            assert site.manage("prune_sessions").returncode == 0
-            assert _limits(url) == {("5s", "3s")}
+        checked = site.manage("check", "--deploy", "--database", "default", "--tag", "database")
+        assert checked.returncode == 0, checked.stderr
+        assert site.manage("prune_sessions").returncode == 0
+        assert _limits(url) == {("5s", "3s")}
 
-            api.expire_access_tokens()
-            with postgres.connect(database) as locker, locker.transaction():
-                locker.execute("SELECT * FROM accounts_sessionrecord FOR UPDATE")
-                assert browsers[0].open().status == 503
-            browsers[0].sign_in()
-            assert browsers[1].open().status == 200
+        api.expire_access_tokens()
+        with postgres.connect(database) as locker, locker.transaction():
+            locker.execute("SELECT * FROM accounts_sessionrecord FOR UPDATE")
+            assert browsers[0].open().status == 503
+        browsers[0].sign_in()
+        assert browsers[1].open().status == 200
 
 
 def _limits(url: str) -> set[tuple[str, str]]:
