@@ -1,9 +1,13 @@
 """Giving pooled database connections back, so that no thread has one while it waits for something else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 from django.http import StreamingHttpResponse
+
+T = TypeVar("T")
 
 
 def give_back_connections() -> None:
@@ -16,6 +20,18 @@ def give_back_connections() -> None:
         is_pooled = getattr(connection, "pool", None) is not None
         if is_pooled and connection.connection is not None and not connection.in_atomic_block and connection.autocommit:
             connection.close()
+
+
+async def run_and_give_back(call: Callable[..., T], *arguments: Any) -> T:
+    """Run `call` in the thread of the request, for a coroutine, which may wait for long afterwards."""
+
+    def run() -> T:
+        try:
+            return call(*arguments)
+        finally:
+            give_back_connections()
+
+    return await sync_to_async(run)()
 
 
 def give_back_connections_while_streaming(response: StreamingHttpResponse) -> None:

@@ -4,7 +4,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
@@ -13,6 +12,7 @@ from accounts.browser.cookies import is_overwritten, read_cookies
 from accounts.browser.queue_time import queue_seconds, seconds_of_slow_request
 from accounts.browser.user import renew_user, set_user
 from accounts.conf import conf
+from accounts.database_pool import run_and_give_back
 from accounts.dialects import current_dialect
 from accounts.exceptions import ApiUnavailable, BodyConsumed, NotSignedIn, SessionEnded, SignInRequired
 from accounts.history.events import record_event
@@ -116,7 +116,7 @@ class BrowserSession:
 
     async def arequire_verified(self) -> ApiSession:
         """`require_verified`, for an `async def` view."""
-        return await sync_to_async(self.require_verified)()
+        return await run_and_give_back(self.require_verified)
 
     @async_unsafe("ensure_fresh() was called in an async def view: write `await ...aensure_fresh(...)`.")
     def ensure_fresh(self, for_seconds: float = 0.0, *, trigger: Trigger = Trigger.STREAM) -> float | None:
@@ -143,7 +143,7 @@ class BrowserSession:
 
     async def aensure_fresh(self, for_seconds: float = 0.0) -> float | None:
         """`ensure_fresh`, for an `async def` view."""
-        return await sync_to_async(self.ensure_fresh)(for_seconds)
+        return await run_and_give_back(self.ensure_fresh, for_seconds)
 
     def rotate(self, trigger: Trigger, *, patient: bool = True) -> RotationOutcome:
         """Get a newer token pair. Raises SessionEnded or ApiUnavailable."""

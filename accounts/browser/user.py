@@ -6,7 +6,6 @@ from dataclasses import FrozenInstanceError
 from functools import partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth.middleware import get_user as get_staff_user
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission
 from django.db.models import Manager
@@ -14,6 +13,7 @@ from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django.utils.functional import SimpleLazyObject
 
+from accounts.database_pool import run_and_give_back
 from accounts.exceptions import ApiUnavailable
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import User
@@ -160,7 +160,7 @@ def user_of(session: ApiSession | None) -> ApiUser | AnonymousUser:
 
 
 async def _aget_user(request: HttpRequest) -> AnyUser:
-    return await sync_to_async(get_user)(request)
+    return await run_and_give_back(get_user, request)
 
 
 def _app_names(request: HttpRequest) -> list[str]:

@@ -14,6 +14,7 @@ from django.urls import path
 from django.views import View
 from pytest_django import Settings
 
+from accounts import database_pool
 from accounts.api_client import ApiRequest
 from accounts.models import EndReason
 from accounts.rotation.ending import end_session
@@ -239,3 +240,17 @@ class TestErrors:
         assert get(view, address).text == ADA
         signed_in.sign_out()
         assert get(view, address)["Location"].startswith("/accounts/login/?next=")
+
+
+def test_each_wait_gives_the_database_connections_back(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream may go on for hours after it, in the same request."""
+    given_back: list[int] = []
+    monkeypatch.setattr(database_pool, "give_back_connections", lambda: given_back.append(1))
+
+    async def view(request: ApiRequest) -> HttpResponse:
+        await request.api_session.arequire_verified()
+        await request.api_session.aensure_fresh()
+        await request.auser()
+        return HttpResponse(str(len(given_back)))
+
+    assert get(view).content == b"3"

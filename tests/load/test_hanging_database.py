@@ -107,7 +107,7 @@ def test_a_dead_synchronous_standby_is_not_waited_for_and_no_session_is_lost(
         good = sign_in(site)
         # The API has responded to a refresh, and the new pair has to be stored when the standby is gone.
         api.fail(*api.refresh_call, Fault.hold_after(gate), times=1)
-        tab = storing.open_tab()
+        tab = storing.open_tab(receives=False)
         assert gate.reached.wait(LONGEST_SECONDS)
         with waiting_for(primary, "second"):
             standby.crash()
