@@ -13,11 +13,11 @@ from itertools import islice
 from typing import Any
 
 from django.forms import BaseForm
-from django.urls import reverse
 from django.utils.html import format_html
 from requests import HTTPError, RequestException, Response
 
-from accounts.exceptions import ApiError, ApiUnavailable, SignInRequired
+from accounts.browser.next_page import sign_in_address
+from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
 from accounts.text import clean_text
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,8 @@ def add_api_errors(form: BaseForm, error: Exception, *, names: Mapping[str, str]
         text = (
             'You are no longer signed in. <a href="{}" target="_blank">Sign in in a new tab</a>, then send this again.'
         )
-        form.add_error(None, format_html(text, reverse("accounts:login")))
+        address = sign_in_address("", ended=error.reason if isinstance(error, SessionEnded) else "")
+        form.add_error(None, format_html(text, address))
         return 401
     # The text of an exception of requests may quote the API.
     cause = str(error) if isinstance(error, ApiError) else "unusable response of the API"

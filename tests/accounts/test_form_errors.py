@@ -1,6 +1,7 @@
 """`add_api_errors` puts what an API says about its input on the fields of a form."""
 
 import json
+import re
 import socket
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 import requests
 from django import forms
 from django.http import HttpResponse
+from pytest_django import Settings
 
 from accounts.api_client import ApiRequest
 from accounts.form_errors import API_ERRORS, add_api_errors
 from accounts.upstream.response import ApiResponse
 from tests.accounts.api_calls import SECRET
+from tests.accounts.rotation.clocks import movable_clock
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi, Fault
 
@@ -222,7 +225,18 @@ class TestPage:
         status, page = self.post(signed_in)
 
         assert status == 401
-        assert '<a href="/accounts/login/" target="_blank">Sign in in a new tab</a>' in page
+        assert '<a href="/accounts/login/?ended=1" target="_blank">Sign in in a new tab</a>' in page
         assert 'value="North &lt;Pier&gt;"' in page
         signed_in.sign_in()
         assert self.post(signed_in)[0] == 200
+
+    def test_the_sign_in_page_of_its_link_names_the_reason(self, signed_in: Browser, settings: Settings) -> None:
+        settings.API_SESSION_MAX_AGE = 28800
+        with movable_clock() as clock:
+            clock.ahead = 28801
+            status, page = self.post(signed_in)
+
+            assert status == 401
+            [link] = re.findall(r'<a href="(\S+)" target="_blank">Sign in in a new tab</a>', page)
+            assert "Your session ended after 8 hours. Please sign in again." in signed_in.get(link).text
+        assert '<a href="/accounts/login/" target="_blank">' in self.post(signed_in)[1]  # a visitor by now
