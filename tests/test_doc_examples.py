@@ -8,13 +8,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.urls import include, path
 from pytest_django import Settings
 
 import config.urls
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi, Fault
-from tests.test_docs import DOCUMENTS, PROJECT, code_blocks
+from tests.test_docs import DOCUMENTS, PROJECT, code_blocks, section
 
 EXAMPLES = [(name, code) for name in DOCUMENTS for code in code_blocks(name, "python")]
 #: Modules that an example creates, and that other examples import.
@@ -184,6 +185,38 @@ def test_the_test_of_a_permission_passes(serve: Any, browser: Browser, api: Demo
     serve("/protected/edit/", example("protected/README.md", "def is_editor(")["edit"])
     test = example("protected/README.md", "def test_an_editor_may_edit(")["test_an_editor_may_edit"]
     test(browser, api, settings)
+
+
+def test_their_types_are_right(tmp_path: Path) -> None:
+    for number, (_, code) in enumerate(EXAMPLES):
+        name = "shop_dialect" if "class ShopDialect(" in code else f"example_{number}"
+        (tmp_path / f"{name}.py").write_text(code)
+
+    command = [sys.executable, "-m", "mypy", *(str(file) for file in tmp_path.glob("*.py"))]
+    run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_linter_accepts_a_new_app(tmp_path: Path) -> None:
+    """`startapp`, and then the commands of step 4 of "Your site and later versions"."""
+    app = tmp_path / "shop"
+    app.mkdir()
+    call_command("startapp", "shop", str(app))
+    (app / "tests.py").unlink()
+    (app / "views.py").unlink()
+    step = section("CONTRIBUTING.md", "Your site and later versions")
+    fixes = re.findall(r"`\.venv/bin/(ruff [^`]+) shop`", step)
+    commands = [*fixes, "ruff check", "ruff format --check"]
+
+    for command in commands:
+        name, *arguments = command.split()
+        config = ["--config", str(PROJECT / "pyproject.toml"), "--no-cache"]
+        line = [str(Path(sys.executable).with_name(name)), *arguments, *config, str(app)]
+        run = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+    assert len(fixes) == 2
 
 
 def test_the_linter_lets_a_test_beside_an_app_assert() -> None:
