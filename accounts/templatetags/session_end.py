@@ -13,12 +13,15 @@ register = template.Library()
 
 #: The notice appears so long before the end. The script has the same number.
 NOTICE_SECONDS = 300
+#: Hardly a page stays open for longer. Rendering the notice takes a tenth of a page's time.
+_LONGEST_WATCH_SECONDS = 2 * 24 * 3600
 
 
 @register.simple_tag(takes_context=True)
 def session_end(context: Any) -> dict[str, Any] | None:
-    """The seconds until the session ends although it is used, and the way to a new sign-in; None if there is no end.
+    """The seconds until the session ends although it is used, and the way to a new sign-in.
 
+    None if there is no end, or none within two days.
     Looks only at a session that the view or the page has used, and makes no query. The sign-in page itself has none.
     """
     request = getattr(context, "request", None)
@@ -27,7 +30,7 @@ def session_end(context: Any) -> dict[str, Any] | None:
         return None
     session = browser.current_unchecked()
     end = None if session is None else session.known_end()
-    if end is None or request.path == reverse("accounts:login"):
+    if end is None or end - time.time() > _LONGEST_WATCH_SECONDS or request.path == reverse("accounts:login"):
         return None
     seconds = max(0, math.floor(end - time.time()))
     return {

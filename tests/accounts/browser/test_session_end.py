@@ -69,6 +69,11 @@ class TestTheNotice:
         assert NOTICE not in signed_in.open_page().text
         assert seconds_in_json(signed_in) is None
 
+    def test_pages_have_none_days_before_the_end(self, signed_in: Browser, settings: Settings) -> None:
+        settings.API_SESSION_MAX_AGE = 3 * 24 * 3600
+        assert NOTICE not in signed_in.open_page().text
+        assert (seconds_in_json(signed_in) or 0) > 2 * 24 * 3600
+
     def test_the_sign_in_page_and_visitors_have_none(self, signed_in: Browser, settings: Settings) -> None:
         settings.API_SESSION_MAX_AGE = 100
         assert NOTICE in signed_in.get("/").text
