@@ -95,7 +95,7 @@ class ApiSessionMiddleware:
         return HttpResponse(status=204, headers={"Cache-Control": "private, no-store"}) if is_over(request) else None
 
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
-        """The response to an error of the session or the API that nobody caught; None for any other error."""
+        """The response to an uncaught error of the session or the API; None for any other error."""
         error = _out_of_group(error)
         if isinstance(error, SignInRequired):
             return sign_in_required_response(request, error)

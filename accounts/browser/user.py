@@ -120,8 +120,8 @@ AnyUser = ApiUser | AnonymousUser | AbstractBaseUser
 
 
 def set_user(request: HttpRequest) -> None:
-    """Set `request.user` and `request.auser`. The session is read when somebody looks at them. After a sign-in and a
-    sign-out, this is called once more.
+    """Set `request.user` and `request.auser`. The first look at them reads the session. A sign-in and a sign-out call
+    this again.
     """
     request.user = SimpleLazyObject(partial(get_user, request))  # type: ignore[assignment]
     request.auser = partial(_aget_user, request)  # type: ignore[assignment]
@@ -164,7 +164,7 @@ async def _aget_user(request: HttpRequest) -> AnyUser:
 
 
 def _app_names(request: HttpRequest) -> list[str]:
-    """The apps of the view. An AdminSite has "admin", whatever its name and path."""
+    """The names of the apps to which the view belongs. Those of an AdminSite of any name and path contain "admin"."""
     match = request.resolver_match
     try:
         match = match or resolve(request.path_info, getattr(request, "urlconf", None))

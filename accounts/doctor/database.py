@@ -1,4 +1,4 @@
-"""The hosts of a PostgreSQL cluster. Only one of them is in use, so nobody notices that another one is missing."""
+"""The hosts of a PostgreSQL cluster. The site uses only one of them, so it does not notice when another is missing."""
 
 from typing import Any
 

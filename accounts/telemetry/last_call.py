@@ -10,7 +10,7 @@ from django.conf import settings
 class LastCall:
     """`method` is empty before the first call. `status` is None if there was no complete response.
 
-    `problem` says what is wrong with a complete response, if more is known than its status.
+    `problem` says what is wrong with a complete response; empty if only its status is known.
     """
 
     method: str = ""

@@ -13,7 +13,7 @@ register = template.Library()
 
 #: The notice appears so long before the end. The script has the same number.
 NOTICE_SECONDS = 300
-#: Hardly a page stays open for longer. Rendering the notice takes a tenth of a page's time.
+#: Few pages stay open for longer, and the notice costs each page some time.
 _LONGEST_WATCH_SECONDS = 2 * 24 * 3600
 
 
@@ -21,8 +21,7 @@ _LONGEST_WATCH_SECONDS = 2 * 24 * 3600
 def session_end(context: Any) -> dict[str, Any] | None:
     """The seconds until the session ends although it is used, and the way to a new sign-in.
 
-    None if there is no end, or none within two days.
-    Looks only at a session that the view or the page has used, and makes no query. The sign-in page itself has none.
+    None if there is no end, or none within two days. Looks only at a session that the view or the page has used, and makes no query. The sign-in page itself has none.
     """
     request = getattr(context, "request", None)
     browser = getattr(request, "api_session", None)
