@@ -21,7 +21,8 @@ _LONGEST_WATCH_SECONDS = 2 * 24 * 3600
 def session_end(context: Any) -> dict[str, Any] | None:
     """The seconds until the session ends although it is used, and the way to a new sign-in.
 
-    None if there is no end, or none within two days. Looks only at a session that the view or the page has used, and makes no query. The sign-in page itself has none.
+    None if there is no end, or none within two days. Looks only at a session that the view or the page has used, and
+    makes no query. The sign-in page itself has none.
     """
     request = getattr(context, "request", None)
     browser = getattr(request, "api_session", None)
