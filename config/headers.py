@@ -1,6 +1,13 @@
 """Security headers also on responses that other middlewares make."""
 
+from collections.abc import Callable
+
+from csp.constants import HEADER
+from csp.middleware import CheckableLazyObject, CSPMiddleware
+from csp.utils import build_policy
+from django.conf import settings
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.middleware.security import SecurityMiddleware
 
 
@@ -13,3 +20,29 @@ class SecurityHeadersMiddleware(SecurityMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         return None
+
+
+class ContentSecurityPolicyMiddleware(CSPMiddleware):
+    """django-csp's middleware, which would build the same header anew for each response.
+
+    It still does so for a response with a nonce or a policy of its own, and where the settings ask for more than one
+    policy for all pages.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        super().__init__(get_response)
+        self._policy = build_policy()
+        self._is_same_for_all = (
+            not settings.DEBUG
+            and not settings.CONTENT_SECURITY_POLICY.get("EXCLUDE_URL_PREFIXES")
+            and not getattr(settings, "CONTENT_SECURITY_POLICY_REPORT_ONLY", None)
+        )
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        has_its_own = any(name.startswith("_csp_") for name in (*vars(response), *vars(request)))
+        if not self._is_same_for_all or has_its_own:
+            return super().process_response(request, response)
+        response.headers.setdefault(HEADER, self._policy)
+        # As in django-csp: a nonce that is asked for from now on would be in no header.
+        request.csp_nonce = CheckableLazyObject(self._csp_nonce_post_response)  # type: ignore[attr-defined]
+        return response

@@ -102,7 +102,7 @@ MIDDLEWARE = [
     # Outside of all that can respond, so that every response has these headers.
     "config.headers.SecurityHeadersMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "config.headers.ContentSecurityPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # Before the checks of host and scheme: a load balancer asks by IP address and without TLS.
     "config.health.HealthMiddleware",
@@ -129,13 +129,14 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates/site", BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["config.template_tags"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 # After Django's: its `user` is also there on pages for which a check of the session failed.
                 "accounts.context_processors.page",
-            ]
+            ],
         },
     }
 ]

@@ -97,18 +97,18 @@ def csrf_detail(reason: str) -> str:
 
 def is_script(request: HttpRequest) -> bool:
     """Whether a script sent the request, so that it gets JSON and no page: by `Accept`, or by `Sec-Fetch-Mode`."""
-    accepts_json = "application/json" in request.headers.get("Accept", "")
-    return accepts_json or is_event_source(request) or request.headers.get("Sec-Fetch-Mode") == "cors"
+    accepts_json = "application/json" in request.META.get("HTTP_ACCEPT", "")
+    return accepts_json or is_event_source(request) or request.META.get("HTTP_SEC_FETCH_MODE") == "cors"
 
 
 def is_htmx(request: HttpRequest) -> bool:
     """Whether htmx sent the request: a script that wants pages, and gets its redirects as a header."""
-    return request.headers.get("HX-Request") == "true"
+    return request.META.get("HTTP_HX_REQUEST") == "true"
 
 
 def next_path(request: HttpRequest) -> str:
     """The page to return to: this one, or for a form's POST and a script's call the page that sent it."""
-    page = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
+    page = request.META.get("HTTP_HX_CURRENT_URL") or request.META.get("HTTP_REFERER", "")
     if request.method in ("GET", "HEAD") and not is_script(request) and not is_htmx(request):
         return request.get_full_path()
     page = shorten(page)
