@@ -22,8 +22,8 @@ TEMPORARY_STATUSES = (408, 425, 429)
 _MAX_RETRY_SECONDS = 30.0
 #: The id of the last event of a stream that is over for good. The browser sends it when it reconnects.
 _OVER = "the-stream-is-over"
-#: Ends a stream for good: the browser reconnects once more, and a 204 stops it.
-OVER = f"id: {_OVER}\n\n"
+#: Ends a stream for good: the browser reconnects once more, and a 204 stops it. Firefox forgets the id without data.
+OVER = f"event: over\nid: {_OVER}\ndata:\n\n"
 
 _random = random.SystemRandom()
 

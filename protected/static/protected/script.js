@@ -11,6 +11,10 @@ function show(text) {
   responses.append(line);
 }
 
+function showFailure(error) {
+  show(`The network failed: ${error.message}`);
+}
+
 // A 401 of this site has `login`. A 401 of the API does not: the user is signed in, and may not do this.
 function openSignIn(body) {
   let login;
@@ -43,11 +47,10 @@ async function showVisible() {
 }
 
 const calls = document.getElementById("calls");
-calls.addEventListener("submit", async (event) => {
+calls.addEventListener("submit", (event) => {
   event.preventDefault();
   responses.replaceChildren();
-  await Promise.all(Array.from({ length: 5 }, callApi)).catch((error) => show(`The network failed: ${error.message}`));
-  await showVisible();
+  Promise.all(Array.from({ length: 5 }, callApi)).catch(showFailure).then(showVisible).catch(showFailure);
 });
 calls.hidden = false;
-showVisible();
+showVisible().catch(showFailure);
