@@ -52,6 +52,8 @@ run: install  ## the site and the demo API; Ctrl-C stops both
 test: install  ## all tests that can run here
 	@command -v chromium >/dev/null || \
 		echo "No Chromium, so no browser tests here. To install it: apt-get install chromium"
+	@command -v firefox-esr >/dev/null || \
+		echo "No Firefox, so no browser tests in it here. To install it: apt-get install firefox-esr"
 	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"; \
 	{ command -v initdb && command -v postgres; } >/dev/null || \
 		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.demo_api.server import DEMO_USERS, DemoApi
 from tests.environment import clean_environment
@@ -22,6 +22,7 @@ from tests.load.processes import free_port, stop_process, wait_until
 from tests.migrated_database import put_migrated_database
 
 PROJECT = Path(__file__).resolve().parents[2]
+FIREFOX = Path(__file__).with_name("firefox_esr.py")
 PATIENCE_SECONDS = 60.0
 PATIENCE_MS = PATIENCE_SECONDS * 1000
 
@@ -29,7 +30,6 @@ ADA = "ada@example.com"
 STATION = "Old Harbour"  # a row of the API's data
 FAILURES = 8  # that one user name may have here, over all tests
 
-MISSING = "No Chromium; to install it: apt-get install chromium"
 CHROMIUM_OPTIONS = [
     "--disable-gpu",
     "--disable-background-networking",
@@ -41,24 +41,54 @@ CHROMIUM_OPTIONS = [
 
 
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+def playwright() -> Iterator[Playwright]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable,
-            args=CHROMIUM_OPTIONS,
-            # People have this cache, which shows a page again as it was, without asking the site.
-            ignore_default_args=["--disable-back-forward-cache"],
-            timeout=PATIENCE_MS,
-        )
+        yield playwright
+
+
+def path_of(program: str) -> str:
+    """Where the program is installed. The tests that need it are skipped without it, but not in CI."""
+    path = shutil.which(program)
+    if path is None:
+        missing = f"No {program}; to install it: apt-get install {program}"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return path
+
+
+@pytest.fixture(scope="package")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    with playwright.chromium.launch(
+        executable_path=path_of("chromium"),
+        args=CHROMIUM_OPTIONS,
+        # People have this cache, which shows a page again as it was, without asking the site.
+        ignore_default_args=["--disable-back-forward-cache"],
+        timeout=PATIENCE_MS,
+    ) as browser:
         yield browser
-        browser.close()
+
+
+@pytest.fixture(scope="package")
+def firefox(playwright: Playwright) -> Iterator[Browser]:
+    """The system's Firefox, without a window, by WebDriver BiDi."""
+    path_of("firefox-esr")
+    with playwright.firefox.launch(channel="moz-firefox", executable_path=FIREFOX, timeout=PATIENCE_MS) as browser:
+        yield browser
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "web_browser" in metafunc.fixturenames and metafunc.definition.get_closest_marker("firefox"):
+        metafunc.parametrize("web_browser", ["chromium", "firefox"], indirect=True)
+
+
+@pytest.fixture
+def web_browser(request: pytest.FixtureRequest) -> Browser:
+    """Chromium, and Firefox too in tests with this mark."""
+    browser: Browser = request.getfixturevalue(getattr(request, "param", "chromium"))
+    return browser
 
 
 @pytest.fixture(scope="package")
@@ -128,9 +158,9 @@ def run_server(api_url: str, folder: Path, **more: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def person(chromium: Browser, site: str) -> Iterator[BrowserContext]:
+def person(web_browser: Browser, site: str) -> Iterator[BrowserContext]:
     """A browser that has never been here. Paths are relative to the site."""
-    with chromium.new_context(base_url=site, viewport={"width": 1200, "height": 800}) as context:
+    with web_browser.new_context(base_url=site, viewport={"width": 1200, "height": 800}) as context:
         context.set_default_timeout(PATIENCE_MS)
         yield context
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import sign_in
 from tests.browser.looks import find_flaws
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.firefox]
 
 DAY_SECONDS = 86400  # API_SESSION_MAX_AGE of this site
 

@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import ADA
 from tests.demo_api.server import DEMO_USERS
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.firefox]
 
 
 def test_the_password_can_be_shown_and_is_hidden_again_when_it_is_sent(page: Page) -> None:

@@ -47,8 +47,8 @@ def api(demo: DemoApi) -> Iterator[DemoApi]:
 
 
 @pytest.fixture
-def person(chromium: Browser, deployed: Site, api: DemoApi) -> Iterator[BrowserContext]:
-    with chromium.new_context(base_url=deployed.url) as context:
+def person(web_browser: Browser, deployed: Site, api: DemoApi) -> Iterator[BrowserContext]:
+    with web_browser.new_context(base_url=deployed.url) as context:
         context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(LISTEN)
         yield context

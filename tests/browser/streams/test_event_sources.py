@@ -19,7 +19,7 @@ from tests.browser.streams.helpers import (
 from tests.browser.watch import Watch
 from tests.demo_api.server import DemoApi, Fault, Gate
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.firefox]
 
 
 def test_an_event_source_updates_the_session_before_the_stream_ends_and_does_not_reconnect(

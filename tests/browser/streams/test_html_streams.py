@@ -28,6 +28,7 @@ from tests.load.site import Site
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.firefox
 def test_rows_can_be_seen_before_the_next_one_is_made(page: Page, api: DemoApi, watch: Watch) -> None:
     with Gate() as two, Gate() as three:
         hold_rows(api, None, two, three)
@@ -46,6 +47,7 @@ def test_rows_can_be_seen_before_the_next_one_is_made(page: Page, api: DemoApi, 
     assert watch.complaints == []
 
 
+@pytest.mark.firefox
 def test_a_token_that_dies_in_mid_stream_is_replaced_before_the_stream_ends(
     page: Page, person: BrowserContext, api: DemoApi, watch: Watch
 ) -> None:
@@ -97,6 +99,7 @@ def test_the_session_update_is_posted_as_designed(page: Page, api: DemoApi) -> N
     expect(page.get_by_text("That was all.")).to_be_visible()
 
 
+@pytest.mark.firefox
 @pytest.mark.parametrize("gateway", [False, True], ids=["no connection", "502 of a gateway"])
 def test_a_session_update_that_fails_on_the_way_is_posted_again(
     page: Page, person: BrowserContext, api: DemoApi, gateway: bool
@@ -153,6 +156,7 @@ def test_a_refused_session_update_is_dropped_and_the_next_page_picks_up(
     expect_picked_up_without_another_refresh(page, api)
 
 
+@pytest.mark.firefox
 def test_three_tabs_that_stream_over_an_expiry_share_one_refresh(
     page: Page, person: BrowserContext, api: DemoApi, watch: Watch
 ) -> None:
@@ -186,6 +190,7 @@ def test_three_tabs_that_stream_over_an_expiry_share_one_refresh(
     assert watch.complaints == []
 
 
+@pytest.mark.firefox
 def test_back_and_forward_post_no_session_update_twice(page: Page, api: DemoApi, watch: Watch) -> None:
     with Gate() as two:
         hold_rows(api, None, two)
@@ -210,6 +215,7 @@ def test_back_and_forward_post_no_session_update_twice(page: Page, api: DemoApi,
     assert watch.complaints == []
 
 
+@pytest.mark.firefox
 def test_signing_out_in_another_tab_ends_the_stream_with_the_way_back(
     page: Page, person: BrowserContext, api: DemoApi
 ) -> None:
@@ -264,6 +270,7 @@ def test_without_scripts_the_next_page_picks_up(chromium: Browser, deployed: Sit
         assert api.reuses == 0
 
 
+@pytest.mark.firefox
 def test_a_page_that_was_left_before_its_script_could_post_is_caught_up_with(page: Page, api: DemoApi) -> None:
     page.route(UPDATE, lambda route: route.abort())
     with Gate() as two:
@@ -273,7 +280,8 @@ def test_a_page_that_was_left_before_its_script_could_post_is_caught_up_with(pag
         api.expire_access_tokens()
         with page.expect_request(UPDATE):
             two.release()
-        page.goto("/")
+        page.get_by_role("link", name="Home", exact=True).click()
+        page.wait_for_url("/")
 
     expect_picked_up_without_another_refresh(page, api)
 

@@ -49,6 +49,7 @@ class ApiEvents:
         raise ConnectionAbortedError("the API breaks off")
 
 
+@pytest.mark.firefox
 def test_it_outlives_an_api_that_breaks_off_and_comes_back(page: Page, api: DemoApi, watch: Watch) -> None:
     responses: list[Response] = []
     page.on("response", lambda it: responses.append(it) if PROXIED in it.url else None)
