@@ -110,7 +110,7 @@ audit:  ## known vulnerabilities of the packages in requirements.lock
 
 lock:  ## requirements.lock from pyproject.toml; make lock UPGRADE=1 takes the newest versions
 	@$(call with,uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
-		--group production --group test --group lint --group run $(if $(UPGRADE),--upgrade) \
+		--group production --group telemetry --group test --group lint --group run $(if $(UPGRADE),--upgrade) \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
 clean:  ## delete .venv, caches and coverage, but not the database

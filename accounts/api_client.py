@@ -18,8 +18,9 @@ from accounts.models import Trigger
 from accounts.rotation.rotate import RotationOutcome
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import TokenPair
+from accounts.telemetry.api_call import ReportedCall
 from accounts.telemetry.metrics import time_call
-from accounts.telemetry.trace import Trace, add_call
+from accounts.telemetry.trace import Trace
 from accounts.upstream.connections import SAFE_METHODS
 from accounts.upstream.deadline import Deadline
 from accounts.upstream.failure_reasons import describe_failure
@@ -166,23 +167,16 @@ def _send(
     `retry` allows one repetition after a broken connection, over a new one. Raises ApiUnavailable or ApiMisbehaved.
     """
     deadline = Deadline(ends_at, new_connection=repeated)
-    started = time.monotonic()
     try:
-        with deadline:
+        with deadline, ReportedCall(request, time_call) as call:
             response = pooled_adapter().send(
                 request, stream=stream, timeout=(conf.connect_timeout, conf.read_timeout), proxies={}
             )
+            call.status = response.status_code
             if not stream:
                 # Reads the body, which gives the connection back to the pool.
                 _ = response.content
-    except ApiMisbehaved:
-        # The response is too large to be read whole, but the call counts as answered.
-        time_call(response.status_code, time.monotonic() - started)
-        add_call(request.method, request.path_url, status=response.status_code, since=started)
-        raise
     except requests.RequestException as error:
-        time_call(None, time.monotonic() - started)
-        add_call(request.method, request.path_url, status=None, since=started)
         may_have_acted = deadline.connected or not deadline.connecting
         # Requests raises a ConnectionError when a body stalls.
         stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
@@ -193,8 +187,6 @@ def _send(
             return _send(request, stream=stream, retry=False, ends_at=ends_at, repeated=True)
         why = f"no response: {describe_failure(error)}"
         raise ApiUnavailable(why, may_have_acted=may_have_acted) from error
-    time_call(response.status_code, time.monotonic() - started)
-    add_call(request.method, request.path_url, status=response.status_code, since=started)
     if deadline.has_passed() and not stream:
         # Without a Content-Length, a body that the deadline cut short looks whole.
         raise ApiUnavailable("no response in time")

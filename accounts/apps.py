@@ -1,4 +1,7 @@
 from django.apps import AppConfig, apps
+from django.core.exceptions import ImproperlyConfigured
+
+from accounts.conf import conf
 
 
 class AccountsConfig(AppConfig):
@@ -17,3 +20,16 @@ class AccountsConfig(AppConfig):
         start_at_zero(reasons=EndReason.values, triggers=Trigger.values)
         if apps.is_installed("django.contrib.admin"):
             from accounts.admin import sessions  # noqa: F401
+        if conf.spans:
+            _export_spans()
+
+
+def _export_spans() -> None:
+    try:
+        from accounts.telemetry.span_export import export_spans
+    except ModuleNotFoundError as error:
+        raise ImproperlyConfigured(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {error.name} is not installed. Install the dependency group "
+            "`telemetry` of pyproject.toml, or set OTEL_SDK_DISABLED=true."
+        ) from error
+    export_spans()

@@ -43,6 +43,10 @@ class Conf:
     refresh_ahead = setting("API_REFRESH_AHEAD", float)
     #: Whether requests are recorded for the request trace.
     traces = setting("API_TRACE", bool)
+    #: The address of the OpenTelemetry collector; empty for none.
+    otlp_endpoint = setting("OTEL_EXPORTER_OTLP_ENDPOINT", str)
+    #: Whether requests are recorded as spans.
+    spans = setting("OTEL_EXPORTER_OTLP_ENDPOINT", bool)
 
     #: The provider's issuer identifier. A trailing slash is part of it.
     oauth_issuer = setting("OAUTH_ISSUER", lambda url: str(url).strip())

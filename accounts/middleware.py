@@ -35,23 +35,29 @@ from accounts.exceptions import ApiError, ApiMisbehaved, NotSignedIn, SignInRequ
 from accounts.history.traced_requests import finish_trace
 from accounts.telemetry.last_call import forget_last_call
 from accounts.telemetry.request_id import start_request_ids
-from accounts.telemetry.trace import begin_trace, note_call
+from accounts.telemetry.spans import end_page_span, start_page_span
+from accounts.telemetry.trace import begin_trace, note_call, redact_path
 
 logger = logging.getLogger(__name__)
 
 
 class RequestIdMiddleware:
-    """Gives every request an id, or uses the id that it brings, and returns it in `X-Request-ID`."""
+    """Gives every request an id, or uses the id that it brings, and returns it in `X-Request-ID`. Begins its span."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        span = start_page_span(request, redact_path(request.path)) if conf.spans else None
         request_ids = start_request_ids(
-            request.META.get("HTTP_X_REQUEST_ID", ""), request.META.get("HTTP_TRACEPARENT", "")
+            request.META.get("HTTP_X_REQUEST_ID", ""),
+            request.META.get("HTTP_TRACEPARENT", ""),
+            None if span is None else span.get_span_context(),
         )
         response = self.get_response(request)
         response["X-Request-ID"] = request_ids.request_id
+        if span is not None:
+            end_page_span(span, request, response)
         return response
 
 

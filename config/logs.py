@@ -1,25 +1,51 @@
 """Log lines: with the request id, and without the queries of addresses, which may hold codes and other secrets."""
 
 import logging
+import math
 import re
+import time
 from typing import Any
 
 from django.http import HttpRequest
 from django.utils.log import ServerFormatter
+from opentelemetry.trace import format_span_id, format_trace_id
 from pythonjsonlogger.json import JsonFormatter
 
+from accounts.conf import conf
 from accounts.telemetry.request_id import current_request_ids
+from accounts.telemetry.spans import current_span
 
+_MINUTE_SECONDS = 60.0
 #: The white space that no address contains.
 _WORD = re.compile(r"[^ \t\r\n]+")
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds `request_id`, the id of the request that the thread handles; empty outside of requests."""
+    """Adds `request_id`, the id of the request that the thread handles; empty outside of requests.
+
+    Inside a span of OpenTelemetry, adds `trace_id` and `span_id` too.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "request_id"):
             record.request_id = current_request_ids().request_id
+        if conf.spans and (span := current_span()).is_valid:
+            record.trace_id, record.span_id = format_trace_id(span.trace_id), format_span_id(span.span_id)
+        return True
+
+
+class OnceAMinuteFilter(logging.Filter):
+    """Passes each kind of message once a minute. The kinds are those of a program: texts without their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, kind = time.monotonic(), str(record.msg)
+        if now - self._passed.get(kind, -math.inf) < _MINUTE_SECONDS:
+            return False
+        self._passed[kind] = now
         return True
 
 

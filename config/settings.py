@@ -243,6 +243,12 @@ if ON_COMMAND_LINE:
     # The folder is for servers. Each run of a command would leave files there that are read at every scrape.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
+# --- OpenTelemetry ----------------------------------------------------------------------------------------------------
+# Spans go to the collector at this address. OpenTelemetry itself reads its other variables from the environment.
+OTEL_EXPORTER_OTLP_ENDPOINT = address("OTEL_EXPORTER_OTLP_ENDPOINT")
+if flag("OTEL_SDK_DISABLED", default=False):
+    OTEL_EXPORTER_OTLP_ENDPOINT = ""
+
 # --- The debug toolbar ------------------------------------------------------------------------------------------------
 if DEBUG_TOOLBAR:
     INSTALLED_APPS.append("debug_toolbar")
@@ -261,6 +267,7 @@ LOGGING = {
     "filters": {
         "request_id": {"()": "config.logs.RequestIdFilter"},
         "require_debug_false": {"()": "django.utils.log.RequireDebugFalse"},
+        "once_a_minute": {"()": "config.logs.OnceAMinuteFilter"},
     },
     "formatters": {
         "line": {"()": "config.logs.LineFormatter"},
@@ -270,6 +277,11 @@ LOGGING = {
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]},
         "runserver": {"class": "logging.StreamHandler", "formatter": "runserver"},
+        "rarely": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["request_id", "once_a_minute"],
+        },
         "mail": {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR", "filters": ["require_debug_false"]},
     },
     "loggers": {
@@ -278,6 +290,10 @@ LOGGING = {
         "django.server": {"handlers": ["runserver"], "level": "INFO", "propagate": False},
         # During an outage it logs each connection.
         "psycopg.pool": {"level": "ERROR"},
+        # Without a collector, it logs each attempt to export.
+        "opentelemetry": {"handlers": ["rarely"], "propagate": False},
+        # Any visitor could send headers that are too long.
+        "opentelemetry.trace.propagation.tracecontext": {"level": "ERROR"},
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

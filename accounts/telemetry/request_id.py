@@ -1,6 +1,6 @@
 """The id of a browser's request. The log, the response and all calls to the API that follow from it carry the same id.
 
-`X-Request-ID` carries the id, `traceparent` the place in a distributed trace (W3C Trace Context, section 3.2).
+`X-Request-ID` carries the id, `traceparent` the place in a distributed trace. OpenTelemetry's propagator reads it.
 """
 
 import os
@@ -8,14 +8,15 @@ import re
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, TraceFlags, format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
 #: Without a dot, so that a token is not accepted as a request id and does not reach the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_TRACEPARENT = re.compile(
-    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
-    r"(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
-)
 _TRACE_ID_DIGITS = 32
-_SAMPLED = 1
+#: W3C Trace Context: the headers `traceparent` and `tracestate`.
+propagator = TraceContextTextMapPropagator()
 
 
 class RequestIds(NamedTuple):
@@ -32,35 +33,37 @@ class RequestIds(NamedTuple):
 _current: ContextVar[RequestIds] = ContextVar("request_ids", default=RequestIds())  # noqa: B039  # a tuple never changes
 
 
-def start_request_ids(request_id: str, traceparent: str) -> RequestIds:
+def start_request_ids(request_id: str, traceparent: str, page: SpanContext | None = None) -> RequestIds:
     """Set the ids of the request that this thread works on, from the request's headers; "" for a missing one.
 
-    A valid id is kept, and a valid trace is continued with a new parent id. Missing and invalid ones are replaced by
-    random ones. The ids stay in force until the next request: a streamed body is made after the view has returned.
+    `page` is the request's span; None if no spans are recorded. A valid id is kept, and a valid trace is continued with
+    a new parent id. Missing and invalid ones are replaced by random ones. The ids stay in force until the next request:
+    a streamed body is made after the view has returned.
+
+    The flag `sampled` is kept. New traces set it, because an API that records only what its caller samples
+    (OpenTelemetry's default) would otherwise record nothing.
     """
     random_hex = os.urandom(24).hex()
-    trace, parent = random_hex[:_TRACE_ID_DIGITS], random_hex[_TRACE_ID_DIGITS:]
-    request_ids = RequestIds(
-        request_id if request_id and _REQUEST_ID.fullmatch(request_id) else trace,
-        (traceparent and _continue_trace(traceparent, parent)) or f"00-{trace}-{parent}-01",
-    )
+    own = random_hex[:_TRACE_ID_DIGITS]
+    trace, span, flags = own, random_hex[_TRACE_ID_DIGITS:], TraceFlags.SAMPLED
+    if page is not None:
+        trace, span, flags = format_trace_id(page.trace_id), format_span_id(page.span_id), page.trace_flags
+    elif traceparent and (caller := read_trace(traceparent)).is_valid:
+        trace, flags = format_trace_id(caller.trace_id), caller.trace_flags & TraceFlags.SAMPLED
+    if not (request_id and _REQUEST_ID.fullmatch(request_id)):
+        # A trace that came with the request has other requests too.
+        request_id = own if trace in traceparent else trace
+    request_ids = RequestIds(request_id, f"00-{trace}-{span}-{flags:02x}")
     _current.set(request_ids)
     return request_ids
+
+
+def read_trace(traceparent: str, tracestate: str = "") -> SpanContext:
+    """The place in a trace that a request's headers name; one that is not valid for missing and invalid headers."""
+    headers = {"traceparent": traceparent, **({"tracestate": tracestate} if tracestate else {})}
+    return get_current_span(propagator.extract(headers, Context())).get_span_context()
 
 
 def current_request_ids() -> RequestIds:
     """The ids of the request that this thread works on."""
     return _current.get()
-
-
-def _continue_trace(traceparent: str, parent: str) -> str:
-    """The request's trace with a new parent, as version 00 of the format; "" for an invalid traceparent.
-
-    The flag `sampled` is kept; no other flag is defined. New traces set it, because an API that records only what its
-    caller samples (OpenTelemetry's default) would otherwise record nothing.
-    """
-    known = _TRACEPARENT.fullmatch(traceparent)
-    # A newer version may have more than the four known fields. Version 00 may not.
-    if known is None or (known["version"] == "00" and known["more"] is not None):
-        return ""
-    return f"00-{known['trace']}-{parent}-{int(known['flags'], 16) & _SAMPLED:02x}"

@@ -16,8 +16,10 @@ from uuid import UUID, uuid4
 
 from django.utils import timezone
 
+from accounts.conf import conf
 from accounts.telemetry.last_call import last_call
 from accounts.telemetry.request_id import current_request_ids
+from accounts.telemetry.spans import add_past_span, inner_span
 from accounts.text import clean_text
 
 _MAX_PATH = 200
@@ -47,6 +49,10 @@ class StepKind(StrEnum):
     ANSWER = "answer"  # the response's headers, and its body unless it is streamed
     BODY_SENT = "body-sent"  # of a streamed response, to its end
     BODY_LEFT = "body-left"  # the browser closed the connection before the end
+
+
+#: The steps that are spans too, with the name of the span. Calls are spans of their own (`ReportedCall`).
+_SPANS: dict[str, str] = {StepKind.WAITED: "wait", StepKind.ADOPTED: "adoption"}
 
 
 class Step(NamedTuple):
@@ -149,7 +155,9 @@ def end_trace() -> None:
 
 
 def add_step(kind: str, *, since: float | None = None, trigger: str = "", **details: Any) -> None:
-    """See `Trace.add`. Does nothing if no trace is being recorded."""
+    """See `Trace.add`. Does nothing if no trace is being recorded. A wait and an adoption are spans, too."""
+    if conf.spans and kind in _SPANS:
+        add_past_span(_SPANS[kind], since=since, generation=details.get("generation"))
     trace = _current.get()
     if trace is not None:
         trace.add(kind, since=since, trigger=trigger, **details)
@@ -179,10 +187,11 @@ def trace_session(session_id: UUID) -> None:
 
 @contextmanager
 def label_api_calls(kind: StepKind) -> Iterator[None]:
-    """Calls to the API inside the block are of this kind. Also a decorator."""
+    """Calls to the API inside the block are of this kind, and below a span with this name. Also a decorator."""
     before = _call_kind.set(kind)
     try:
-        yield
+        with inner_span(kind.value):
+            yield
     finally:
         _call_kind.reset(before)
 

@@ -6,7 +6,6 @@ own: if a kept-alive connection breaks, it is unknown whether the API has read t
 
 import functools
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -17,9 +16,9 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
 
 from accounts.conf import conf
+from accounts.telemetry.api_call import ReportedCall
 from accounts.telemetry.metrics import time_token_call
 from accounts.telemetry.request_id import current_request_ids
-from accounts.telemetry.trace import add_call
 from accounts.upstream.calls import ApiAnswer, ApiCall
 from accounts.upstream.connections import Adapter
 from accounts.upstream.deadline import Deadline
@@ -146,13 +145,13 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
         raise NotSent("the address cannot be called") from error
     request = _prepare(call.method, url, headers=call.headers, address=address, data=call.form, json=call.json)
     adapter = new_adapter()
-    started, status = time.monotonic(), None
     with Deadline(ends_at) as deadline:
         try:
-            response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
-            body = read_body(response, _MAX_RESPONSE_BYTES)
-            response.close()
-            status = response.status_code
+            with ReportedCall(request, time_token_call) as reported:
+                response = adapter.send(request, stream=True, timeout=(conf.connect_timeout, conf.read_timeout))
+                body = read_body(response, _MAX_RESPONSE_BYTES)
+                response.close()
+                reported.status = response.status_code
         # urllib3, requests, ssl and socket have no exception class in common.
         except Exception as error:
             reason = "the deadline passed" if deadline.has_passed() else describe_failure(error)
@@ -161,8 +160,6 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
             raise AnswerLost(reason) from error
         finally:
             adapter.close()
-            time_token_call(status, time.monotonic() - started)
-            add_call(request.method, request.path_url, status=status, since=started)
     answer = ApiAnswer(
         status=response.status_code,
         headers={name.lower(): value for name, value in response.headers.items()},

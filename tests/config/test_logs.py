@@ -12,8 +12,9 @@ import pytest
 from django.http import HttpRequest
 from django.test import RequestFactory
 
+from config import logs
 from config.charset import Utf8WSGIRequest
-from config.logs import JsonLineFormatter, without_queries
+from config.logs import JsonLineFormatter, OnceAMinuteFilter, without_queries
 from tests.demo_api.server import DemoApi, Fault
 from tests.load.browser import Browser
 from tests.load.site import Site
@@ -119,3 +120,12 @@ def test_a_request_does_not_show_its_query() -> None:
     request: HttpRequest = Utf8WSGIRequest(RequestFactory().get(f"/a/{QUERY}").environ)
 
     assert repr(request) == "<Utf8WSGIRequest: GET '/a/'>"
+
+
+def test_a_kind_of_message_passes_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = OnceAMinuteFilter().filter
+    refused, lost = [logging.makeLogRecord({"msg": text, "args": ("a port",)}) for text in ("refused: %s", "lost: %s")]
+
+    assert [passes(record) for record in (refused, lost, refused, lost)] == [True, True, False, False]
+    monkeypatch.setattr(logs, "_MINUTE_SECONDS", 0)
+    assert passes(refused)

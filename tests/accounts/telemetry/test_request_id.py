@@ -133,7 +133,7 @@ class TestTraces:
             f"00-{TRACE}-{'0' * 16}-01",
             f"00-{TRACE}-{PARENT}-01,00-{TRACE}-{PARENT}-01",
             f"00_{TRACE}_{PARENT}_01",
-            f" 00-{TRACE}-{PARENT}-01\n",
+            f"00-{TRACE}-{PARENT}-01 x",
         ],
     )
     def test_what_is_no_traceparent_is_not_passed_on(self, traceparent: str) -> None:
