@@ -45,13 +45,15 @@ def start_page_span(request: HttpRequest, path: str) -> Span:
     """
     caller = read_trace(request.META.get("HTTP_TRACEPARENT", ""), request.META.get("HTTP_TRACESTATE", ""))
     context = set_span_in_context(NonRecordingSpan(caller), Context()) if caller.is_valid else Context()
-    method = str(request.method)
-    known = {"http.request.method": method if method in _METHODS else "_OTHER"}
     span = _tracer().start_span(
-        _method_name(method),
+        _method_name(request.method),
         context,
         SpanKind.SERVER,
-        attributes={**known, "url.scheme": str(request.scheme), "url.path": path},
+        attributes={
+            "http.request.method": _known_method(request.method),
+            "url.scheme": str(request.scheme),
+            "url.path": path,
+        },
     )
     attach(set_span_in_context(span, Context()))
     return span
@@ -68,7 +70,7 @@ def end_page_span(span: Span, request: HttpRequest, response: HttpResponseBase) 
         return
     if match is not None:
         route = f"/{match.route}"
-        span.update_name(f"{_method_name(str(request.method))} {route}")
+        span.update_name(f"{_method_name(request.method)} {route}")
         span.set_attribute("http.route", route)
     span.set_attribute("http.response.header.x-request-id", [response["X-Request-ID"]])
     _set_status(span, status, is_error=status >= 500)
@@ -81,17 +83,15 @@ def end_page_span(span: Span, request: HttpRequest, response: HttpResponseBase) 
 
 def start_call_span(request: PreparedRequest, path: str) -> Span:
     """The span of a call to the API, which gets the call's place in the trace. `path` is the call's, safe to show."""
-    method, url = str(request.method), urlsplit(str(request.url))
-    port = url.port or (443 if url.scheme == "https" else 80)
-    host = url.netloc.rpartition("@")[2]
+    url = urlsplit(str(request.url))
     span = _tracer().start_span(
-        _method_name(method),
+        _method_name(request.method),
         kind=SpanKind.CLIENT,
         attributes={
-            "http.request.method": method if method in _METHODS else "_OTHER",
-            "url.full": f"{url.scheme}://{host}{path}",
+            "http.request.method": _known_method(request.method),
+            "url.full": f"{url.scheme}://{url.netloc.rpartition('@')[2]}{path}",
             "server.address": str(url.hostname),
-            "server.port": port,
+            "server.port": url.port or (443 if url.scheme == "https" else 80),
         },
     )
     propagator.inject(request.headers, set_span_in_context(span))
@@ -143,7 +143,11 @@ def finish_spans() -> None:
         shutdown()
 
 
-def _method_name(method: str) -> str:
+def _known_method(method: str | None) -> str:
+    return method if method in _METHODS else "_OTHER"
+
+
+def _method_name(method: str | None) -> str:
     return method if method in _METHODS else "HTTP"
 
 
