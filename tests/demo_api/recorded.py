@@ -111,7 +111,7 @@ class RecordedApi(ABC):
         if self._server:
             self._server.stop()
             self._server = None
-            self._reserved = _reserve_port(self._host, self._port)
+            self._reserved = reserve_port(self._host, self._port)
 
     @property
     def port(self) -> int:
@@ -176,7 +176,7 @@ class RecordedApi(ABC):
             self._reserved = None
 
 
-def _reserve_port(host: str, port: int) -> socket.socket | None:
+def reserve_port(host: str, port: int) -> socket.socket | None:
     """
     Keep a port ours while nothing listens on it.
 

@@ -65,7 +65,31 @@ class SimpleJwtApi(RealApi):
         return fields if isinstance(fields, dict) else {}
 
 
-class OAuthProvider(RealApi):
+class AnyProvider(RealApi):
+    """What the providers have in common: OAuth 2.0 with one client, and the orders about it."""
+
+    refresh_field = "refresh_token"
+
+    def register_site(self, url: str) -> None:
+        """Let the site at this address sign people in, and have them sent to its home page when they sign out."""
+        self.register_redirects([f"{url}/accounts/callback/"], [f"{url}/"])
+
+    def register_redirects(self, redirect_uris: list[str], post_logout_redirect_uris: list[str]) -> None:
+        """Allow these addresses to the letter, besides those that are allowed already."""
+        self.program.order("register_redirects", redirect_uris, post_logout_redirect_uris)
+
+    def revoke_refresh_token(self, token: str) -> None:
+        """End one sign-in, as the provider's staff would: its living refresh token, and the access token with it."""
+        self.program.order("revoke_refresh_token", token)
+
+    def is_refresh(self, call: Call | Request) -> bool:
+        return super().is_refresh(call) and self.read_body(call).get("grant_type") == "refresh_token"
+
+    def read_body(self, request: Call | Request) -> dict[str, str]:
+        return dict(parse_qsl(request.body.decode("utf-8", "replace")))
+
+
+class OAuthProvider(AnyProvider):
     """
     django-oauth-toolkit as provider, under `issuer`, and an API that takes its access tokens. Lives are in seconds.
 
@@ -76,7 +100,6 @@ class OAuthProvider(RealApi):
     sign_in_call = ("POST", "/o/token/")
     refresh_call = ("POST", "/o/token/")
     revoke_call = ("POST", "/o/revoke_token/")
-    refresh_field = "refresh_token"
 
     def __init__(
         self,
@@ -111,28 +134,10 @@ class OAuthProvider(RealApi):
             "OAUTH_REVOCATION_ENDPOINT": f"{self.issuer}/revoke_token/",
         }
 
-    def register_site(self, url: str) -> None:
-        """Let the site at this address sign people in, and have them sent to its home page when they sign out."""
-        self.register_redirects([f"{url}/accounts/callback/"], [f"{url}/"])
-
-    def register_redirects(self, redirect_uris: list[str], post_logout_redirect_uris: list[str]) -> None:
-        """Allow these addresses to the letter, besides those that are allowed already."""
-        self.program.order("register_redirects", redirect_uris, post_logout_redirect_uris)
-
     def set_grace(self, seconds: int) -> None:
         """How long a refresh token that is spent from now on may be sent again."""
         self.program.order("set_grace", seconds)
 
-    def revoke_refresh_token(self, token: str) -> None:
-        """End one sign-in, as the provider's staff would: its living refresh token, and the access token with it."""
-        self.program.order("revoke_refresh_token", token)
-
     def rotate_signing_key(self, *, keep_old: bool) -> None:
         """Sign ID tokens with a new key from now on; with `keep_old`, those signed with the old one can be checked."""
         self.program.order("rotate_signing_key", keep_old)
-
-    def is_refresh(self, call: Call | Request) -> bool:
-        return super().is_refresh(call) and self.read_body(call).get("grant_type") == "refresh_token"
-
-    def read_body(self, request: Call | Request) -> dict[str, str]:
-        return dict(parse_qsl(request.body.decode("utf-8", "replace")))

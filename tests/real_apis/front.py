@@ -43,8 +43,11 @@ class RealApi(RecordedApi):
 
     def start_serving(self) -> None:
         if self._program is None:
-            self._program = Program(*self._command)
+            self._program = self.start_program()
         super().start_serving()
+
+    def start_program(self) -> Program:
+        return Program(*self._command)
 
     @property
     def program(self) -> Program:

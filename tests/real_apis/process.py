@@ -4,6 +4,7 @@ import json
 import select
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,17 +18,17 @@ STOP_SECONDS = 10.0
 
 class Program:
     """
-    `python -m <name> <options>`, running and serving on `port` of 127.0.0.1.
+    `python -m <name> <options>`, or `command` with these options, running and serving on `port` of 127.0.0.1.
 
     Raises RuntimeError where it does not come up, or does not answer an order; its own complaint goes to standard
     error.
     """
 
-    def __init__(self, name: str, *options: str) -> None:
+    def __init__(self, name: str, *options: str, command: Sequence[str] = ()) -> None:
         self._name = name
         self._lock = Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", name, *options],
+            [*(command or (sys.executable, "-m", name)), *options],
             cwd=PROJECT,
             env=clean_environment(),
             stdin=subprocess.PIPE,

@@ -44,28 +44,31 @@ class Visitor:
                 answer = self._http.get(target, allow_redirects=False)
             else:
                 assert answer.status_code == 200, f"{urlsplit(answer.url).path} answers {answer.status_code}"
-                answer = self._http.post(answer.url, self._fill_in(answer.text), allow_redirects=False)
+                answer = self._send_form(answer)
         raise AssertionError(f"the provider goes on asking at {urlsplit(answer.url).path}")
 
-    def _fill_in(self, page: str) -> dict[str, str]:
+    def _send_form(self, page: requests.Response) -> requests.Response:
         form = _Form()
-        form.feed(page)
+        form.feed(page.text)
         assert form.fields, "a page of the provider without a form"
         fields = {name: self._credentials.get(name, value) for name, value in form.fields.items()}
         if not self.consents:
             fields.pop("allow", None)
-        return fields
+        return self._http.post(urljoin(page.url, form.action), fields, allow_redirects=False)
 
 
 class _Form(HTMLParser):
-    """The named inputs of a page with one form, buttons among them, and their values."""
+    """The named inputs of a page with one form, buttons among them, and their values; and where the form goes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fields: dict[str, str] = {}
+        self.action = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         field = dict(attrs)
+        if tag == "form":
+            self.action = field.get("action") or ""
         if tag == "input" and (name := field.get("name")):
             self.fields[name] = field.get("value") or ""
 
