@@ -53,11 +53,17 @@ class Conf:
     oauth_client_id = setting("OAUTH_CLIENT_ID", lambda id_: str(id_).strip())
     #: Empty for a public client. It has no line end, unlike the file that it may come from (RFC 6749 appendix A.2).
     oauth_client_secret = setting("OAUTH_CLIENT_SECRET", lambda secret: str(secret).strip("\r\n"))
-    #: client_secret_basic or client_secret_post; empty: choose by what the provider offers.
+    #: Private keys in PEM format, the one that signs first, or the path of a file with them; empty for none.
+    oauth_client_key = setting("OAUTH_CLIENT_KEY", lambda key: str(key).strip())
+    #: A method of OpenID Connect Core section 9; empty: choose by what is set and what the provider offers.
     oauth_client_auth = setting("OAUTH_CLIENT_AUTH", str)
+    #: Pushed authorization requests: auto (where the provider offers them), always or never.
+    oauth_par = setting("OAUTH_PAR", lambda par: str(par).strip())
     oauth_scope = setting("OAUTH_SCOPE", lambda scope: str(scope).strip())
     #: Additional parameters of the authorization request, such as an audience.
     oauth_authorization_parameters = setting("OAUTH_AUTHORIZATION_PARAMETERS", lambda query: dict(parse_qsl(query)))
+    #: The names of those that the query of the sign-in address may add.
+    oauth_sign_in_parameters = setting("OAUTH_SIGN_IN_PARAMETERS", tuple)
 
     cookie_name = setting("API_SESSION_COOKIE_NAME", str)
     cookie_secure = setting("API_SESSION_COOKIE_SECURE", bool)

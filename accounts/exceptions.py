@@ -13,7 +13,8 @@ AccountsError
     │   ├── DatabaseUnavailable  the site's own database
     │   └── BodyConsumed  the same request will succeed when it is sent again
     └── ApiMisbehaved     an unusable response: 502
-        └── WrongIssuer   the browser comes back from another provider
+        ├── WrongIssuer   the browser comes back from another provider
+        └── RequestRefused  the provider refuses to begin a sign-in
 """
 
 import math
@@ -106,6 +107,14 @@ class ApiMisbehaved(ApiError):
 
 class WrongIssuer(ApiMisbehaved):
     """The authorization response names another provider than the browser was sent to (RFC 9207). Perhaps an attack."""
+
+
+class RequestRefused(ApiMisbehaved):
+    """The provider refuses a pushed authorization request; `words` is its text for people, perhaps empty."""
+
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
 
 
 def in_words(seconds: int) -> str:

@@ -2,7 +2,7 @@ from django.urls import path
 
 from accounts import session_views
 from accounts.doctor.endpoint import doctor
-from accounts.sign_in import own_sessions, provider_views, views
+from accounts.sign_in import jwks, own_sessions, provider_views, views
 
 app_name = "accounts"
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     path("callback/", provider_views.callback, name="callback"),
     path("logout/", views.logout, name="logout"),
     path("logout/provider/", provider_views.logout_at_provider, name="logout-at-provider"),
+    path("jwks.json", jwks.jwks, name="jwks"),
     path("session/", session_views.session, name="session"),
     path("session/update/", session_views.update_session, name="session-update"),
     path("sessions/", own_sessions.sessions, name="sessions"),

@@ -9,7 +9,9 @@ from accounts.checks.deployment import is_unencrypted
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect
+from accounts.dialects.client_authentication import UnusableKey, client_keys
 from accounts.dialects.oauth2 import OAuth2Dialect, OAuth2PasswordDialect
+from accounts.sign_in.authorization_request import RESERVED_PARAMETERS
 from accounts.text import parse_address
 
 
@@ -39,12 +41,8 @@ def check_oauth(**kwargs: object) -> Iterator[CheckMessage]:
             hint="The provider gave you this id when you registered the site there.",
             id="accounts.E012",
         )
-    if conf.oauth_client_auth not in ("", "client_secret_basic", "client_secret_post"):
-        yield Error(
-            f"OAUTH_CLIENT_AUTH is {conf.oauth_client_auth!r}.",
-            hint="Use client_secret_basic or client_secret_post. If it is empty, the provider's document decides.",
-            id="accounts.E015",
-        )
+    yield from _check_client_authentication()
+    yield from _check_requests()
     if conf.cookie_samesite == "Strict" and not isinstance(dialect, PasswordDialect):
         yield Error(
             "API_SESSION_COOKIE_SAMESITE is Strict, but users return from the provider, which is another site.",
@@ -63,10 +61,10 @@ def check_oauth_security(**kwargs: object) -> Iterator[CheckMessage]:
             hint="Use https for OAUTH_ISSUER and for every endpoint.",
             id="accounts.W002",
         )
-    if not conf.oauth_client_secret:
+    if not conf.oauth_client_secret and not conf.oauth_client_key:
         yield Warning(
-            "OAUTH_CLIENT_SECRET is not set, so an attacker can use a stolen refresh token.",
-            hint="Register this site as a confidential client. Its secret stays on the server.",
+            "Neither OAUTH_CLIENT_SECRET nor OAUTH_CLIENT_KEY is set, so an attacker can use a stolen refresh token.",
+            hint="Register this site as a confidential client. Its secret or key stays on the server.",
             id="accounts.W003",
         )
     if isinstance(_oauth_dialect(), OAuth2PasswordDialect):
@@ -74,6 +72,52 @@ def check_oauth_security(**kwargs: object) -> Iterator[CheckMessage]:
             "API_DIALECT is oauth2-password: the provider's passwords pass through this site.",
             hint="Use oauth2. RFC 9700 section 2.4 forbids the password grant.",
             id="accounts.W004",
+        )
+
+
+def _check_client_authentication() -> Iterator[CheckMessage]:
+    if conf.oauth_client_auth not in ("", "client_secret_basic", "client_secret_post", "private_key_jwt"):
+        yield Error(
+            f"OAUTH_CLIENT_AUTH is {conf.oauth_client_auth!r}.",
+            hint="Use client_secret_basic, client_secret_post or private_key_jwt. If it is empty, what is set and the "
+            "provider's document decide.",
+            id="accounts.E015",
+        )
+    try:
+        client_keys()
+        problem = ""
+    except UnusableKey as error:
+        problem = f"{error}."
+    if not conf.oauth_client_key and conf.oauth_client_auth == "private_key_jwt":
+        problem = "OAUTH_CLIENT_AUTH is private_key_jwt, but OAUTH_CLIENT_KEY is not set."
+    if problem:
+        yield Error(
+            problem[0].upper() + problem[1:],
+            hint="Make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out client-key.pem",
+            id="accounts.E050",
+        )
+    if conf.oauth_client_secret and conf.oauth_client_key and not conf.oauth_client_auth:
+        yield Error(
+            "OAUTH_CLIENT_SECRET and OAUTH_CLIENT_KEY are both set.",
+            hint="Remove one of them, or say with OAUTH_CLIENT_AUTH which one authenticates this client.",
+            id="accounts.E051",
+        )
+
+
+def _check_requests() -> Iterator[CheckMessage]:
+    has_document = not {"authorization_endpoint", "token_endpoint"} <= conf.oauth_endpoints.keys()
+    if conf.oauth_par not in ("auto", "always", "never") or (conf.oauth_par == "always" and not has_document):
+        yield Error(
+            f"OAUTH_PAR is {conf.oauth_par!r}.",
+            hint="Use auto, always or never. With always, do not set both OAUTH_AUTHORIZATION_ENDPOINT and "
+            "OAUTH_TOKEN_ENDPOINT: the endpoint for pushed requests is in the discovery document.",
+            id="accounts.E052",
+        )
+    if reserved := RESERVED_PARAMETERS & set(conf.oauth_sign_in_parameters):
+        yield Error(
+            f"OAUTH_SIGN_IN_PARAMETERS has {min(reserved)!r}, which the address of the sign-in page cannot decide.",
+            hint="Name parameters such as login_hint, ui_locales and prompt.",
+            id="accounts.E053",
         )
 
 

@@ -30,15 +30,15 @@ PAUSE_SECONDS = 5.0
 _MAX_URL = 2000
 
 # The names of RFC 9864 for what RFC 8037 calls EdDSA.
-_NEW_NAMES = ("Ed25519", "Ed448")
+NEW_NAMES = ("Ed25519", "Ed448")
 
 # Public keys only: with HS256 the client secret would be the key, and could forge a sign-in of any user.
-_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", *_NEW_NAMES)
+_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", *NEW_NAMES)
 # More keys that fit are not worth the time.
 _MAX_KEYS = 100
 
 _jws = jwt.PyJWS()
-for _name in _NEW_NAMES:
+for _name in NEW_NAMES:
     _jws.register_algorithm(_name, OKPAlgorithm())
 
 
@@ -50,11 +50,14 @@ class Provider:
     authorization_endpoint: str
     token_endpoint: str
     revocation_endpoint: str
+    pushed_authorization_request_endpoint: str
     userinfo_endpoint: str
     end_session_endpoint: str
     jwks_uri: str
     #: How clients may authenticate at the token endpoint.
     token_endpoint_auth_methods: tuple[str, ...]
+    #: With what a client may sign a JWT for that; empty if the document does not say.
+    token_endpoint_auth_algorithms: tuple[str, ...]
     #: Whether it sends `iss` with every redirect to the callback (RFC 9207).
     sends_issuer: bool
 
@@ -75,14 +78,20 @@ def current_provider() -> Provider:
     endpoints = {name: _endpoint(metadata, name) for name in _ENDPOINTS}
     if not endpoints["token_endpoint"]:
         raise ApiMisbehaved("the provider's discovery document names no token endpoint")
-    methods = document.get("token_endpoint_auth_methods_supported")
     return Provider(
         issuer=conf.oauth_issuer,
         # RFC 8414 section 2 has this default.
-        token_endpoint_auth_methods=tuple(methods) if isinstance(methods, list) else ("client_secret_basic",),
+        token_endpoint_auth_methods=_list(document, "token_endpoint_auth_methods_supported")
+        or ("client_secret_basic",),
+        token_endpoint_auth_algorithms=_list(document, "token_endpoint_auth_signing_alg_values_supported"),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         **endpoints,
     )
+
+
+def _list(document: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = document.get(name)
+    return tuple(map(str, values)) if isinstance(values, list) else ()
 
 
 def check_signature(provider: Provider, token: str) -> None:
@@ -128,7 +137,7 @@ def _may_sign(key: dict[str, Any], header: dict[str, Any]) -> bool:
 
 
 def _general(algorithm: object) -> object:
-    return "EdDSA" if algorithm in _NEW_NAMES else algorithm
+    return "EdDSA" if algorithm in NEW_NAMES else algorithm
 
 
 def _verifies(key: dict[str, Any], token: str, algorithm: str) -> bool:

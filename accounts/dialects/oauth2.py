@@ -8,16 +8,18 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import jwt
 from jwt.types import Options
 
 from accounts.conf import conf
 from accounts.dialects import base
-from accounts.dialects.discovery import Provider, check_signature, current_provider
-from accounts.exceptions import ApiMisbehaved, CredentialsRefused, WrongIssuer
+from accounts.dialects.client_authentication import client_call
+from accounts.dialects.discovery import check_signature, current_provider
+from accounts.exceptions import ApiMisbehaved, CredentialsRefused, RequestRefused, WrongIssuer
 from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
 from accounts.upstream.calls import ApiAnswer, ApiCall
 
@@ -50,14 +52,28 @@ class OAuth2Dialect(base.Dialect):
     sign_ins_are_tied = True
 
     def authorization_url(
-        self, *, redirect_uri: str, state: str, nonce: str, code_verifier: str, switch: bool = False
+        self,
+        *,
+        redirect_uri: str,
+        state: str,
+        nonce: str,
+        code_verifier: str,
+        switch: bool = False,
+        parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
         """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
 
         With `switch`, the user gets to choose another account, although the provider may know one already.
+        `parameters` are further ones of this sign-in, such as login_hint.
         """
-        parameters = {
-            **conf.oauth_authorization_parameters,
+        configured = conf.oauth_authorization_parameters
+        prompt = _join_prompts(configured.get("prompt", ""), parameters.get("prompt", ""))
+        if switch:
+            prompt = _prompt_for_switch(prompt)
+        request = {
+            **configured,
+            **parameters,
+            **({"prompt": prompt} if prompt else {}),
             "response_type": "code",
             "client_id": conf.oauth_client_id,
             "redirect_uri": redirect_uri,
@@ -67,13 +83,38 @@ class OAuth2Dialect(base.Dialect):
             "code_challenge_method": "S256",
         }
         if _is_openid():
-            parameters["nonce"] = nonce
-        if switch:
-            parameters["prompt"] = _prompt_for_switch(parameters.get("prompt", ""))
+            request["nonce"] = nonce
         url = current_provider().authorization_endpoint
         if not url:
             raise ApiMisbehaved("the provider's discovery document names no authorization endpoint")
-        return _with_query(url, parameters)
+        return _with_query(url, request)
+
+    def push(self, url: str) -> ApiCall | None:
+        """The pushed authorization request (RFC 9126) for this URL of an authorization request; None without one."""
+        provider = current_provider()
+        endpoint = provider.pushed_authorization_request_endpoint
+        if conf.oauth_par == "never" or not (endpoint or conf.oauth_par == "always"):
+            return None
+        if not endpoint:
+            raise ApiMisbehaved(
+                "OAUTH_PAR is always, but the provider's discovery document names no "
+                "pushed_authorization_request_endpoint"
+            )
+        own = dict(parse_qsl(urlsplit(provider.authorization_endpoint).query, keep_blank_values=True))
+        query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+        return self._client_call(endpoint, {name: value for name, value in query.items() if name not in own})
+
+    def read_pushed(self, answer: ApiAnswer) -> str:
+        """The URL that refers to the pushed request. Raises ApiUnavailable, RequestRefused or ApiMisbehaved."""
+        if not base.is_success(answer) and not base.is_later(answer):
+            words = answer.message("error_description")
+            raise RequestRefused(f"the pushed authorization request: {base.unknown(answer).why}", words)
+        base.raise_for_sign_in(answer, "")
+        request_uri = answer.json_object().get("request_uri")
+        if not request_uri or not isinstance(request_uri, str):
+            raise ApiMisbehaved("the response to the pushed authorization request has no request_uri")
+        parameters = {"client_id": conf.oauth_client_id, "request_uri": request_uri}
+        return _with_query(current_provider().authorization_endpoint, parameters)
 
     def check_issuer(self, issuer: str | None) -> None:
         """Check that `iss` is the provider that the browser was sent to (RFC 9207). Raises WrongIssuer."""
@@ -84,7 +125,7 @@ class OAuth2Dialect(base.Dialect):
 
     def redeem(self, code: str, *, redirect_uri: str, code_verifier: str) -> ApiCall:
         """The token request for a code (RFC 6749 section 4.1.3)."""
-        return _token_call(
+        return self._token_call(
             {
                 "grant_type": "authorization_code",
                 "code": code,
@@ -133,7 +174,7 @@ class OAuth2Dialect(base.Dialect):
         return _with_query(url, parameters) if url else None
 
     def refresh(self, tokens: TokenPair) -> ApiCall:
-        return _token_call({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
+        return self._token_call({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
         if base.is_success(answer):
@@ -142,13 +183,28 @@ class OAuth2Dialect(base.Dialect):
         error = base.error_code(answer)
         if error in ("invalid_client", "unauthorized_client"):
             # The operator has to correct the client's settings. Sessions stay until then.
-            logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET: %s", error)
+            logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and its secret or key: %s", error)
         return base.refusal_by_code(answer) or base.unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
         """RFC 7009. The provider also ends the access tokens of the same grant, if it can."""
         url = current_provider().revocation_endpoint
-        return _client_call(url, {"token": tokens.refresh, "token_type_hint": "refresh_token"}) if url else None
+        form = {"token": tokens.refresh, "token_type_hint": "refresh_token"}
+        return self._client_call(url, form) if url else None
+
+    def assertion_audience(self, url: str) -> str:
+        """The `aud` of the JWT that authenticates this client with private_key_jwt, for a call to `url`.
+
+        The issuer, as FAPI 2.0 demands. Override this for a provider that expects the URL of its token endpoint.
+        """
+        return conf.oauth_issuer or current_provider().token_endpoint
+
+    def _token_call(self, form: dict[str, str]) -> ApiCall:
+        return self._client_call(current_provider().token_endpoint, form)
+
+    def _client_call(self, url: str, form: dict[str, str]) -> ApiCall:
+        """Each post to an endpoint of the provider that authenticates this client."""
+        return client_call(current_provider(), url, form, audience=self.assertion_audience(url))
 
 
 class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
@@ -160,7 +216,7 @@ class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
     username_field = "username"
 
     def sign_in(self, username: str, password: str) -> ApiCall:
-        return _token_call(
+        return self._token_call(
             {"grant_type": "password", self.name_field(): username, "password": password, "scope": conf.oauth_scope}
         )
 
@@ -179,6 +235,11 @@ def _is_openid() -> bool:
     return "openid" in conf.oauth_scope.split()
 
 
+def _join_prompts(*prompts: str) -> str:
+    """`prompt` with the values of all. Without `none`, which would forbid the provider's pages: somebody is here."""
+    return " ".join(dict.fromkeys(value for value in " ".join(prompts).split() if value != "none"))
+
+
 def _prompt_for_switch(configured: str) -> str:
     """`prompt` (OpenID Connect Core 3.1.2.1) with `login`, which every provider must know, unlike `select_account`."""
     values = configured.split()
@@ -195,28 +256,6 @@ def _with_query(url: str, parameters: Mapping[str, str]) -> str:
     parts = urlsplit(url)
     query = urlencode(parameters)
     return urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))
-
-
-def _token_call(form: dict[str, str]) -> ApiCall:
-    return _client_call(current_provider().token_endpoint, form)
-
-
-def _client_call(url: str, form: dict[str, str]) -> ApiCall:
-    """A form post with the client's credentials (RFC 6749 section 2.3.1)."""
-    client_id, secret = conf.oauth_client_id, conf.oauth_client_secret
-    if secret and _auth_method(current_provider()) == "client_secret_basic":
-        credentials = f"{quote_plus(client_id)}:{quote_plus(secret)}"
-        headers = {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
-        return ApiCall(method="POST", path=url, form=form, headers=headers)
-    client = {"client_id": client_id, "client_secret": secret} if secret else {"client_id": client_id}
-    return ApiCall(method="POST", path=url, form={**form, **client})
-
-
-def _auth_method(provider: Provider) -> str:
-    if conf.oauth_client_auth:
-        return conf.oauth_client_auth
-    offered = provider.token_endpoint_auth_methods
-    return "client_secret_post" if "client_secret_basic" not in offered else "client_secret_basic"
 
 
 def _raise_for_token(answer: ApiAnswer) -> None:

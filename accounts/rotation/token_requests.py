@@ -34,6 +34,16 @@ def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
 
 
 @label_api_calls(StepKind.SIGN_IN)
+def push_authorization_request(dialect: OAuth2Dialect, url: str, *, address: str) -> str:
+    """Push the authorization request of this URL (RFC 9126), if the provider wants that. Returns the URL to go to.
+
+    Raises ApiUnavailable, RequestRefused or ApiMisbehaved.
+    """
+    call = dialect.push(url)
+    return url if call is None else dialect.read_pushed(_send(call, address))
+
+
+@label_api_calls(StepKind.SIGN_IN)
 def request_tokens(
     dialect: OAuth2Dialect, code: str, *, redirect_uri: str, code_verifier: str, nonce: str, address: str
 ) -> SignedIn:
@@ -76,20 +86,23 @@ def request_refresh(
     of the second attempt (time.monotonic()), or None if the lease is lost.
     """
     dialect = current_dialect()
+
+    def attempt(ends_at: float) -> ApiAnswer:
+        # A new call each time: a provider accepts the JWT that authenticates the client only once.
+        return call_once(dialect.refresh(tokens), address=address, ends_at=ends_at)
+
     try:
-        call = dialect.refresh(tokens)
+        try:
+            answer = attempt(ends_at)
+        except (NotSent, AnswerLost) as error:
+            retry_ends_at = renew_lease() if isinstance(error, NotSent) or dialect.replay_is_safe else None
+            if retry_ends_at is None:
+                raise
+            answer = attempt(retry_ends_at)
+    except (NotSent, AnswerLost) as error:
+        return Unknown(f"{type(error).__name__}: {error}")
     except ApiError as error:
         return Unknown(str(error), retry_after=getattr(error, "retry_after", None))
-    try:
-        answer = call_once(call, address=address, ends_at=ends_at)
-    except (NotSent, AnswerLost) as error:
-        retry_ends_at = renew_lease() if isinstance(error, NotSent) or dialect.replay_is_safe else None
-        if retry_ends_at is None:
-            return Unknown(f"{type(error).__name__}: {error}")
-        try:
-            answer = call_once(call, address=address, ends_at=retry_ends_at)
-        except (NotSent, AnswerLost) as second:
-            return Unknown(f"{type(second).__name__}: {second}")
     return dialect.read_refresh(answer, tokens)
 
 

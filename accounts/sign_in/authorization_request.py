@@ -19,11 +19,23 @@ from accounts.browser.next_page import MAX_NEXT_BYTES, shorten
 from accounts.conf import conf
 from accounts.session.api_session import SessionIdentity
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
+from accounts.text import clean_text
 
 #: How long the same callback may arrive again and leads to the same session: a reload, or a repetition by a proxy.
 REPEAT_SECONDS = 2 * 60
 #: How long the user may take on the provider's pages.
 SIGN_IN_SECONDS = 15 * 60
+
+#: Parameters that this site decides, and fields of its sign-in page: OAUTH_SIGN_IN_PARAMETERS cannot have these.
+RESERVED_PARAMETERS = frozenset(
+    {
+        *("response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce"),
+        *("code_challenge", "code_challenge_method", "dpop_jkt", "request", "request_uri"),
+        *("client_secret", "client_assertion", "client_assertion_type"),
+        *("next", "switch", "ended", "csrfmiddlewaretoken"),
+    }
+)
+_MAX_PARAMETER = 255
 
 # The browser sends each cookie with each request, and servers refuse long headers. So only a few abandoned sign-ins
 # are kept, and the oldest are deleted first.
@@ -33,6 +45,13 @@ _MAX_COOKIES_BYTES = 4096
 _MAX_NEXT_BYTES = MAX_NEXT_BYTES + 50
 _STATE_CHARACTERS = 8
 _STATE_IN_NAME = re.compile(rf"[0-9a-f]{{{_STATE_CHARACTERS}}}")
+
+
+def further_parameters(fields: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of OAUTH_SIGN_IN_PARAMETERS in the query or the form of the sign-in page."""
+    names = [name for name in conf.oauth_sign_in_parameters if name not in RESERVED_PARAMETERS]
+    values = {name: clean_text(fields.get(name), _MAX_PARAMETER) for name in names}
+    return {name: value for name, value in values.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,11 @@ from accounts.exceptions import (
     ApiError,
     ApiUnavailable,
     CredentialsRefused,
+    RequestRefused,
     TooManyAttempts,
     WrongIssuer,
 )
-from accounts.sign_in.authorization_request import AuthorizationRequest
+from accounts.sign_in.authorization_request import AuthorizationRequest, further_parameters
 from accounts.sign_in.sign_in import (
     begin_sign_in_at_provider,
     finish_sign_in_at_provider,
@@ -46,6 +47,10 @@ PROVIDER_UNUSABLE = (
     "The service that signs you in sent a response that this site cannot use. If it happens again, tell the operator "
     "of this site. The log has the details."
 )
+REQUEST_REFUSED = (
+    "The service that signs you in refused to begin this sign-in. If it happens again, tell the operator of this site. "
+    "The log has the details."
+)
 _NEEDS_INTERACTION = "The service that signs you in wants to ask you something first. Please try again."
 #: Errors in the provider's redirect to the callback (RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6).
 PROVIDER_ERRORS = {
@@ -56,6 +61,8 @@ PROVIDER_ERRORS = {
     "consent_required": (_NEEDS_INTERACTION, 403),
     "interaction_required": (_NEEDS_INTERACTION, 403),
     "account_selection_required": (_NEEDS_INTERACTION, 403),
+    # A pushed authorization request has expired (RFC 9126): the browser opened the provider's page again.
+    "invalid_request_uri": ("This sign-in took too long. Please try again.", 400),
 }
 
 
@@ -67,12 +74,18 @@ def login_at_provider(request: ApiRequest) -> HttpResponse:
             return HttpResponseRedirect(next_page(request, next_url))
         return _provider_page(request, next_url)
     next_url = request.POST.get("next", "")
+    parameters = further_parameters(request.POST)
     try:
-        return begin_sign_in_at_provider(request, _dialect(), next_url, switch="switch" in request.POST)
+        return begin_sign_in_at_provider(
+            request, _dialect(), next_url, switch="switch" in request.POST, parameters=parameters
+        )
     except ApiUnavailable as error:
         logger.error("sign-in at the provider: %s", error)
         response = _provider_page(request, next_url, error=PROVIDER_UNAVAILABLE, status=503)
         response["Retry-After"] = str(error.retry_after)
+    except RequestRefused as error:
+        logger.error("sign-in at the provider: %s", error)
+        response = _provider_page(request, next_url, error=REQUEST_REFUSED, words=error.words, status=502)
     except ApiError as error:
         logger.error("sign-in at the provider: %s", error)
         response = _provider_page(request, next_url, error=PROVIDER_UNUSABLE, status=502)
@@ -146,7 +159,9 @@ def signs_in_at_provider() -> bool:
     return not isinstance(current_dialect(), PasswordDialect)
 
 
-def _provider_page(request: ApiRequest, next_url: str, *, error: str = "", status: int = 200) -> HttpResponse:
+def _provider_page(
+    request: ApiRequest, next_url: str, *, error: str = "", words: str = "", status: int = 200
+) -> HttpResponse:
     addresses = [conf.oauth_issuer, conf.oauth_endpoints.get("authorization_endpoint", "")]
     provider = urlsplit(next(filter(None, addresses), ""))
     context = {
@@ -154,7 +169,9 @@ def _provider_page(request: ApiRequest, next_url: str, *, error: str = "", statu
         "next": next_url,
         "ended": ended_notice(request),
         "provider": provider.hostname,
+        "parameters": further_parameters(request.POST or request.GET),
         "error": error,
+        "words": words,
     }
     response = render(request, "accounts/login_at_provider.html", context, status=status)
     # The button leads to the provider, which may redirect further. The browser checks each redirect against the

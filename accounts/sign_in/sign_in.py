@@ -1,6 +1,7 @@
 """Sign-in and sign-out, on this site and at the API or its provider."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -21,7 +22,12 @@ from accounts.models import EndReason, EventKind, SessionRecord
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection
 from accounts.rotation.ending import end_reused_session, end_session
 from accounts.rotation.reuse_detection import GenerationStatus, check_generation
-from accounts.rotation.token_requests import request_revocation, request_sign_in, request_tokens
+from accounts.rotation.token_requests import (
+    push_authorization_request,
+    request_revocation,
+    request_sign_in,
+    request_tokens,
+)
 from accounts.session.api_session import ApiSession, SessionIdentity
 from accounts.session.claims import with_claims
 from accounts.session.sealing import CannotOpen
@@ -59,11 +65,12 @@ def sign_in(request: ApiRequest, username: str, password: str) -> None:
 
 
 def begin_sign_in_at_provider(
-    request: ApiRequest, dialect: OAuth2Dialect, next_page: str, *, switch: bool
+    request: ApiRequest, dialect: OAuth2Dialect, next_page: str, *, switch: bool, parameters: Mapping[str, str]
 ) -> HttpResponse:
     """Redirect the browser to the provider, with the cookie for its return. Raises ApiUnavailable or ApiMisbehaved.
 
-    With `switch`, the provider asks the user to sign in even if it knows them.
+    With `switch`, the provider asks the user to sign in even if it knows them. `parameters` are further ones of the
+    authorization request.
     """
     pending = AuthorizationRequest.begin(next_page)
     url = dialect.authorization_url(
@@ -72,7 +79,9 @@ def begin_sign_in_at_provider(
         nonce=pending.nonce,
         code_verifier=pending.code_verifier,
         switch=switch,
+        parameters=parameters,
     )
+    url = push_authorization_request(dialect, url, address=request.api_session.address)
     response = HttpResponseRedirect(url, headers={"Cache-Control": "private, no-store"})
     pending.remember(response, presented=request.COOKIES)
     return response

@@ -12,6 +12,7 @@ from tests.accounts.at_provider import forget_documents
 from tests.accounts.odd_provider import OddProvider
 from tests.browsers import Browser
 from tests.real_apis.apis import OAuthProvider, SimpleJwtApi
+from tests.real_apis.oidc import OidcProvider
 
 SimpleJwtStarter = Callable[..., SimpleJwtApi]
 
@@ -46,6 +47,26 @@ def provider(
     yield running_provider
     running_provider.heal()
     running_provider.start_serving()
+
+
+@pytest.fixture(scope="session")
+def running_strict_provider() -> Iterator[OidcProvider]:
+    """oidc-provider with the FAPI 2.0 profile, for tests of `strict_provider`."""
+    with OidcProvider(private_key_jwt=True, par="required", fapi=True) as provider:
+        provider.register_site("http://testserver")
+        yield provider
+
+
+@pytest.fixture
+def strict_provider(
+    running_strict_provider: OidcProvider, settings: Settings, transactional_db: None, no_documents: None
+) -> Iterator[OidcProvider]:
+    """A real provider that requires PAR and private_key_jwt, without faults or recorded calls. The site uses it."""
+    point_at(settings, running_strict_provider.site_environment)
+    running_strict_provider.forget_calls()
+    yield running_strict_provider
+    running_strict_provider.heal()
+    running_strict_provider.start_serving()
 
 
 @pytest.fixture

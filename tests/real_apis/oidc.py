@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from jwt.algorithms import ECAlgorithm
+from jwcrypto.jwk import JWK
 
 from tests.demo_api.readings import ROWS
 from tests.demo_api.recorded import reserve_port
@@ -54,7 +52,7 @@ class OidcProvider(AnyProvider):
         fapi: bool = False,
     ) -> None:
         super().__init__("oidc-provider", port=port)
-        self._key = ec.generate_private_key(ec.SECP256R1()) if private_key_jwt else None
+        self._key = JWK.generate(kty="EC", crv="P-256") if private_key_jwt else None
         self._options = {
             "access_ttl": access_ttl,
             "refresh_ttl": refresh_ttl,
@@ -96,7 +94,7 @@ class OidcProvider(AnyProvider):
         }
         if self._key is None:
             return {**common, "OAUTH_CLIENT_SECRET": CLIENT_SECRET}
-        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        pem = self._key.export_to_pem(private_key=True, password=None).decode()
         return {**common, "OAUTH_CLIENT_AUTH": "private_key_jwt", "OAUTH_CLIENT_KEY": pem}
 
     def register_back_channel_logout(self, url: str) -> None:
@@ -104,8 +102,12 @@ class OidcProvider(AnyProvider):
         uri = f"{url}/accounts/backchannel-logout/"
         self.set_client(backchannel_logout_uri=uri, backchannel_logout_session_required=True)
 
+    def read_keys_from(self, url: str) -> None:
+        """Take the client's public keys from the site at this address."""
+        self.set_client(jwks=None, jwks_uri=f"{url}/accounts/jwks.json")
+
     def set_client(self, **fields: Any) -> None:
-        """Change these fields of the client's registration."""
+        """Change these fields of the client's registration, and remove those that are None."""
         self.program.order("set_client", fields)
 
     def end_sessions(self, email: str) -> list[str]:
@@ -116,7 +118,7 @@ class OidcProvider(AnyProvider):
     def _client_authentication(self) -> dict[str, Any]:
         if self._key is None:
             return {"client_secret": CLIENT_SECRET}
-        jwk = {**ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True), "use": "sig"}
+        jwk = {**self._key.export_public(as_dict=True), "kid": self._key.thumbprint(), "use": "sig"}
         return {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [jwk]}}
 
 

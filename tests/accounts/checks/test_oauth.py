@@ -6,6 +6,7 @@ from pytest_django import Settings
 from accounts.dialects.base import Dialect
 from tests.accounts.checks.test_settings import ids, messages
 from tests.accounts.conftest import point_at
+from tests.accounts.dialects.test_private_key_jwt import EC_KEY, UNUSABLE, pem
 
 # From Django 6.1 on, Django's own checks ask the database without --database.
 pytestmark = pytest.mark.django_db
@@ -50,6 +51,10 @@ def test_good_settings_are_fine(settings: Settings, dialect: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "id_"),
     [
+        ("OAUTH_CLIENT_AUTH", "private_key_jwt", "accounts.E050"),
+        ("OAUTH_PAR", "true", "accounts.E052"),
+        ("OAUTH_SIGN_IN_PARAMETERS", ["login_hint", "state"], "accounts.E053"),
+        ("OAUTH_SIGN_IN_PARAMETERS", ["next"], "accounts.E053"),
         ("OAUTH_CLIENT_ID", "", "accounts.E012"),
         ("OAUTH_ISSUER", "", "accounts.E013"),
         ("OAUTH_ISSUER", "login.example.com", "accounts.E013"),
@@ -68,7 +73,6 @@ def test_good_settings_are_fine(settings: Settings, dialect: str) -> None:
         ("OAUTH_REVOCATION_ENDPOINT", "https://site:secret@login.example.com/revoke", "accounts.E014"),
         ("OAUTH_JWKS_URI", "keys", "accounts.E014"),
         ("OAUTH_JWKS_URI", "https://login.example.com/ke\nys", "accounts.E014"),
-        ("OAUTH_CLIENT_AUTH", "private_key_jwt", "accounts.E015"),
         ("OAUTH_CLIENT_AUTH", "basic", "accounts.E015"),
         ("API_SESSION_COOKIE_SAMESITE", "Strict", "accounts.E016"),
     ],
@@ -233,3 +237,26 @@ def test_several_mistakes_are_several_messages(settings: Settings) -> None:
     settings.API_SESSION_COOKIE_SAMESITE = "Strict"
 
     assert sorted(id_ for id_ in ids(messages()) if id_) == [f"accounts.E0{number}" for number in range(12, 17)]
+
+
+def test_a_key_is_usable_and_alone_or_chosen(settings: Settings) -> None:
+    key = pem(EC_KEY)
+    settings.OAUTH_CLIENT_KEY = key
+    assert ids(messages(deploy=True)) == ["accounts.E051"]
+    settings.OAUTH_CLIENT_AUTH = "private_key_jwt"
+    assert ids(messages(deploy=True)) == []
+    settings.OAUTH_CLIENT_AUTH, settings.OAUTH_CLIENT_SECRET = "", ""
+    assert ids(messages(deploy=True)) == []
+
+    for text in UNUSABLE.values():
+        settings.OAUTH_CLIENT_KEY = text
+        [message] = messages(deploy=True)
+        assert (message.id, "BEGIN" in message.msg, "s3cret" in message.msg) == ("accounts.E050", False, False)
+
+
+def test_pushed_requests_need_the_document_if_they_are_always_pushed(settings: Settings) -> None:
+    settings.OAUTH_PAR = "always"
+    assert ids(messages()) == []
+    settings.OAUTH_AUTHORIZATION_ENDPOINT = f"{ISSUER}/authorize"
+    settings.OAUTH_TOKEN_ENDPOINT = f"{ISSUER}/token"
+    assert ids(messages()) == ["accounts.E052"]

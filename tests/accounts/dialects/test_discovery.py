@@ -42,10 +42,12 @@ class TestWhereItIs:
             authorization_endpoint=f"{provider.issuer}/authorize/",
             token_endpoint=f"{provider.issuer}/token/",
             revocation_endpoint=f"{provider.issuer}/revoke_token/",
+            pushed_authorization_request_endpoint="",
             userinfo_endpoint=f"{provider.issuer}/userinfo/",
             end_session_endpoint=f"{provider.issuer}/logout/",
             jwks_uri=f"{provider.issuer}/.well-known/jwks.json",
             token_endpoint_auth_methods=("client_secret_post", "client_secret_basic"),
+            token_endpoint_auth_algorithms=(),
             sends_issuer=True,
         )
 

@@ -6,9 +6,10 @@ export function makeOrders(provider, lives, accountId) {
   const client = {};
 
   return {
-    // Change these fields of the client's registration, and keep the others.
+    // Change these fields of the client's registration, and keep the others. null removes a field.
     async set_client(fields) {
       Object.assign(client, fields);
+      for (const name of Object.keys(client)) if (client[name] === null) delete client[name];
       records.set(`Client:${client.client_id}`, { ...client });
     },
 
