@@ -73,7 +73,7 @@ class OAuth2Dialect(base.Dialect):
         request = {
             **configured,
             **parameters,
-            **({"prompt": prompt} if prompt else {}),
+            "prompt": prompt,
             "response_type": "code",
             "client_id": conf.oauth_client_id,
             "redirect_uri": redirect_uri,
@@ -84,6 +84,8 @@ class OAuth2Dialect(base.Dialect):
         }
         if _is_openid():
             request["nonce"] = nonce
+        if not prompt:
+            del request["prompt"]
         url = current_provider().authorization_endpoint
         if not url:
             raise ApiMisbehaved("the provider's discovery document names no authorization endpoint")
@@ -235,9 +237,11 @@ def _is_openid() -> bool:
     return "openid" in conf.oauth_scope.split()
 
 
-def _join_prompts(*prompts: str) -> str:
-    """`prompt` with the values of all. Without `none`, which would forbid the provider's pages: somebody is here."""
-    return " ".join(dict.fromkeys(value for value in " ".join(prompts).split() if value != "none"))
+def _join_prompts(configured: str, asked: str) -> str:
+    """The values of both. Not `none` of the second: it would forbid the provider's pages, and somebody is here."""
+    if not set(asked.split()) - {"none"}:
+        return configured
+    return " ".join(dict.fromkeys(value for value in f"{configured} {asked}".split() if value != "none"))
 
 
 def _prompt_for_switch(configured: str) -> str:
