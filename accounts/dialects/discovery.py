@@ -62,7 +62,7 @@ class Provider:
     sends_issuer: bool
 
 
-_ENDPOINTS = [field.name for field in fields(Provider) if field.name.endswith(("_endpoint", "_uri"))]
+ENDPOINTS = [field.name for field in fields(Provider) if field.name.endswith(("_endpoint", "_uri"))]
 
 
 def current_provider() -> Provider:
@@ -70,12 +70,8 @@ def current_provider() -> Provider:
 
     Raises ApiUnavailable, or ApiMisbehaved if the document is invalid or names another issuer.
     """
-    configured = conf.oauth_endpoints
-    # With both endpoints set, the provider needs no discovery. The password grant needs the token endpoint alone.
-    is_complete = "token_endpoint" in configured and ("authorization_endpoint" in configured or not conf.oauth_issuer)
-    document = {} if is_complete else _discovery(conf.oauth_issuer).get()
-    metadata = {**document, **configured}
-    endpoints = {name: _endpoint(metadata, name) for name in _ENDPOINTS}
+    document = discovery_document()
+    endpoints = {name: _endpoint(document, name) for name in ENDPOINTS}
     if not endpoints["token_endpoint"]:
         raise ApiMisbehaved("the provider's discovery document names no token endpoint")
     return Provider(
@@ -87,6 +83,14 @@ def current_provider() -> Provider:
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         **endpoints,
     )
+
+
+def discovery_document() -> dict[str, Any]:
+    """The discovery document; {} if the settings replace it. Raises ApiUnavailable or ApiMisbehaved."""
+    configured = conf.oauth_endpoints
+    # With both endpoints set, the provider needs no discovery. The password grant needs the token endpoint alone.
+    is_complete = "token_endpoint" in configured and ("authorization_endpoint" in configured or not conf.oauth_issuer)
+    return {} if is_complete else _discovery(conf.oauth_issuer).get()
 
 
 def _list(document: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -150,12 +154,16 @@ def _verifies(key: dict[str, Any], token: str, algorithm: str) -> bool:
 
 
 def _endpoint(document: dict[str, Any], name: str) -> str:
-    """The URL under `name`, or "". Raises ApiMisbehaved for an unusable URL, and for http if the issuer has https."""
-    url = document.get(name)
+    """The URL under `name` in the settings or the document, or "". Raises ApiMisbehaved for an unusable one.
+
+    A document of an https issuer cannot name http. The operator can: the site may reach the provider inside a network.
+    """
+    configured = conf.oauth_endpoints.get(name, "")
+    url = configured or document.get(name)
     if not url:
         return ""
     scheme = _http_scheme(str(url))
-    if not scheme or (scheme == "http" and conf.oauth_issuer.startswith("https:")):
+    if not scheme or (scheme == "http" and conf.oauth_issuer.startswith("https:") and not configured):
         raise ApiMisbehaved(f"the provider's {name} is not an https URL")
     return str(url)
 

@@ -15,17 +15,25 @@ from accounts.doctor.api import examine_api
 from accounts.doctor.database import examine_database, has_several_hosts
 from accounts.doctor.findings import Finding, Findings, Status, count, problem, worst
 from accounts.doctor.keys import examine_keys
+from accounts.doctor.provider import examine_provider
+from accounts.doctor.provider import is_needed as has_provider
 from accounts.doctor.site import examine_site
 from accounts.text import parse_address
 
 _STYLES = {Status.OK: "SUCCESS", Status.UNKNOWN: "NOTICE", Status.WARNING: "WARNING", Status.PROBLEM: "ERROR"}
-_HEADINGS = {"keys": "Keys", "api": "API", "database": "The hosts of the database", "site": "The deployed site"}
+_HEADINGS = {
+    "keys": "Keys",
+    "provider": "The OAuth provider",
+    "api": "API",
+    "database": "The hosts of the database",
+    "site": "The deployed site",
+}
 
 
 class Command(BaseCommand):
     help = (
         "Examine the keys and the API, and with --url the deployed site from outside. The exit status is 1 for a "
-        "problem, and 0 otherwise, also for warnings. The API gets one sign-in and one refresh that it must refuse."
+        "problem, and 0 otherwise, also for warnings. The API gets a sign-in and refreshes that it must refuse."
     )
     # An error in the settings must not stop the examination of everything else.
     requires_system_checks = []
@@ -64,7 +72,10 @@ class Command(BaseCommand):
 
 
 def _examine(path: str, url: str | None) -> Findings:
-    parts: dict[str, Callable[[], Findings]] = {"keys": examine_keys, "api": lambda: examine_api(path)}
+    parts: dict[str, Callable[[], Findings]] = {"keys": examine_keys}
+    if has_provider():
+        parts["provider"] = lambda: examine_provider(url)
+    parts["api"] = lambda: examine_api(path)
     if has_several_hosts():
         parts["database"] = examine_database
     if url is not None:

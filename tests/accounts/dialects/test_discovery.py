@@ -312,3 +312,12 @@ def test_an_endpoint_that_leads_nowhere_is_the_providers_fault_and_no_crash(
     answer = newcomer.get(odd_provider.come_back(button["Location"])) if button.status_code == 302 else button
 
     assert answer.status_code in (502, 503)
+
+
+def test_an_operator_may_reach_the_provider_without_tls(settings: Settings) -> None:
+    """Inside a network, also if the issuer has https. `manage.py check --deploy` warns (accounts.W002)."""
+    settings.OAUTH_ISSUER = "https://login.example.com"
+    settings.OAUTH_AUTHORIZATION_ENDPOINT = "https://login.example.com/authorize"
+    settings.OAUTH_TOKEN_ENDPOINT = "http://keycloak:8080/token"
+
+    assert current_provider().token_endpoint == "http://keycloak:8080/token"
