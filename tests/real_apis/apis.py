@@ -1,6 +1,7 @@
 """The real APIs as tests hold them: `with SimpleJwtApi() as api:`, `with OAuthProvider() as api:`."""
 
 import json
+from abc import abstractmethod
 from typing import Literal
 from urllib.parse import parse_qsl
 
@@ -69,6 +70,11 @@ class AnyProvider(RealApi):
     """What the providers have in common: OAuth 2.0 with one client, and the orders about it."""
 
     refresh_field = "refresh_token"
+
+    @property
+    @abstractmethod
+    def issuer(self) -> str:
+        """The issuer identifier."""
 
     def register_site(self, url: str) -> None:
         """Let the site at this address sign people in, and have them sent to its home page when they sign out."""

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
@@ -17,7 +18,7 @@ from tests.accounts.conftest import SimpleJwtStarter, point_at
 from tests.browsers import Answer, Browser, cookies_set
 from tests.demo_api.recorded import RecordedApi
 from tests.demo_api.server import Fault
-from tests.real_apis.apis import OAuthProvider
+from tests.real_apis.apis import AnyProvider
 
 PAGE = "/protected/"
 SECRET = ("GET", "/protected-route")
@@ -66,6 +67,12 @@ KINDS = {
         claim="name",
         sign_ins_are_tied=True,
     ),
+    "oauth2 with private_key_jwt and PAR": ApiKind(
+        find=lambda request: request.getfixturevalue("running_strict_provider"),
+        name="Ada",
+        claim="name",
+        sign_ins_are_tied=True,
+    ),
 }
 
 
@@ -99,7 +106,7 @@ def test_the_journey(
 
 def sign_in(browser: Browser, api: RecordedApi) -> Answer:
     """Sign Ada in, with the form on this site or at the provider, and go on to the protected page."""
-    if isinstance(api, OAuthProvider):
+    if isinstance(api, AnyProvider):
         return sign_in_at_provider(browser, PAGE)
     return browser.sign_in(next=PAGE)
 
@@ -186,8 +193,8 @@ def miss_a_response(browser: Browser, api: RecordedApi) -> None:
 def keep_the_session_while_the_api_is_sick(browser: Browser, api: RecordedApi) -> None:
     """Only a clear refusal ends a session. An error page does not, and a missing discovery document does not."""
     sick = {api.refresh_call: [("refresh", 404)]}
-    if isinstance(api, OAuthProvider):
-        sick["GET", "/o/.well-known/"] = []
+    if isinstance(api, AnyProvider):
+        sick["GET", f"{urlsplit(api.issuer).path}/.well-known/"] = []
     for call, asked in sick.items():
         assert browser.is_signed_in()  # and has the newest cookie
         generation = browser.session().generation
