@@ -21,6 +21,7 @@ _SEEN = {
     ),
     "simplejwt": ("401", "401 as Django REST framework's"),
     "oauth2": ("404 with a request id", "401"),
+    "oidc-provider": ("404 with a request id", "401"),
 }
 
 

@@ -89,6 +89,6 @@ def playable(kind: str, *, with_postgres: bool) -> list[Scenario]:
     left_out: set[Scenario] = set() if with_postgres else set(NEED_POSTGRES)
     if kind != "token-pair":
         left_out |= set(NEED_DEMO_API)
-    if kind == "simplejwt":
+    if kind in ("simplejwt", "oidc-provider"):
         left_out |= set(NEED_GRACE)
     return [scenario for scenario in SCENARIOS if scenario not in left_out]

@@ -33,14 +33,16 @@ GATEWAYS_PAGES = {
     "a gateway's 403": Fault.answer(403, b"<h1>403 Forbidden</h1>", "text/html"),
     "a gateway's 404": Fault.answer(404, b"<h1>404 Not Found</h1>", "text/html"),
 }
+_OF_CLIENTS = {
+    "invalid_client": Fault.answer(401, {"error": "invalid_client"}),
+    "invalid_request": Fault.answer(400, {"error": "invalid_request"}),
+}
 #: What an API of each kind says itself, with the status of a refusal, about something else than the refresh token.
 NO_REFUSALS = {
     "token-pair": {"403": Fault.answer(403, {"message": "This address is blocked."})},
     "simplejwt": {"another code": Fault.answer(401, {"detail": "A header is missing.", "code": "no_such_header"})},
-    "oauth2": {
-        "invalid_client": Fault.answer(401, {"error": "invalid_client"}),
-        "invalid_request": Fault.answer(400, {"error": "invalid_request"}),
-    },
+    "oauth2": _OF_CLIENTS,
+    "oidc-provider": _OF_CLIENTS,
 }
 
 

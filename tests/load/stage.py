@@ -21,8 +21,9 @@ from tests.load.processes import POLL_SECONDS, free_port
 from tests.load.site import Site
 from tests.real_apis.apis import OAuthProvider, SimpleJwtApi
 from tests.real_apis.front import RealApi
+from tests.real_apis.oidc import OidcProvider
 
-KINDS = ("token-pair", "simplejwt", "oauth2")
+KINDS = ("token-pair", "simplejwt", "oauth2", "oidc-provider")
 #: For those that can have one: so long, a spent refresh token is taken again. And the dialect that knows.
 GRACE_SECONDS = 60
 LENIENT_DIALECTS = {
@@ -149,7 +150,7 @@ class Stage:
         if isinstance(real, OAuthProvider):
             real.set_grace(grace_seconds)
         else:
-            assert not grace_seconds, "SimpleJWT has no grace period"
+            assert not grace_seconds, f"{self.kind} has no grace period"
         real.start_serving()
         try:
             yield real
@@ -160,13 +161,17 @@ class Stage:
 
     @cached_property
     def _real_api(self) -> RealApi:
-        return self._closing.enter_context(_real_api(self.kind, self.api_port))
+        assert isinstance(self._api, RealApi)
+        return self._closing.enter_context(self._api)
+
+    @cached_property
+    def _api(self) -> RecordedApi:
+        return _make_api(self.kind, self.api_port)
 
     @property
     def _environment(self) -> dict[str, str]:
         """What points a site at an API of this kind, which need not be there yet."""
-        api = DemoApi(self.api_port) if self.kind == "token-pair" else _real_api(self.kind, self.api_port)
-        return api.site_environment
+        return self._api.site_environment
 
     @property
     def _api_url(self) -> str:
@@ -305,14 +310,22 @@ class Act:
         self.figures.reuses = self.api.reuses - self._reuses_before
 
 
-def _real_api(kind: str, port: int) -> RealApi:
-    return SimpleJwtApi(port) if kind == "simplejwt" else OAuthProvider(port, consent=False)
+def _make_api(kind: str, port: int) -> RecordedApi:
+    """An API of this kind, not started yet."""
+    if kind == "simplejwt":
+        return SimpleJwtApi(port)
+    if kind == "oauth2":
+        return OAuthProvider(port, consent=False)
+    if kind == "oidc-provider":
+        return OidcProvider(port, private_key_jwt=True, par="required", fapi=True)
+    return DemoApi(port)
 
 
 def _tokens_on_the_wire(api: RecordedApi) -> set[str]:
-    """Access tokens, the client's secret where it is sent like one, and a real API's refresh tokens."""
+    """Access tokens, what authenticates the client, and a real API's refresh tokens."""
     calls = api.calls
     found = {call.headers.get("authorization", "").rpartition(" ")[2] for call in calls}
     if isinstance(api, RealApi):
-        found |= {api.read_body(call).get(api.refresh_field, "") for call in calls}
+        names = (api.refresh_field, "client_assertion")
+        found |= {fields.get(name, "") for fields in map(api.read_body, calls) for name in names}
     return found - {""} | {_TOKEN_BEGINS}

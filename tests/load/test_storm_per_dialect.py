@@ -19,7 +19,9 @@ from tests.load.stage import KINDS, SHORT, Stage
 
 pytestmark = pytest.mark.storm
 
-REAL = [kind for kind in KINDS if kind != "token-pair"]
+#: One that signs a JWT for each call has scenarios of its own.
+STRICT = "oidc-provider"
+REAL = [kind for kind in KINDS if kind not in ("token-pair", STRICT)]
 
 PLAYED: tuple[Scenario, ...] = (
     tabs.tabs_at_the_moment_of_expiry,
@@ -39,6 +41,11 @@ PLAYED: tuple[Scenario, ...] = (
     odd_answers.a_gateway_that_comes_and_goes,
     odd_answers.a_success_that_is_created,
     copies.replayed_cookie_after_the_leeway,
+)
+#: What depends on the client's authentication. `test_site_at_providers` has the tabs.
+PLAYED_STRICT: tuple[Scenario, ...] = (
+    lost.answer_lost_after_the_api_committed,
+    sick_api.one_bad_answer_of_each_kind,
 )
 PLAYED_WITH_GRACE: tuple[Scenario, ...] = (lost.answer_lost_under_the_apis_grace,)
 PLAYED_ON_POSTGRES: tuple[Scenario, ...] = (tabs.tabs_over_two_sites,)
@@ -95,6 +102,12 @@ def fleet(stage: Stage, postgres: PostgresServer) -> Stage:
 @pytest.mark.parametrize("scenario", PLAYED, ids=_name)
 @pytest.mark.parametrize("stage", REAL, indirect=True)
 def test_it_keeps_its_promise(stage: Stage, scenario: Scenario) -> None:
+    scenario(stage)
+
+
+@pytest.mark.parametrize("scenario", PLAYED_STRICT, ids=_name)
+@pytest.mark.parametrize("stage", [STRICT], indirect=True)
+def test_it_keeps_its_promise_at_a_strict_provider(stage: Stage, scenario: Scenario) -> None:
     scenario(stage)
 
 
