@@ -1,7 +1,7 @@
 """How this site proves to the provider that it is the client.
 
-With a secret (RFC 6749 section 2.3.1), or with a JWT that its private key signs (private_key_jwt: RFC 7523, OpenID
-Connect Core section 9). The provider gets the public key at /accounts/jwks.json.
+With a secret (RFC 6749 section 2.3.1), or with a JWT that its private key signs (private_key_jwt: OpenID Connect Core
+section 9, RFC 7523, RFC 10070). The provider gets the public key at /accounts/jwks.json.
 """
 
 import base64
@@ -103,7 +103,7 @@ def client_call(provider: Provider, url: str, form: dict[str, str], *, audience:
 
 
 def _assertion(provider: Provider, audience: str) -> str:
-    """The JWT of RFC 7523 section 3, for one call."""
+    """The JWT of RFC 7523 section 3, for one call. RFC 10070 section 4 has its type."""
     try:
         keys = client_keys()
     except UnusableKey as error:
@@ -120,7 +120,8 @@ def _assertion(provider: Provider, audience: str) -> str:
         "exp": now + ASSERTION_SECONDS,
     }
     algorithm = keys[0].algorithm(provider.token_endpoint_auth_algorithms)
-    return _jws.encode(json.dumps(claims).encode(), keys[0].private, algorithm, headers={"kid": keys[0].kid})
+    headers = {"kid": keys[0].kid, "typ": "client-authentication+jwt"}
+    return _jws.encode(json.dumps(claims).encode(), keys[0].private, algorithm, headers=headers)
 
 
 # A file is read once. After a change of the file, the site has to start again.

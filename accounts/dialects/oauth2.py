@@ -197,7 +197,8 @@ class OAuth2Dialect(base.Dialect):
     def assertion_audience(self, url: str) -> str:
         """The `aud` of the JWT that authenticates this client with private_key_jwt, for a call to `url`.
 
-        The issuer, as FAPI 2.0 demands. Override this for a provider that expects the URL of its token endpoint.
+        The issuer, as RFC 10070 and FAPI 2.0 demand. Override this for a provider that expects
+        the URL of its token endpoint.
         """
         return conf.oauth_issuer or current_provider().token_endpoint
 

@@ -75,8 +75,9 @@ def published_keys(browser: Browser) -> list[dict[str, Any]]:
 
 def verify(assertion: str, browser: Browser, algorithm: str, *, aud: str) -> dict[str, Any]:
     """The claims, checked with another library and the key that the site publishes."""
-    kid = jwt.get_unverified_header(assertion)["kid"]
-    [key] = [key for key in published_keys(browser) if key["kid"] == kid]
+    header = jwt.get_unverified_header(assertion)
+    assert header["typ"] == "client-authentication+jwt"
+    [key] = [key for key in published_keys(browser) if key["kid"] == header["kid"]]
     signed = JWS()
     signed.allowed_algs = [algorithm]
     signed.deserialize(assertion, JWK(**key))
@@ -249,3 +250,23 @@ def test_an_older_provider_can_have_its_token_endpoint_as_the_audience(
 
     for call in calls_as_a_client(odd_provider, newcomer):
         verify(assertion_of(call), newcomer, "ES256", aud=odd_provider.url + call.path)
+
+
+def test_the_key_can_be_changed_without_a_pause(
+    strict_provider: OidcProvider, newcomer: Browser, settings: Settings
+) -> None:
+    """The provider fetches the published keys after each step, and not before."""
+    old, new = settings.OAUTH_CLIENT_KEY, pem(EC_KEY)
+    sign_in_at_provider(newcomer)
+    try:
+        for text in (f"{old}\n{new}", f"{new}\n{old}", new):
+            settings.OAUTH_CLIENT_KEY = text
+            strict_provider.expire_access_tokens()
+            assert newcomer.is_signed_in()
+            strict_provider.set_client(jwks={"keys": published_keys(newcomer)})
+    finally:
+        settings.OAUTH_CLIENT_KEY = old
+        strict_provider.set_client(jwks={"keys": published_keys(newcomer)})
+
+    assert newcomer.session().generation == 3
+    assert sign_in_at_provider(newcomer)["Location"] == "/protected/"
