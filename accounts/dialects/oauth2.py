@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +41,8 @@ _CLAIM_CHECKS: Options = {
     "require": ["iss", "sub", "aud", "exp", "iat"],
 }
 
+# Longer ones would not fit into an address.
+_URI = re.compile(r"[!-~]{1,1000}")
 # The code is spent or expired (RFC 6749 section 5.2; GitHub has a code of its own).
 _CODE_REFUSALS = ("invalid_grant", "bad_verification_code")
 
@@ -113,8 +116,8 @@ class OAuth2Dialect(base.Dialect):
             raise RequestRefused(f"the pushed authorization request: {base.unknown(answer).why}", words)
         base.raise_for_sign_in(answer, "")
         request_uri = answer.json_object().get("request_uri")
-        if not request_uri or not isinstance(request_uri, str):
-            raise ApiMisbehaved("the response to the pushed authorization request has no request_uri")
+        if not isinstance(request_uri, str) or not _URI.fullmatch(request_uri):
+            raise ApiMisbehaved("the response to the pushed authorization request has no usable request_uri")
         parameters = {"client_id": conf.oauth_client_id, "request_uri": request_uri}
         return _with_query(current_provider().authorization_endpoint, parameters)
 

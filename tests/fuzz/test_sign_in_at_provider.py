@@ -60,6 +60,7 @@ ADDRESSES = st.one_of(
         ]
     ),
 )
+HINTS = st.sampled_from(["login_hint", "ui_locales", "prompt"])
 #: A failed sign-in is a page with the way back: 400 for what the browser brought, 403 for a refusal of the provider's.
 STATUSES = (302, 400, 403, 502, 503)
 
@@ -88,6 +89,7 @@ def discovery(url: str) -> dict[str, Any]:
         "token_endpoint": f"{url}/token",
         "userinfo_endpoint": f"{url}/userinfo",
         "revocation_endpoint": f"{url}/revoke",
+        "pushed_authorization_request_endpoint": f"{url}/par",
         "end_session_endpoint": f"{url}/end",
         "jwks_uri": f"{url}/jwks",
         "token_endpoint_auth_methods_supported": ["client_secret_basic"],
@@ -106,7 +108,9 @@ def tokens(id_token: object) -> dict[str, Any]:
 
 def begin(api: RawApi, next_page: str = "/protected/", **answers: bytes) -> tuple[Browser, AuthorizationRequest]:
     """A browser on its way back from a provider that is well, but for these answers."""
-    well = {"discovery": said(as_json(discovery(api.url))), "jwks": said(as_json({"keys": [JWK]}))} | answers
+    pushed = said(as_json({"request_uri": "urn:1"}), status=201)
+    well = {"discovery": said(as_json(discovery(api.url))), "jwks": said(as_json({"keys": [JWK]})), "par": pushed}
+    well |= answers
     api.begin({DISCOVERY if name == "discovery" else f"/{name}": raw for name, raw in well.items()})
     forget_provider()
     asked = AuthorizationRequest.begin(next_page)
@@ -270,3 +274,20 @@ def test_the_cookie_of_a_sign_in_under_way_fits_whatever_next_is(api: RawApi, ne
     visit = read(new_browser().post(LOGIN, {"next": next_page}), (302,))
 
     assert len(visit.cookies) == 1
+
+
+@fuzz
+@given(answer=answers(), status=st.sampled_from([200, 201, 400]), hints=st.dictionaries(HINTS, texts), data=st.data())
+def test_answers_of_every_kind_to_a_pushed_request(
+    api: RawApi, answer: Any, status: int, hints: dict[str, str], data: st.DataObject
+) -> None:
+    right = {"request_uri": "urn:1", "expires_in": 60, "error_description": "No."}
+    raw = data.draw(st.sampled_from([answer.raw, said(as_json(data.draw(changed(right))), status=status)]))
+    begin(api, par=raw)
+    form = {name: text.encode(errors="replace").decode() for name, text in hints.items()}
+
+    visit = read(new_browser().post(LOGIN, {"next": "/", **form}), (302, 502, 503))
+
+    location = visit.headers.get("Location", "")
+    assert location.startswith(f"{api.url}/authorize?client_id={CLIENT}&request_uri=") or visit.status != 302
+    assert "\n" not in location

@@ -112,9 +112,12 @@ def test_a_refusal_is_a_page_with_the_providers_words(
         Answer.json(201, {}),
         Answer.json(201, {"request_uri": ["a"]}),
         Answer.json(201, {"request_uri": ""}),
+        Answer(201, b'{"request_uri": "urn:\\ud800"}'),
+        Answer.json(201, {"request_uri": "urn:" + "a" * 100_000}),
+        Answer.json(201, {"request_uri": "urn:a\r\nb"}),
         Answer(302, b"", {"Location": "/elsewhere"}),
     ],
-    ids=["nothing", "a list", "empty", "a redirect"],
+    ids=["nothing", "a list", "empty", "half a character", "long", "two lines", "a redirect"],
 )
 def test_a_success_without_a_reference_leads_nowhere(pushing: OddProvider, newcomer: Browser, answer: Answer) -> None:
     pushing.answers[PAR] = answer
