@@ -20,6 +20,7 @@ from tests.real_apis.oauth.client import CLIENT_ID, CLIENT_SECRET, SCOPE
 from tests.real_apis.process import Program
 
 PROGRAM = Path(__file__).with_name("oidc_provider")
+OLDEST_NODE = 20
 INSTALL_SECONDS = 300.0
 Par = Literal["absent", "offered", "required"]
 
@@ -126,6 +127,9 @@ def installed() -> Path:
     """The folder with oidc-provider's node_modules, in the user's cache. The first call makes it. May skip the test."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         _skip("No node with npm, so no test with oidc-provider here")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
+        _skip(f"node is {version}, too old for oidc-provider, so no test with it here")
     lock = (PROGRAM / "package-lock.json").read_bytes()
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = caches / "django-api-session-tests" / f"oidc-provider-{hashlib.sha256(lock).hexdigest()[:16]}"
