@@ -82,6 +82,10 @@ class Conf:
     sign_in_limit_per_user = setting("SIGN_IN_LIMIT_PER_USER", str)
     #: Failed sign-ins allowed with one user name from all addresses where that user is not known.
     sign_in_limit_per_user_anywhere = setting("SIGN_IN_LIMIT_PER_USER_ANYWHERE", str)
+    #: Whether sessions are bound to the devices of browsers that can do that.
+    device_binding = setting("API_SESSION_DEVICE_BINDING", bool)
+    #: How long a browser's proof of its key is valid.
+    device_proof_seconds = setting("API_SESSION_DEVICE_PROOF_SECONDS", float)
     trusted_proxy_count = setting("TRUSTED_PROXY_COUNT", int)
 
     @cached_property

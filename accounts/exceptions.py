@@ -3,6 +3,7 @@
 AccountsError
 ├── SignInRequired        redirect to the sign-in page
 │   ├── NotSignedIn       the browser has no session
+│   ├── DeviceUnproven    the session is bound to a device that the request does not prove: 403, and the session stays
 │   └── SessionEnded      its session has ended; `reason` says why
 ├── CredentialsRefused    show the form again, with the API's message
 ├── AlreadyUsed           begin another sign-in
@@ -32,6 +33,10 @@ class SignInRequired(AccountsError):
 
 class NotSignedIn(SignInRequired):
     """The browser has no session, or has one that no key opens."""
+
+
+class DeviceUnproven(SignInRequired):
+    """The session is bound to a device, and the request has no valid proof of it. The session and its cookie stay."""
 
 
 class SessionEnded(SignInRequired):

@@ -17,8 +17,10 @@ from requests import PreparedRequest, RequestException
 
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
+from accounts.browser.device import offer_binding
 from accounts.browser.error_responses import (
     api_error_response,
+    device_unproven_response,
     forbidden_response,
     is_htmx,
     is_script,
@@ -31,7 +33,7 @@ from accounts.browser.session import BrowserSession
 from accounts.browser.user import set_user, user_of
 from accounts.conf import conf
 from accounts.database_pool import give_back_connections, give_back_connections_while_streaming
-from accounts.exceptions import ApiError, ApiMisbehaved, NotSignedIn, SignInRequired
+from accounts.exceptions import ApiError, ApiMisbehaved, DeviceUnproven, NotSignedIn, SignInRequired
 from accounts.history.traced_requests import finish_trace
 from accounts.telemetry.last_call import forget_last_call
 from accounts.telemetry.request_id import start_request_ids
@@ -103,6 +105,8 @@ class ApiSessionMiddleware:
     def process_exception(self, request: ApiRequest, error: Exception) -> HttpResponse | None:
         """The response to an uncaught error of the session or the API; None for any other error."""
         error = _out_of_group(error)
+        if isinstance(error, DeviceUnproven):
+            return device_unproven_response(request)
         if isinstance(error, SignInRequired):
             return sign_in_required_response(request, error)
         if isinstance(error, RequestException) and request.api.called:
@@ -164,6 +168,8 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
     page = unquote(next_url.removeprefix(own).partition("?")[0])
     leads_back = page == request.path
     refused = leads_back and request.api_session.is_signed_in()
+    if leads_back and request.api_session.is_unproven:
+        return device_unproven_response(request)
     over = request.api_session.ended if leads_back else None
     if leads_back and not refused and (is_script(request) or is_htmx(request)):
         unauthorized = sign_in_required_response(request, over or NotSignedIn())
@@ -205,6 +211,7 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
     session = browser.pop_session_to_write()
     if session is not None:
         write_cookies(response, session, presented=request.COOKIES, replacing=browser.replaced)
+        offer_binding(request, response, session, signed_in=browser.signed_in)
         if browser.id_token:
             set_id_token_cookie(response, browser.id_token)
         response["Cache-Control"] = "private, no-store"

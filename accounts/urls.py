@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts import session_views
+from accounts import device_views, session_views
 from accounts.doctor.endpoint import doctor
 from accounts.sign_in import jwks, own_sessions, provider_views, views
 
@@ -14,5 +14,7 @@ urlpatterns = [
     path("session/", session_views.session, name="session"),
     path("session/update/", session_views.update_session, name="session-update"),
     path("sessions/", own_sessions.sessions, name="sessions"),
+    path("device/register/", device_views.register, name="device-register"),
+    path("device/refresh/", device_views.refresh, name="device-refresh"),
     path("doctor/", doctor, name="doctor"),
 ]

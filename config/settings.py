@@ -75,6 +75,8 @@ API_SESSION_LEEWAY = number("API_SESSION_LEEWAY", 30.0)
 API_SESSION_CHECK = env.str("API_SESSION_CHECK", default="on-rotation")
 API_SESSION_MAX_AGE = number_or_none("API_SESSION_MAX_AGE")
 API_SESSION_IDLE_TIMEOUT = number_or_none("API_SESSION_IDLE_TIMEOUT")
+API_SESSION_DEVICE_BINDING = flag("API_SESSION_DEVICE_BINDING", default=True)
+API_SESSION_DEVICE_PROOF_SECONDS = number("API_SESSION_DEVICE_PROOF_SECONDS", 600.0)
 
 # --- The sign-in form -------------------------------------------------------------------------------------------------
 FORGOT_PASSWORD_URL = link("FORGOT_PASSWORD_URL")

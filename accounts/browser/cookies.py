@@ -19,6 +19,7 @@ from typing import Any
 from django.http import HttpResponseBase
 
 from accounts.conf import conf
+from accounts.device.cookie import cookie_names as device_cookie_names
 from accounts.exceptions import ApiMisbehaved
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
@@ -102,7 +103,7 @@ def write_cookies(
     elif copy in presented:
         _delete(response, copy)
     if replacing:
-        for name in _copy_names(presented):
+        for name in (*_copy_names(presented), *device_cookie_names(presented)):
             _delete(response, name)
     add_step(StepKind.COOKIE_SET, generation=session.generation)
 
@@ -129,8 +130,8 @@ def _max_age(session: ApiSession) -> int | None:
 
 
 def delete_cookies(response: HttpResponseBase, *, presented: Mapping[str, str]) -> None:
-    """Delete the session cookie with all its parts and copies."""
-    for name in (conf.cookie_name, *_part_names(presented), *_copy_names(presented)):
+    """Delete the session cookie with all its parts and copies, and the device cookies."""
+    for name in (conf.cookie_name, *_part_names(presented), *_copy_names(presented), *device_cookie_names(presented)):
         _delete(response, name)
     add_step(StepKind.COOKIE_DELETED)
 

@@ -8,7 +8,7 @@ from django.middleware.csrf import REASON_NO_REFERER
 from django.shortcuts import render
 from django.utils.http import escape_leading_slashes
 
-from accounts.browser.event_source import is_event_source
+from accounts.browser.event_source import is_event_source, reconnect_response
 from accounts.browser.next_page import is_own_url, shorten, sign_in_address, why_ended
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
@@ -31,6 +31,23 @@ def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> Ht
         detail = why_ended(error.reason) if isinstance(error, SessionEnded) else "You are not signed in."
         return JsonResponse({"detail": detail, "login": login}, status=401)
     return HttpResponseRedirect(login)
+
+
+def device_unproven_response(request: HttpRequest) -> HttpResponse:
+    """403 for a request without the proof of the device that its session is bound to; 401 for scripts and htmx.
+
+    The browser may get the proof in a moment, so an EventSource tries again, and htmx loads the page again.
+    """
+    if is_event_source(request):
+        return reconnect_response(None)
+    if is_htmx(request):
+        return HttpResponse(status=401, headers={"HX-Refresh": "true"})
+    login = sign_in_address(next_path(request))
+    if is_script(request):
+        detail = "Your session is bound to another device, or this browser could not prove that it has the key."
+        return JsonResponse({"detail": detail, "login": login}, status=401)
+    context = {"is_safe": request.method in _SAFE_METHODS, "page": next_path(request), "login": login}
+    return render(request, "403_device.html", context, status=403)
 
 
 def forbidden_response(request: HttpRequest) -> HttpResponse:

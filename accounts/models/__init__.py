@@ -6,7 +6,8 @@
 from accounts.models.attempt_count import AttemptCount
 from accounts.models.end_reason import EndReason
 from accounts.models.session_event import EventKind, SessionEvent, Trigger
-from accounts.models.session_record import SessionRecord, SessionRecordQuerySet
+from accounts.models.session_record import SessionRecord
+from accounts.models.session_statements import SessionRecordQuerySet
 from accounts.models.traced_request import TracedRequest
 from accounts.models.user_key import user_key
 

@@ -15,6 +15,8 @@ class EventKind(models.TextChoices):
     UPDATE_SENT = "handed-off", "session update sent in the body of a stream"
     UPDATE_ACCEPTED = "handed-over", "session update accepted into the cookie"
     CONFIRMED = "confirmed", "confirmed: the browser has the newest session"
+    BOUND = "bound", "bound to the device of the browser"
+    UNPROVEN = "unproven", "not served: the cookie came without a proof of its device"
     API_UNAVAILABLE = "api-away", "the API gave no usable response to the refresh"
     REFUSED = EndReason.REFUSED.value, "ended: the API refused the refresh token"
     EXPIRED = EndReason.EXPIRED.value, "ended: the refresh token expired"

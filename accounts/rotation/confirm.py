@@ -5,10 +5,11 @@ from dataclasses import replace
 from django.db import Error as AnyDatabaseError
 
 from accounts.models import EventKind, SessionRecord
+from accounts.rotation.binding import update_binding
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, in_open_transaction
-from accounts.rotation.ending import end_reused_session, fetch_active_record
+from accounts.rotation.ending import fetch_active_record, refuse_retired
 from accounts.rotation.events import record_rotation_event
-from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, retired_by, too_slow_error
+from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, lacks_device, retired_by
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
 
@@ -22,24 +23,29 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
     with database_errors_as_unavailable():
         while True:
             record = fetch_active_record(session, presented)
-            status = check_generation(record, presented)
-            if status is GenerationStatus.REUSED:
-                raise end_reused_session(record, session, presented)
-            if status is GenerationStatus.TOO_SLOW:
-                raise too_slow_error()
-            if status is GenerationStatus.IN_GRACE_PERIOD or in_open_transaction():
+            status = refuse_retired(record, session, presented)
+            if in_open_transaction():
                 # The cookie must not say what a rollback could undo.
+                return replace(session, confirmed=False)
+            if update_binding(record, session, presented):
+                continue
+            if status is GenerationStatus.IN_GRACE_PERIOD:
                 return replace(session, confirmed=False)
             if record.generation < session.generation:
                 SessionRecord.objects.catch_up(session)
             elif session.generation != presented.generation:
                 return session
             elif record.confirmed == session.generation:
-                return replace(session, confirmed=True)
+                return _confirmed(session, presented)
             elif SessionRecord.objects.confirm(record, session.generation, **retired_by(record, session.generation)):
                 record_rotation_event(EventKind.CONFIRMED, session, presented)
-                return replace(session, confirmed=True)
+                return _confirmed(session, presented)
             # The record has caught up, or another request has changed it: fetch it again.
+
+
+def _confirmed(session: ApiSession, presented: Presented) -> ApiSession:
+    """`session` for the cookie. A key that this cookie does not have yet has to come back with it, too."""
+    return replace(session, confirmed=presented.has_device_in_cookie or not presented.device)
 
 
 def store_rejection(session: ApiSession) -> None:
@@ -54,7 +60,8 @@ def store_rejection(session: ApiSession) -> None:
 def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | None:
     """The session that the response may write into the cookie: `session` or a newer one; None if there is none.
 
-    If the records cannot be reached, a rotated session is still written: its pair may be the only valid one.
+    If the records cannot be reached, a rotated session is still written: its pair may be the only valid one. A session
+    without a key does not replace the one that is bound to a device meanwhile.
     """
     try:
         record = SessionRecord.objects.fetch(session.id)
@@ -66,7 +73,9 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
             return None
         if record.generation < session.generation:
             SessionRecord.objects.catch_up(session)
-        return record.newest(session)
+        newest = record.newest(session)
+        written = replace(presented, generation=newest.generation, device=newest.device)
+        return None if lacks_device(record, written) else newest
     except AnyDatabaseError:
         drop_broken_connection()
         return session if session.generation > presented.generation else None

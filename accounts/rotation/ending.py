@@ -9,7 +9,7 @@ from accounts.exceptions import SessionEnded
 from accounts.history.events import record_event
 from accounts.models import EndReason, EventKind, SessionRecord
 from accounts.rotation.database import drop_broken_connection, in_open_transaction
-from accounts.rotation.reuse_detection import Presented
+from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, too_slow_error
 from accounts.rotation.token_requests import request_revocation
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
@@ -75,6 +75,16 @@ def fetch_active_record(session: ApiSession, presented: Presented) -> SessionRec
     if record is None or record.ended_at is not None:
         raise session_ended_error(record, session, presented)
     return record
+
+
+def refuse_retired(record: SessionRecord, session: ApiSession, presented: Presented) -> GenerationStatus:
+    """Returns the status of what the browser presented. Raises SessionEnded for a reuse, or BodyConsumed."""
+    status = check_generation(record, presented)
+    if status is GenerationStatus.REUSED:
+        raise end_reused_session(record, session, presented)
+    if status is GenerationStatus.TOO_SLOW:
+        raise too_slow_error()
+    return status
 
 
 def end_reused_session(record: SessionRecord, session: ApiSession, presented: Presented) -> SessionEnded:

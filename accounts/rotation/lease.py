@@ -7,11 +7,13 @@ from django.db import Error as AnyDatabaseError
 
 from accounts.conf import conf
 from accounts.models import SessionRecord
-from accounts.models.session_record import LONGEST_PAUSE_SECONDS
+from accounts.models.session_statements import LONGEST_PAUSE_SECONDS
+from accounts.rotation.binding import update_binding
 from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection
-from accounts.rotation.ending import fetch_active_record
+from accounts.rotation.ending import fetch_active_record, refuse_retired
 from accounts.rotation.reuse_detection import Presented
 from accounts.session.api_session import ApiSession
+from accounts.session.device_key import device_key
 
 logger = logging.getLogger(__name__)
 
@@ -22,17 +24,31 @@ def claim_lease(session: ApiSession, presented: Presented, owner: str, *, may_cl
     Raises SessionEnded or ApiUnavailable.
     """
 
+    keys = {"", device_key(presented.device)}
+
     def claim(run_out: SessionRecord | None = None) -> bool:
         return may_claim and SessionRecord.objects.claim(
-            session.id, generation=session.generation, owner=owner, lease_seconds=conf.lease_seconds, run_out=run_out
+            session.id,
+            generation=session.generation,
+            owner=owner,
+            lease_seconds=conf.lease_seconds,
+            device_keys=keys,
+            run_out=run_out,
         )
 
     with database_errors_as_unavailable():
         if claim():
             return None
         record = fetch_active_record(session, presented)
-        may_take_over = record.generation <= session.generation and lease_has_run_out(record)
-        return None if may_take_over and claim(run_out=record) else record
+        if record.generation > session.generation:
+            return record
+        is_bound_elsewhere = record.device_key not in keys
+        if is_bound_elsewhere:
+            refuse_retired(record, session, presented)
+            update_binding(record, session, presented)
+            keys.add(record.device_key)
+        run_out = record if lease_has_run_out(record) else None
+        return None if (is_bound_elsewhere or run_out) and claim(run_out) else record
 
 
 def release_lease(session_id: UUID, owner: str, *, retry_in: float | None = None) -> None:

@@ -1,7 +1,7 @@
 """Reuse detection: decides whether a presented generation is current, within the leeway, or reused."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -9,6 +9,7 @@ from accounts.conf import conf
 from accounts.exceptions import BodyConsumed
 from accounts.models import SessionRecord
 from accounts.models.clocks import TOLERANCE_SECONDS, host_time
+from accounts.session.device_key import device_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +17,16 @@ class Presented:
     """A request's cookie generation, its arrival (time.monotonic()), and the address of its browser.
 
     `begun` is when the proxy began to read it (time.monotonic()), if that is earlier than the header may prove.
+    `device` is the key that the session is bound to, and whose device has proven that it is there; empty for an unbound
+    session. `has_device_in_cookie` says that the session cookie has this key, and not only the device cookie.
     """
 
     generation: int
     arrived: float
     address: str
     begun: float | None = None
+    device: str = field(default="", repr=False)
+    has_device_in_cookie: bool = False
 
 
 class GenerationStatus(Enum):
@@ -35,7 +40,7 @@ class GenerationStatus(Enum):
 
 def check_generation(record: SessionRecord, presented: Presented) -> GenerationStatus:
     """Compare the generation and the arrival of a request with the record."""
-    retired_since = _seconds_since_retirement(record, presented.generation)
+    retired_since = _seconds_since_retirement(record, presented)
     if retired_since is None:
         return GenerationStatus.CURRENT
     # The arrival counts: a page that ran for a minute before it needed a new token is late, not copied.
@@ -45,6 +50,17 @@ def check_generation(record: SessionRecord, presented: Presented) -> GenerationS
     if presented.begun is not None and presented.begun <= in_time_from:
         return GenerationStatus.TOO_SLOW
     return GenerationStatus.REUSED
+
+
+def lacks_device(record: SessionRecord, presented: Presented) -> bool:
+    """Whether the session is bound to a device, and the cookie is not: it is from before the binding, or a copy of it.
+
+    A cookie without a key, but with a generation that no host of this release has stored without a key, comes from a
+    host of an earlier release, which dropped the key.
+    """
+    if record.device_key in ("", device_key(presented.device)):
+        return False
+    return bool(presented.device) or presented.generation <= record.device_generation
 
 
 def too_slow_error() -> BodyConsumed:
@@ -75,11 +91,21 @@ def retired_by(record: SessionRecord, generation: int) -> dict[str, Any]:
     return {"retired": [*kept, [generation, now]], "retired_host_times": host_times}
 
 
-def _seconds_since_retirement(record: SessionRecord, generation: int) -> float | None:
-    """How long ago `generation` was retired; None if it never was."""
-    if generation >= record.confirmed:
-        return None
-    return next((_seconds_since(record, entry) for entry in record.retired if entry[0] > generation), math.inf)
+def _seconds_since_retirement(record: SessionRecord, presented: Presented) -> float | None:
+    """How long ago a newer generation or the binding to a device retired the cookie; None if neither did."""
+    seconds = []
+    if presented.generation < record.confirmed:
+        newer = (entry for entry in record.retired if entry[0] > presented.generation)
+        seconds.append(next((_seconds_since(record, entry) for entry in newer), math.inf))
+    if lacks_device(record, presented):
+        seconds.append(_seconds_since_binding(record))
+    return max(seconds, default=None)
+
+
+def _seconds_since_binding(record: SessionRecord) -> float:
+    at, stored = record.device_bound_at, record.device_host_time
+    since = at and record.fetched_at.seconds_since(at.timestamp(), stored, earliest=-TOLERANCE_SECONDS)
+    return since or 0.0
 
 
 def _seconds_since(record: SessionRecord, retirement: list[float]) -> float:

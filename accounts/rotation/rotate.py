@@ -21,11 +21,11 @@ from accounts.exceptions import ApiUnavailable, SessionEnded
 from accounts.models import EndReason, EventKind, SessionRecord, Trigger
 from accounts.rotation.background import run_in_background
 from accounts.rotation.database import database_errors_as_unavailable, refuse_open_transaction
-from accounts.rotation.ending import end_reused_session, end_session, fetch_active_record
+from accounts.rotation.ending import end_session, fetch_active_record, refuse_retired
 from accounts.rotation.events import record_rotation_event
 from accounts.rotation.lease import claim_lease, is_leased_to_another, release_lease, renew_lease
 from accounts.rotation.refusal_check import verify_refusal
-from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, too_slow_error
+from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.single_flight import NoResult, SingleFlight
 from accounts.rotation.store import BACKGROUND_STORE_SECONDS, STORE_SECONDS, store_pair
 from accounts.rotation.token_requests import request_refresh
@@ -77,7 +77,8 @@ def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patie
     started = time.monotonic()
     try:
         rotated, is_own = _single_flight.share(
-            (session.id, session.generation, patient),
+            # The record judges by the device's key, too.
+            (session.id, session.generation, session.device, patient),
             lambda: _claim_or_wait(session, presented, trigger=trigger, patient=patient),
             wait_seconds=conf.lease_seconds + LEASE_MARGIN_SECONDS + conf.attempt_seconds if patient else 0.0,
         )
@@ -234,12 +235,8 @@ def _handle_refusal(session: ApiSession, presented: Presented, owner: str, *, ma
 
 def _adopt(record: SessionRecord, session: ApiSession, presented: Presented) -> Rotated:
     """Continue with the newest session of the record, unless the presented generation is reused."""
-    status = check_generation(record, presented)
-    if status is GenerationStatus.TOO_SLOW:
-        raise too_slow_error()
-    if status is GenerationStatus.REUSED:
-        with database_errors_as_unavailable():
-            raise end_reused_session(record, session, presented)
+    with database_errors_as_unavailable():
+        refuse_retired(record, session, presented)
     try:
         return Rotated(record.newest(session), RotationOutcome.ADOPTED, record)
     except CannotOpen as error:

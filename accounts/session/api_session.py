@@ -51,6 +51,7 @@ class ApiSession:
 
     `secret` is made at sign-in, and is nowhere but in the cookie. Only with it can the sealed copy in the record be
     opened. `confirmed` says that the browser has sent this generation. `signed_in_at` is in seconds since the epoch.
+    `device` is the public key of the device that the session is bound to (`device_key.py`); empty if it is unbound.
     """
 
     id: UUID
@@ -60,6 +61,7 @@ class ApiSession:
     generation: int
     confirmed: bool
     signed_in_at: float
+    device: str = field(default="", repr=False)
 
     @classmethod
     def begin(
@@ -88,6 +90,10 @@ class ApiSession:
     def rotated(self, tokens: TokenPair, user: User | None = None) -> "ApiSession":
         """The next generation, which no browser has sent yet. `user` is the same user with newer claims."""
         return replace(self, tokens=tokens, user=user or self.user, generation=self.generation + 1, confirmed=False)
+
+    def bound_to(self, device: str) -> "ApiSession":
+        """This generation with the key of a device, which the browser has not sent yet."""
+        return replace(self, device=device, confirmed=False)
 
     def known_end(self) -> float | None:
         """When the session ends although it is used, in seconds since the epoch; None if that is unknown."""
@@ -156,7 +162,10 @@ class ApiSession:
             self.id.hex,
             self.secret.hex(),
             # Older releases ignore fields that they do not know.
-            [user.id, user.name, user.email, *_without_last_defaults([user.claims_by_source or None])],
+            [
+                *(user.id, user.name, user.email),
+                *_without_last_defaults([user.claims_by_source or None, self.device or None]),
+            ],
             [
                 *(tokens.access, tokens.refresh, tokens.received_at),
                 *(tokens.access_expires_at, tokens.refresh_expires_at),
@@ -199,6 +208,7 @@ class ApiSession:
                 generation=generation,
                 confirmed=confirmed,
                 signed_in_at=signed_in_at,
+                device=str(user[4] or "") if len(user) > 4 else "",
             )
         except (ValueError, TypeError, LookupError, AttributeError, zlib.error) as error:
             raise CannotOpen from error

@@ -44,6 +44,8 @@ class Purpose(StrEnum):
     SESSION_UPDATE = "hand-off"
     AUTHORIZATION = "authorization request"
     SIGN_OUT_HINT = "sign-out hint"
+    DEVICE = "device"
+    DEVICE_CHALLENGE = "device challenge"
 
 
 class CannotOpen(Exception):

@@ -118,7 +118,7 @@ def _join(request: ApiRequest, identity: SessionIdentity, record: SessionRecord)
         session = ApiSession.open_record_of(identity, record.sealed)
     except CannotOpen as error:
         raise AlreadyUsed from error
-    presented = browser.current_unchecked()
+    presented = browser.current_unproven()
     if presented is None or presented.id != session.id:
         if presented is not None and presented.signed_in_at > session.signed_in_at:
             # The browser has signed in again since. A late repetition must not take that back.

@@ -123,7 +123,7 @@ def _redirect_uri(request: ApiRequest) -> str:
 def _begin_session(request: ApiRequest, signed_in: SignedIn, identity: SessionIdentity | None) -> None:
     """Store the new session, end this browser's previous one, and set the new cookie."""
     browser = request.api_session
-    previous = browser.current_unchecked()
+    previous = browser.current_unproven()
     if identity is not None and previous is not None and previous.id == identity.id:
         # The record of that session is gone. Ending it must not end the new one.
         identity = None
@@ -184,7 +184,7 @@ def _say(request: ApiRequest, text: str) -> None:
 
 def _end_here_and_at_api(request: ApiRequest, reason: EndReason, *, revoke: bool = True) -> None:
     browser = request.api_session
-    session = browser.current_unchecked()
+    session = browser.current_unproven()
     if session is None:
         return
     newest = session

@@ -37,6 +37,11 @@ ENDED = Counter("api_session_ended", "Sessions that ended.", ["reason"])
 SIGN_INS_NOT_TRIED = Counter(
     "api_session_sign_ins_not_tried", "Sign-ins refused unasked after too many failures; staff sign-ins too."
 )
+DEVICES = Counter(
+    "api_session_devices",
+    "Sessions bound to devices, proofs of devices, and requests without such a proof.",
+    ["outcome"],
+)
 COOKIE_BYTES = Histogram(
     "api_session_cookie_bytes", "Size of the sealed session in the cookies that were set.", buckets=_BYTES
 )
@@ -57,6 +62,8 @@ TOKEN_CALLS = Histogram(
 # Maps an event's kind to the label's value. An event of any other kind ends a session, and its kind is the reason.
 _ROTATION_OUTCOMES = {"rotated": "rotated", "unstored": "unstored", "adopted": "adopted", "api-away": "api-away"}
 _UPDATE_OUTCOMES = {"handed-off": "sent", "handed-over": "taken"}
+#: A session was bound; a proof was accepted or refused; a request had no proof, and was not served.
+DEVICE_OUTCOMES = ("bound", "proven", "refused", "unproven")
 _STATUSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
@@ -77,6 +84,8 @@ def start_at_zero(*, reasons: Iterable[str], triggers: Iterable[str]) -> None:
         FOLLOWER_SECONDS.labels(where)
     for outcome in ("sent", "taken", "refused"):
         SESSION_UPDATES.labels(outcome)
+    for outcome in DEVICE_OUTCOMES:
+        DEVICES.labels(outcome)
     for reason in reasons:
         ENDED.labels(reason)
     for key_id in key_ids():
@@ -99,8 +108,16 @@ def count_event(sender: Any, event: Any, **_: Any) -> None:
         SESSION_UPDATES.labels(_UPDATE_OUTCOMES[kind]).inc()
     elif kind == "signed-in":
         STARTED.inc()
-    elif kind != "confirmed":
+    elif kind == "bound":
+        count_device(kind)
+    elif kind not in ("confirmed", "unproven"):
         ENDED.labels(kind).inc()
+
+
+def count_device(outcome: str) -> None:
+    """Count one of DEVICE_OUTCOMES."""
+    if conf.metrics:
+        DEVICES.labels(outcome).inc()
 
 
 def count_sign_in_not_tried() -> None:

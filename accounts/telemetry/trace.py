@@ -44,6 +44,9 @@ class StepKind(StrEnum):
     PAUSE = "pause"  # after a refresh without a usable response, no request refreshes for a moment
     ADOPTED = "adopted"  # the tokens that another request had got
     UPDATE_REFUSED = "hand-off-refused"  # stored, so it keeps its first name
+    DEVICE_CHALLENGED = "device-challenged"  # the browser has to sign this challenge
+    DEVICE_PROVEN = "device-proven"  # it did
+    DEVICE_REFUSED = "device-refused"  # its proof is not valid
     COOKIE_SET = "cookie-set"
     COOKIE_DELETED = "cookie-deleted"
     ANSWER = "answer"  # the response's headers, and its body unless it is streamed

@@ -1,0 +1,84 @@
+"""Judges whether a request comes from the device that its session is bound to. Makes no query."""
+
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponseBase
+
+from accounts.browser.cookies import set_cookie
+from accounts.conf import conf
+from accounts.device.cookie import cookie_name, cookie_seconds, read_cookie, seal_cookie
+from accounts.device.protocol import REGISTRATION_HEADER, registration_header
+from accounts.history.events import record_event
+from accounts.models import EventKind
+from accounts.session.api_session import ApiSession
+from accounts.telemetry.metrics import count_device
+from accounts.telemetry.trace import add_step
+
+logger = logging.getLogger(__name__)
+
+#: A session's timeline has one event of a missing proof in this time, for each process.
+_EVENT_SECONDS = 3600.0
+_MAX_TOLD = 1000
+
+_told: "OrderedDict[UUID, float]" = OrderedDict()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`session` is that of the cookie, with the key of its device. `has_key_in_cookie`: whether the cookie has it."""
+
+    session: ApiSession
+    is_proven: bool
+    has_key_in_cookie: bool
+
+
+def judge_device(request: HttpRequest, session: ApiSession, *, waited: float) -> Judgement:
+    """Whether the request has the proof that its session needs. It `waited` so many seconds since it arrived.
+
+    A session without a key needs none. If it has a device cookie, it takes the key from there: the response with the
+    bound session got lost, or one that was under way has replaced it.
+    """
+    proof = read_cookie(request.COOKIES, session.id)
+    is_valid = proof is not None and time.time() - waited < proof.expires_at
+    if not session.device:
+        if proof is None or not is_valid:
+            return Judgement(session, is_proven=True, has_key_in_cookie=False)
+        return Judgement(session.bound_to(proof.key), is_proven=True, has_key_in_cookie=False)
+    is_proven = proof is not None and is_valid and proof.key == session.device
+    return Judgement(session, is_proven=is_proven or not conf.device_binding, has_key_in_cookie=True)
+
+
+def can_bind(request: HttpRequest) -> bool:
+    """Browsers make keys for sites over HTTPS only."""
+    return conf.device_binding and conf.cookie_secure and request.is_secure()
+
+
+def offer_binding(request: HttpRequest, response: HttpResponseBase, session: ApiSession, *, signed_in: bool) -> None:
+    """Ask the browser to make a key: after a sign-in, and after a rotation if the session is still not bound."""
+    if not session.device and (signed_in or not session.confirmed) and can_bind(request):
+        response[REGISTRATION_HEADER] = registration_header(session.id)
+
+
+def set_device_cookie(response: HttpResponseBase, session_id: UUID, key: str) -> None:
+    set_cookie(response, cookie_name(session_id), seal_cookie(session_id, key), cookie_seconds())
+
+
+def record_unproven(session: ApiSession, address: str) -> None:
+    """Count a request without the proof that its session needs."""
+    count_device("unproven")
+    now = time.monotonic()
+    last = _told.pop(session.id, None)
+    if last is not None and now - last < _EVENT_SECONDS:
+        _told[session.id] = last
+        add_step(EventKind.UNPROVEN)
+        return
+    _told[session.id] = now
+    while len(_told) > _MAX_TOLD:
+        _told.popitem(last=False)
+    record_event(
+        EventKind.UNPROVEN, session.id, user_id=session.user.id, generation=session.generation, address=address
+    )

@@ -1,0 +1,59 @@
+"""The headers and the JSON of Device Bound Session Credentials (W3C draft)."""
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.urls import reverse
+
+from accounts.conf import conf
+from accounts.device.cookie import cookie_name
+from accounts.device.proof import new_challenge
+
+REGISTRATION_HEADER = "Secure-Session-Registration"
+CHALLENGE_HEADER = "Secure-Session-Challenge"
+PROOF_HEADER = "Secure-Session-Response"
+ID_HEADER = "Sec-Secure-Session-Id"
+
+
+def registration_header(session_id: UUID) -> str:
+    """Asks the browser to make a key for this session, and to prove it."""
+    path = reverse("accounts:device-register")
+    return f'(ES256 RS256);path="{path}";challenge="{new_challenge(session_id)}"'
+
+
+def challenge_header(session_id: UUID) -> str:
+    return f'"{new_challenge(session_id)}";id="{session_id}"'
+
+
+def session_config(session_id: UUID) -> dict[str, Any]:
+    """Which cookie the browser has to have before it sends a request, and where it gets the cookie.
+
+    `attributes` are those of `accounts.browser.cookies.set_cookie`. The paths left out need no proof.
+    """
+    excluded = [settings.STATIC_URL, "/health", reverse("accounts:logout"), reverse("accounts:device-register")]
+    return {
+        "session_identifier": str(session_id),
+        "refresh_url": reverse("accounts:device-refresh"),
+        "scope": {
+            "include_site": False,
+            "scope_specification": [{"type": "exclude", "domain": "*", "path": path} for path in excluded],
+        },
+        "credentials": [
+            {
+                "type": "cookie",
+                "name": cookie_name(session_id),
+                "attributes": f"Path=/; Secure; HttpOnly; SameSite={conf.cookie_samesite}",
+            }
+        ],
+    }
+
+
+def end_of_binding(session_id: UUID) -> dict[str, Any]:
+    """Makes the browser forget this session's key."""
+    return {"session_identifier": str(session_id), "continue": False}
+
+
+def unquoted(header: str) -> str:
+    """The value of a header. The draft puts it in quotation marks, Chromium does not."""
+    return header.strip().removeprefix('"').removesuffix('"')

@@ -1,0 +1,143 @@
+"""Where a browser registers the key of its device, and proves later that it still has it (`accounts.device`).
+
+Both views are exempt from the CSRF check: the browser itself posts without a token, and nothing changes without a proof
+that is signed with the device's key and repeats a challenge of this site.
+"""
+
+import logging
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from accounts.api_client import ApiRequest
+from accounts.browser.cookies import read_cookies
+from accounts.browser.device import can_bind, set_device_cookie
+from accounts.conf import conf
+from accounts.device.cookie import read_cookie
+from accounts.device.proof import StaleChallenge, Unproven, check_proof, check_registration
+from accounts.device.protocol import (
+    CHALLENGE_HEADER,
+    ID_HEADER,
+    PROOF_HEADER,
+    challenge_header,
+    end_of_binding,
+    session_config,
+    unquoted,
+)
+from accounts.session.api_session import ApiSession
+from accounts.session.sealing import CannotOpen, key_ids, sealing_key_id
+from accounts.telemetry.metrics import count_device
+from accounts.telemetry.trace import StepKind, add_step, trace_session
+
+logger = logging.getLogger(__name__)
+
+_HEADERS = {"Cache-Control": "private, no-store"}
+
+
+@csrf_exempt
+@login_not_required
+@require_POST
+def register(request: ApiRequest) -> HttpResponse:
+    """Takes the key that the browser has made for the session in its cookie. Nothing is stored in the database."""
+    session = read_cookies(request.COOKIES)
+    if session is None:
+        return _unreadable_cookie(request) or _refuse("There is no session to bind to a device.")
+    trace_session(session.id)
+    if not can_bind(request):
+        return _refuse("This site binds no sessions to devices.")
+    try:
+        key = check_registration(_proof(request), session.id)
+    except StaleChallenge as error:
+        return _challenge(session, error)
+    except Unproven as error:
+        _note_refusal(session, error)
+        return _refuse("This is no valid registration of a device.")
+    if session.device and session.device != key:
+        return _refuse("This session is bound to another key.")
+    if not request.api_session.bind(key):
+        return _refuse("There is no session to bind to a device.")
+    return _proven(session, key)
+
+
+@csrf_exempt
+@login_not_required
+@require_POST
+def refresh(request: ApiRequest) -> HttpResponse:
+    """Renews the device cookie for a proof of the key. Needs neither the database nor the API.
+
+    Without a valid proof it responds with 403 and a challenge, which the browser signs. A binding that this browser's
+    session does not have any more ends: the browser would ask for ever.
+    """
+    try:
+        asked_for = UUID(unquoted(request.headers.get(ID_HEADER, "")))
+    except ValueError:
+        return _refuse("There is no session to prove.")
+    session = read_cookies(request.COOKIES)
+    if session is None and (response := _unreadable_cookie(request)) is not None:
+        return response
+    if session is None or session.id != asked_for or not (key := _key_of(request, session)):
+        return JsonResponse(end_of_binding(asked_for), headers=_HEADERS)
+    trace_session(session.id)
+    if PROOF_HEADER not in request.headers:
+        return _challenge(session)
+    try:
+        check_proof(_proof(request), session.id, key)
+    except Unproven as error:
+        return _challenge(session, error)
+    return _proven(session, key)
+
+
+def _key_of(request: ApiRequest, session: ApiSession) -> str:
+    """The key of the session; that of the device cookie, if a response that was under way has replaced the session."""
+    if session.device:
+        return session.device
+    proof = read_cookie(request.COOKIES, session.id)
+    return proof.key if proof else ""
+
+
+def _proof(request: ApiRequest) -> str:
+    return unquoted(request.headers.get(PROOF_HEADER, ""))
+
+
+def _proven(session: ApiSession, key: str) -> HttpResponse:
+    count_device("proven")
+    add_step(StepKind.DEVICE_PROVEN)
+    response = JsonResponse(session_config(session.id), headers=_HEADERS)
+    set_device_cookie(response, session.id, key)
+    return response
+
+
+def _challenge(session: ApiSession, error: Unproven | None = None) -> HttpResponse:
+    if error is None:
+        add_step(StepKind.DEVICE_CHALLENGED)
+    else:
+        _note_refusal(session, error)
+    response = _refuse("Sign the challenge with the key of the device.", status=403)
+    response[CHALLENGE_HEADER] = challenge_header(session.id)
+    return response
+
+
+def _note_refusal(session: ApiSession, error: Unproven) -> None:
+    logger.info("session %s: a proof of its device was refused: %s", session.id, error)
+    count_device("refused")
+    add_step(StepKind.DEVICE_REFUSED)
+
+
+def _unreadable_cookie(request: ApiRequest) -> HttpResponse | None:
+    """503 if another host has sealed the cookie, with a key that this one does not have: 4xx would end the binding."""
+    try:
+        key_id = sealing_key_id(request.COOKIES.get(conf.cookie_name, "").rpartition(".")[2])
+    except CannotOpen:
+        return None
+    if key_id in key_ids():
+        return None
+    response = _refuse("This host cannot read the session at present.", status=503)
+    response["Retry-After"] = "1"
+    return response
+
+
+def _refuse(detail: str, *, status: int = 400) -> JsonResponse:
+    return JsonResponse({"detail": detail}, status=status, headers=_HEADERS)

@@ -1,0 +1,223 @@
+"""The statements of a session's record: each change is one conditional UPDATE of one row, keyed by the session id."""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import models, router
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models.clocks import Moment, host_time
+from accounts.models.end_reason import EndReason
+from accounts.models.user_key import user_key
+from accounts.session.api_session import ApiSession
+from accounts.session.device_key import device_key
+from accounts.text import clean_text
+
+if TYPE_CHECKING:
+    from accounts.models.session_record import SessionRecord
+
+#: The longest pause after a failure. One that ends later was set before the database's clock was set back.
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
+    """The statements of the rotation. Each UPDATE returns whether it changed the row."""
+
+    def not_ended(self, session_id: UUID) -> "SessionRecordQuerySet":
+        return self.filter(pk=session_id, ended_at=None)
+
+    def fetch(self, session_id: UUID) -> "SessionRecord | None":
+        """The record with the time of this query, by all clocks; None if there is no record.
+
+        From the database that is written to: a replica that lags behind does not know a new session.
+        """
+        records = self.using(router.db_for_write(self.model))
+        record = records.annotate(now=Now()).filter(pk=session_id).first()
+        if record is not None:
+            # Read after the query: its duration can only date a request's arrival too early, never too late.
+            now: datetime = record.now  # type: ignore[attr-defined]
+            record.fetched_at = Moment(now.timestamp(), time.monotonic(), time.time())
+        return record
+
+    def active(self) -> "SessionRecordQuerySet":
+        """Sessions that a browser can still use, as far as this site knows."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), ended_at=None)
+
+    def expired(self) -> "SessionRecordQuerySet":
+        """Sessions whose refresh token has expired, and which no request has ended yet."""
+        return self.filter(ended_at=None, expires_at__lte=Now())
+
+    def ended(self) -> "SessionRecordQuerySet":
+        return self.filter(ended_at__isnull=False)
+
+    def of_same_user(self, record: "SessionRecord") -> "SessionRecordQuerySet":
+        """The sessions of the same user at the same API; only `record` if it does not say who the user is."""
+        if not record.user_key:
+            return self.filter(pk=record.pk)
+        # An index has `user_id`.
+        return self.filter(user_id=record.user_id, user_key=record.user_key)
+
+    def begin(self, session: ApiSession, *, address: str, user_agent: str, is_shared: bool = False) -> "SessionRecord":
+        """Create the record of a new sign-in. With `is_shared`, other requests of the same sign-in can open it."""
+        return self.create(
+            id=session.id,
+            user_id=str(session.user.id)[:255],
+            user_key=user_key(session.user),
+            user_name=session.user.name[:255],
+            user_name_lower=session.user.name.lower()[:255],
+            sealed=session.seal_for_record() if is_shared else "",
+            expires_at=session.expiry(),
+            address=address or None,
+            user_agent=clean_text(user_agent, 255),
+        )
+
+    def claim(
+        self,
+        session_id: UUID,
+        *,
+        generation: int,
+        owner: str,
+        lease_seconds: float,
+        device_keys: Iterable[str],
+        run_out: "SessionRecord | None" = None,
+    ) -> bool:
+        """Take the lease to rotate `generation`, unless another request has it or a pause after a failure runs.
+
+        Only if the session is bound to one of these `device_keys`; "" is for an unbound one. The record may be behind
+        its cookie, after a restored backup or a rotation that could not be stored. `run_out` is the record whose lease
+        has run out. It is taken too, if no request has claimed or renewed it since.
+        """
+        unleased = Q(lease_until=None)
+        if run_out is not None and run_out.lease_until is not None:
+            # Not `=`: SQLite compares times as text, and has two forms of the same time.
+            same_end = run_out.lease_until - timedelta(milliseconds=1), run_out.lease_until
+            unleased |= Q(lease_owner=run_out.lease_owner, lease_until__range=same_end)
+        longest_pause = Now() + timedelta(seconds=LONGEST_PAUSE_SECONDS)
+        not_paused = Q(retry_at=None) | Q(retry_at__lte=Now()) | Q(retry_at__gt=longest_pause)
+        return bool(
+            self.not_ended(session_id)
+            .filter(unleased, not_paused, generation__lte=generation, device_key__in=device_keys)
+            .update(lease_owner=owner, retry_at=None, **_lease(owner, lease_seconds))
+        )
+
+    def renew(self, session_id: UUID, *, owner: str, lease_seconds: float) -> bool:
+        """Extend the lease for a second attempt, if `owner` still has it."""
+        return bool(self.not_ended(session_id).filter(lease_owner=owner).update(**_lease(owner, lease_seconds)))
+
+    def release(self, session_id: UUID, *, owner: str, retry_in: float | None = None) -> bool:
+        """Release the lease. With `retry_in`, no request can claim it for that many seconds, at most 60."""
+        retry_at = None if retry_in is None else Now() + timedelta(seconds=min(retry_in, LONGEST_PAUSE_SECONDS))
+        return bool(
+            self.not_ended(session_id)
+            .filter(lease_owner=owner)
+            .update(lease_owner="", lease_until=None, retry_at=retry_at)
+        )
+
+    def store(self, session: ApiSession) -> bool:
+        """Store a new generation, unless the record has it already or has a newer one.
+
+        The generation decides, not the lease: a request that stalled beyond its lease still has the only valid pair.
+        """
+        return bool(
+            self.not_ended(session.id)
+            .filter(generation__lt=session.generation)
+            .update(
+                generation=session.generation,
+                # Sessions of an earlier release have none, and the API may have a new address.
+                user_key=user_key(session.user),
+                sealed=session.seal_for_record(),
+                last_rotated_at=Now(),
+                expires_at=session.expiry(),
+                lease_owner="",
+                lease_until=None,
+                retry_at=None,
+                **_device_generation(session),
+            )
+        )
+
+    def catch_up(self, session: ApiSession) -> bool:
+        """Store a generation that the record missed: its own UPDATE failed, or a backup was restored.
+
+        Does not touch the lease: another request may be rotating this generation.
+        """
+        return bool(
+            self.not_ended(session.id)
+            .filter(generation__lt=session.generation)
+            .update(
+                generation=session.generation,
+                sealed=session.seal_for_record(),
+                expires_at=session.expiry(),
+                **_device_generation(session),
+            )
+        )
+
+    def update_newest(self, session: ApiSession) -> bool:
+        """Replace the sealed copy of this generation, if it is the newest and there is a copy."""
+        records = self.not_ended(session.id).filter(generation=session.generation).exclude(sealed="")
+        return bool(records.update(sealed=session.seal_for_record()))
+
+    def confirm(self, record: "SessionRecord", generation: int, **retired: Any) -> bool:
+        """Store that the browser presented `generation`, and the fields with the `retired` generations.
+
+        Changes nothing if another request has changed the record since `record` was fetched.
+        """
+        return bool(
+            self.not_ended(record.pk)
+            .filter(confirmed=record.confirmed, generation=record.generation)
+            .update(confirmed=generation, confirmed_at=Now(), **retired)
+        )
+
+    def bind(self, record: "SessionRecord", device: str) -> bool:
+        """Bind the session to the key `device`: the browser has sent a cookie with this key.
+
+        Changes nothing if another request has changed the binding or the generation since `record` was fetched.
+        """
+        now = record.fetched_at
+        return self._set_device_key(
+            record,
+            device_key=device_key(device),
+            device_generation=record.generation,
+            device_bound_at=Now(),
+            device_host_time=host_time(now.monotonic, now.time_of_day),
+        )
+
+    def unbind(self, record: "SessionRecord") -> bool:
+        """A host of an earlier release has rotated the session, and dropped the key."""
+        return self._set_device_key(record, device_key="")
+
+    def _set_device_key(self, record: "SessionRecord", **fields: Any) -> bool:
+        unchanged = {name: getattr(record, name) for name in ("device_key", "device_generation", "generation")}
+        return bool(self.not_ended(record.pk).filter(**unchanged).update(**fields))
+
+    def end(self, session_id: UUID, reason: EndReason, *, up_to_generation: int | None = None) -> bool:
+        """End the session for all browsers, and delete its sealed copy.
+
+        With `up_to_generation`, only if no newer generation was stored in the meantime.
+        """
+        records = self.not_ended(session_id)
+        if up_to_generation is not None:
+            records = records.filter(generation__lte=up_to_generation)
+        return bool(
+            records.update(
+                ended_at=Now(), end_reason=reason, sealed="", lease_owner="", lease_until=None, retry_at=None
+            )
+        )
+
+    def set_revocations_left(self, record: "SessionRecord", number: int, *, instead_of: int) -> bool:
+        """Store how many more requests may revoke the pair, unless another request has done so."""
+        return bool(self.filter(pk=record.pk, revocations_left=instead_of).update(revocations_left=number))
+
+
+def _device_generation(session: ApiSession) -> dict[str, Any]:
+    """Hosts of an earlier release do not write it. So it tells who stored a generation without the device's key."""
+    return {} if session.device else {"device_generation": session.generation}
+
+
+def _lease(owner: str, seconds: float) -> dict[str, Any]:
+    """The fields of a lease that begins now. Other releases do not write `lease_host_time`, so it has an owner."""
+    begun = host_time(time.monotonic(), time.time())
+    return {"lease_until": Now() + timedelta(seconds=seconds), "lease_host_time": [owner, seconds, *begun]}

@@ -1,0 +1,29 @@
+"""Binding a session to a device, when a cookie with the device's key comes back from the browser."""
+
+from accounts.models import EventKind, SessionRecord
+from accounts.rotation.events import record_rotation_event
+from accounts.rotation.reuse_detection import Presented, lacks_device
+from accounts.session.api_session import ApiSession
+from accounts.session.device_key import device_key
+
+
+def update_binding(record: SessionRecord, session: ApiSession, presented: Presented) -> bool:
+    """Bind the session to the key that was presented. Returns whether the record has to be fetched again.
+
+    A browser may register twice at once. In the grace period the later key then replaces the earlier one. If the record
+    has a key, and an earlier release has dropped it from the cookie, the session is unbound until it is bound again.
+    """
+    if record.device_key == device_key(presented.device):
+        return False
+    if not presented.device:
+        is_dropped = not lacks_device(record, presented)
+        if is_dropped:
+            SessionRecord.objects.unbind(record)
+        return is_dropped
+    if not presented.has_device_in_cookie or presented.generation < record.confirmed:
+        return False
+    if record.device_key and session.confirmed:
+        return False
+    if SessionRecord.objects.bind(record, presented.device):
+        record_rotation_event(EventKind.BOUND, session, presented)
+    return True

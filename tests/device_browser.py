@@ -1,0 +1,112 @@
+"""A stand-in for a browser with Device Bound Session Credentials: it makes a key, registers it, and proves it."""
+
+import re
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from tests.browsers import Answer, Browser
+
+_REGISTRATION = re.compile(r'\(ES256 RS256\);path="([^"]+)";challenge="([^"]+)"')
+_CHALLENGE = re.compile(r'"([^"]+)";id="([^"]+)"')
+
+
+class Device:
+    """A device with one key."""
+
+    def __init__(self, algorithm: str = "ES256") -> None:
+        self.algorithm = algorithm
+        self.key: Any
+        if algorithm == "ES256":
+            self.key = ec.generate_private_key(ec.SECP256R1())
+        else:
+            self.key = rsa.generate_private_key(65537, 2048)
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        kind = ECAlgorithm if self.algorithm == "ES256" else RSAAlgorithm
+        return dict(kind.to_jwk(self.key.public_key(), as_dict=True))
+
+    def sign(self, challenge: str, **headers: Any) -> str:
+        """A proof. `headers` are added to those of the JWT, such as `jwk`; None removes one."""
+        typ = headers.pop("typ", "dbsc+jwt")
+        return jwt.encode({"jti": challenge}, self.key, algorithm=self.algorithm, headers={"typ": typ, **headers})
+
+    def register(self, challenge: str) -> str:
+        return self.sign(challenge, jwk=self.jwk)
+
+
+class DeviceBrowser(Browser):
+    """A browser over HTTPS. It registers when it is asked to, and gets a missing device cookie before each request."""
+
+    def __init__(self, cookies: dict[str, str] | None = None, *, device: Device | None = None) -> None:
+        super().__init__(cookies)
+        self.device = device or Device()
+        #: What the site said at the registration and at each refresh; None before, and after the site has ended it.
+        self.config: dict[str, Any] | None = None
+        #: Whether it does as it is asked.
+        self.registers = True
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self._send(super().get, path, **options)
+
+    def post(self, path: str, data: Any = None, **options: Any) -> Answer:
+        return self._send(super().post, path, data=data, **options)
+
+    def _send(self, send: Any, path: str, **options: Any) -> Answer:
+        if self.config is not None and not self.device_cookie():
+            self.refresh()
+        response: Answer = send(path, secure=True, **options)
+        asked = _REGISTRATION.fullmatch(response.headers.get("Secure-Session-Registration", ""))
+        if asked and self.registers:
+            self.register(asked[1], asked[2])
+        return response
+
+    def register(self, path: str, challenge: str) -> Answer:
+        response = self.post_proof(path, self.device.register(challenge))
+        self._take_config(response)
+        return response
+
+    def refresh(self) -> Answer:
+        """Ask for a challenge, and sign it."""
+        assert self.config is not None
+        path, id_ = self.config["refresh_url"], self.config["session_identifier"]
+        response = self.post_proof(path, None, id_)
+        if response.status_code == 403:
+            challenge = challenge_in(response)
+            response = self.post_proof(path, self.device.sign(challenge), id_)
+        self._take_config(response)
+        return response
+
+    def post_proof(self, path: str, proof: str | None, id_: str = "") -> Answer:
+        """As Chromium sends it: without quotation marks."""
+        headers = {}
+        if proof is not None:
+            headers["Secure-Session-Response"] = proof
+        if id_:
+            headers["Sec-Secure-Session-Id"] = id_
+        return Browser.post(self, path, secure=True, headers=headers)
+
+    def device_cookie(self) -> str:
+        """The device cookie of the binding; empty if it has none."""
+        if self.config is None:
+            return ""
+        return self.take().get(self.config["credentials"][0]["name"], "")
+
+    def expire_device_cookie(self) -> None:
+        """Forget it, as at the end of its Max-Age."""
+        assert self.config is not None
+        self.drop(self.config["credentials"][0]["name"])
+
+    def _take_config(self, response: Answer) -> None:
+        if response.status_code == 200:
+            config = response.json()
+            self.config = config if config.get("continue", True) else None
+
+
+def challenge_in(response: Answer) -> str:
+    found = _CHALLENGE.fullmatch(response.headers["Secure-Session-Challenge"])
+    assert found is not None
+    return found[1]
