@@ -82,7 +82,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         generation: int,
         owner: str,
         lease_seconds: float,
-        device_keys: Iterable[str],
+        device_keys: Iterable[str] = ("",),
         run_out: "SessionRecord | None" = None,
     ) -> bool:
         """Take the lease to rotate `generation`, unless another request has it or a pause after a failure runs.

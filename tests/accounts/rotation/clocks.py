@@ -11,10 +11,12 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 
 from accounts import api_client
-from accounts.browser import cookies, queue_time, session_json
+from accounts.browser import cookies, current_session, device, queue_time, session_json
 from accounts.browser import session as browser_session
+from accounts.device import cookie as device_cookie
+from accounts.device import proof
 from accounts.dialects import discovery
-from accounts.models import session_record
+from accounts.models import session_statements
 from accounts.rotation import limits, rotate, token_requests
 from accounts.session import api_session, tokens
 from accounts.sign_in import authorization_request, repeated_sign_in
@@ -95,9 +97,9 @@ def movable_clock(*, stopped: bool = False) -> Iterator[Clock]:
     def teach(connection: Any, **_: Any) -> None:
         connection.connection.create_function("STRFTIME", -1, clock.strftime)
 
-    modules: list[Any] = [api_client, queue_time, token_requests, browser_session, cookies, session_record]
+    modules: list[Any] = [api_client, queue_time, token_requests, browser_session, cookies, session_statements]
     modules += [session_json, session_end, limits, rotate, api_session, tokens, deadline, transport]
-    modules += [authorization_request, repeated_sign_in, discovery]
+    modules += [authorization_request, repeated_sign_in, discovery, current_session, device, device_cookie, proof]
     connection_created.connect(teach)
     connection.close()
     for module in modules:

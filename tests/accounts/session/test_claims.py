@@ -87,7 +87,7 @@ def test_no_claims_leave_the_sealed_fields_as_older_releases_write_them() -> Non
 def test_a_later_release_may_append_fields_to_a_user_without_claims() -> None:
     session = ApiSession.begin(ADA, receive_pair("a", "r"))
     fields = json.loads(session._to_bytes())
-    fields[2] += [None, "of a later release"]
+    fields[2] += [None, None, "of a later release"]
 
     opened = ApiSession.open_cookie(seal(Purpose.COOKIE, json.dumps(fields).encode()))
 
