@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponseBase
@@ -47,7 +47,7 @@ def judge_device(request: HttpRequest, session: ApiSession, *, waited: float) ->
     if not session.device:
         if proof is None or not is_valid:
             return Judgement(session, is_proven=True, has_key_in_cookie=False)
-        return Judgement(session.bound_to(proof.key), is_proven=True, has_key_in_cookie=False)
+        return Judgement(replace(session, device=proof.key), is_proven=True, has_key_in_cookie=False)
     is_proven = proof is not None and is_valid and proof.key == session.device
     return Judgement(session, is_proven=is_proven or not conf.device_binding, has_key_in_cookie=True)
 

@@ -89,7 +89,7 @@ class BrowserSession(CurrentSession):
             self._load()
         if self._current is None:
             return False
-        self._current, self.modified = self._current.bound_to(device), True
+        self._current, self.modified = replace(self._current, device=device), True
         return True
 
     def pop_session_to_write(self) -> ApiSession | None:

@@ -36,16 +36,11 @@ def check_record(session: ApiSession, presented: Presented) -> ApiSession:
             elif session.generation != presented.generation:
                 return session
             elif record.confirmed == session.generation:
-                return _confirmed(session, presented)
+                return replace(session, confirmed=True)
             elif SessionRecord.objects.confirm(record, session.generation, **retired_by(record, session.generation)):
                 record_rotation_event(EventKind.CONFIRMED, session, presented)
-                return _confirmed(session, presented)
+                return replace(session, confirmed=True)
             # The record has caught up, or another request has changed it: fetch it again.
-
-
-def _confirmed(session: ApiSession, presented: Presented) -> ApiSession:
-    """`session` for the cookie. A key that this cookie does not have yet has to come back with it, too."""
-    return replace(session, confirmed=presented.has_device_in_cookie or not presented.device)
 
 
 def store_rejection(session: ApiSession) -> None:
@@ -74,8 +69,10 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
         if record.generation < session.generation:
             SessionRecord.objects.catch_up(session)
         newest = record.newest(session)
-        written = replace(presented, generation=newest.generation, device=newest.device)
-        return None if lacks_device(record, written) else newest
+        if newest.device:
+            # The browser has to send a key that its cookie does not have yet.
+            return newest if presented.has_device_in_cookie else replace(newest, confirmed=False)
+        return None if lacks_device(record, replace(presented, generation=newest.generation)) else newest
     except AnyDatabaseError:
         drop_broken_connection()
         return session if session.generation > presented.generation else None

@@ -91,10 +91,6 @@ class ApiSession:
         """The next generation, which no browser has sent yet. `user` is the same user with newer claims."""
         return replace(self, tokens=tokens, user=user or self.user, generation=self.generation + 1, confirmed=False)
 
-    def bound_to(self, device: str) -> "ApiSession":
-        """This generation with the key of a device, which the browser has not sent yet."""
-        return replace(self, device=device, confirmed=False)
-
     def known_end(self) -> float | None:
         """When the session ends although it is used, in seconds since the epoch; None if that is unknown."""
         return _earliest(self._end_by_age(), self.tokens.final_expiry())
