@@ -42,10 +42,9 @@ _HEADERS = {"Cache-Control": "private, no-store"}
 @require_POST
 def register(request: ApiRequest) -> HttpResponse:
     """Takes the key that the browser has made for the session in its cookie. Nothing is stored in the database."""
-    session = read_cookies(request.COOKIES)
+    session = _read_session(request)
     if session is None:
         return _unreadable_cookie(request) or _refuse("There is no session to bind to a device.")
-    trace_session(session.id)
     if not can_bind(request):
         return _refuse("This site binds no sessions to devices.")
     try:
@@ -75,12 +74,11 @@ def refresh(request: ApiRequest) -> HttpResponse:
         asked_for = UUID(unquoted(request.headers.get(ID_HEADER, "")))
     except ValueError:
         return _refuse("There is no session to prove.")
-    session = read_cookies(request.COOKIES)
+    session = _read_session(request)
     if session is None and (response := _unreadable_cookie(request)) is not None:
         return response
     if session is None or session.id != asked_for or not (key := _key_of(request, session)):
         return JsonResponse(end_of_binding(asked_for), headers=_HEADERS)
-    trace_session(session.id)
     if PROOF_HEADER not in request.headers:
         return _challenge(session)
     try:
@@ -88,6 +86,15 @@ def refresh(request: ApiRequest) -> HttpResponse:
     except Unproven as error:
         return _challenge(session, error)
     return _proven(session, key)
+
+
+def _read_session(request: ApiRequest) -> ApiSession | None:
+    """The session in the cookie, without its device's proof, and without a query."""
+    session = read_cookies(request.COOKIES)
+    if session is not None:
+        trace_session(session.id)
+        add_step(StepKind.OPENED, generation=session.generation)
+    return session
 
 
 def _key_of(request: ApiRequest, session: ApiSession) -> str:

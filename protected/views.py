@@ -30,6 +30,7 @@ def dashboard(request: ApiRequest) -> HttpResponse:
         "not_found": not_found,
         "table": None if not_found else as_table(api_response.json()),
         "generation": session.generation,
+        "is_bound_to_device": bool(session.device),
         "access_seconds_left": session.tokens.access_seconds_left(),
         "traced": conf.traces,
     }

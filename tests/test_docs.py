@@ -232,13 +232,13 @@ class TestEveryDocument:
         assert not re.findall(r"(?<![\w.])/(?:home|root|work|tmp|Users)/\S*", read(name))
 
 
-def test_the_nine_steps_and_the_rotation_are_drawn() -> None:
+def test_the_nine_steps_the_rotation_and_the_binding_are_drawn() -> None:
     titles = re.findall(r"^### (\d)\. ", read("accounts/README.md"), re.MULTILINE)
-    *journey, tabs, decision = code_blocks("accounts/README.md", "mermaid")
+    *journey, tabs, decision, binding = code_blocks("accounts/README.md", "mermaid")
 
     assert [int(title) for title in titles] == [*range(1, 10)]
     assert len(journey) == len(titles)
-    assert all(drawing.startswith("sequenceDiagram") for drawing in [*journey, tabs])
+    assert all(drawing.startswith("sequenceDiagram") for drawing in [*journey, tabs, binding])
     for step in (
         "/accounts/login/",
         "/protected/",

@@ -10,7 +10,7 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from accounts.admin.chart import OUTCOMES, count_outcomes, render_chart
 from accounts.admin.ending import SessionEnding
@@ -82,6 +82,7 @@ class SessionRecordAdmin(SessionEnding):
         ("Times", {"fields": ("signed_in_at", "last_rotated_at", "expires_at", "ended_at")}),
         ("Rotation", {"fields": ("generation", "confirmation", "confirmed", "confirmed_at")}),
         ("Sign-in", {"fields": ("address", "browser", "user_agent")}),
+        ("Device", {"fields": ("device", "device_bound_at")}),
     )
     readonly_fields = flatten_fieldsets(fieldsets)
 
@@ -133,9 +134,14 @@ class SessionRecordAdmin(SessionEnding):
     def browser(self, record: SessionRecord) -> str | None:
         return describe_browser(record.user_agent) or None
 
+    @admin.display(description="device")
+    def device(self, record: SessionRecord) -> str:
+        return f"bound to a device ({record.device_algorithm})" if record.device_key else "not bound to a device"
+
     @admin.display(description="browser and address")
     def place(self, record: SessionRecord) -> SafeString:
-        return format_html("{}<br>{}", self.browser(record) or "-", record.address or "-")
+        bound = mark_safe("<br>bound to a device") if record.device_key else ""
+        return format_html("{}<br>{}{}", self.browser(record) or "-", record.address or "-", bound)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         summary = {} if request.method == "POST" else _summary_context()

@@ -19,6 +19,7 @@ def session_response(request: HttpRequest, current: ApiSession | None) -> JsonRe
             "refresh_expires_in": _whole_seconds(current.tokens.refresh_seconds_left()) if current else None,
             "session_expires_in": _seconds_until(current.known_end()) if current else None,
             "generation": current.generation if current else None,
+            "is_bound_to_device": bool(current.device) if current else None,
             # As secret as in a form of our pages: browsers let only our own origin read this response (no CORS,
             # Cross-Origin-Resource-Policy: same-origin), and no cache stores it.
             "csrf_token": get_token(request),

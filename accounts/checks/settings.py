@@ -22,6 +22,7 @@ from accounts.text import parse_address
 from accounts.upstream.connections import additional_authorities
 
 _SHORTEST_KEY = 32
+_SHORTEST_PROOF_SECONDS = 120.0
 _YEAR_SECONDS = 366 * 24 * 3600
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 # A name or a URL. Other separators, quotes and brackets come from another notation of lists.
@@ -151,6 +152,23 @@ def check_values(**kwargs: object) -> Iterator[CheckMessage]:
             f"TRUSTED_PROXY_COUNT is {conf.trusted_proxy_count}.",
             hint="It is the number of your proxies in front of this site: 0 or more.",
             id="accounts.E010",
+        )
+
+
+@register(Tags.security)
+def check_device_binding(**kwargs: object) -> Iterator[CheckMessage]:
+    if not 0 < conf.device_proof_seconds < inf:
+        yield Error(
+            f"API_SESSION_DEVICE_PROOF_SECONDS is {conf.device_proof_seconds:g}.",
+            hint="It is seconds, and above zero. API_SESSION_DEVICE_BINDING=false switches the binding off.",
+            id="accounts.E027",
+        )
+    elif conf.device_binding and conf.device_proof_seconds < _SHORTEST_PROOF_SECONDS:
+        yield Warning(
+            f"API_SESSION_DEVICE_PROOF_SECONDS is {conf.device_proof_seconds:g}: browsers limit how often they sign. "
+            "Then their requests are refused.",
+            hint=f"Set it to {_SHORTEST_PROOF_SECONDS:g} seconds or more.",
+            id="accounts.W027",
         )
 
 

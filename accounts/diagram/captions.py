@@ -64,6 +64,31 @@ INTERNAL_STEPS: dict[str, tuple[str, str, str]] = {
         "{generation}",
         "The browser posted the session update from a streamed body: {generation}. It belongs to this session.",
     ),
+    EventKind.BOUND: (
+        "bound",
+        "{generation}",
+        "The browser sent the cookie with the key of its device. From now on, the session works with this key only.",
+    ),
+    EventKind.UNPROVEN: (
+        "not proven",
+        "",
+        "The session is bound to a device. The request has no valid proof of it, and is not served. The session stays.",
+    ),
+    StepKind.DEVICE_CHALLENGED: (
+        "challenge",
+        "",
+        "The proof of the device has expired. Django sends a challenge, which the browser signs with its key.",
+    ),
+    StepKind.DEVICE_PROVEN: (
+        "proven",
+        "",
+        "The browser signed the challenge with the key of its device. It gets a new device cookie.",
+    ),
+    StepKind.DEVICE_REFUSED: (
+        "proof refused",
+        "",
+        "The proof is not signed with the key of the device, or its challenge is too old. Nothing changes.",
+    ),
     StepKind.UPDATE_REFUSED: (
         "update refused",
         "",
@@ -78,6 +103,8 @@ PICKED_UP_AFTER_A_WAIT = (
 )
 API_CALLS = (StepKind.CALL, StepKind.SIGN_IN, StepKind.REFRESH, StepKind.REVOCATION)
 ROTATIONS = (EventKind.ROTATED, EventKind.UNSTORED)
+#: Internal steps that show a problem, beside the reasons for an end.
+PROBLEMS = (EventKind.UNSTORED, EventKind.UNPROVEN, StepKind.UPDATE_REFUSED, StepKind.DEVICE_REFUSED)
 _BEFORE_THE_REFRESH = {
     Trigger.EXPIRED: "The access token had expired by Django's clock, so Django did not try it first. ",
     Trigger.EARLY: "The access token was about to expire. ",

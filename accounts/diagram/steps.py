@@ -86,6 +86,10 @@ def _session_change(step: Step) -> tuple[str, RowStyle] | None:
         return f"session update to generation {step.generation}", RowStyle.ROTATION
     if step.kind == EventKind.SIGNED_IN:
         return "session started", RowStyle.ROTATION
+    if step.kind == EventKind.BOUND:
+        return "bound to the device", RowStyle.ROTATION
+    if step.kind == EventKind.UNPROVEN:
+        return "device not proven", RowStyle.PROBLEM
     return None
 
 
@@ -182,7 +186,7 @@ def _internal_row(step: Step, before: Sequence[Step]) -> DiagramRow | None:
         return None
     numbers = {"generation": f"generation {step.generation}", "took": milliseconds(step.took)}
     label, detail, caption = (text.format(**numbers) for text in texts)
-    failed = step.kind in captions.END_REASONS or step.kind in (EventKind.UNSTORED, StepKind.UPDATE_REFUSED)
+    failed = step.kind in captions.END_REASONS or step.kind in captions.PROBLEMS
     return DiagramRow(
         direction=Direction.INTERNAL,
         at=step.at,

@@ -59,7 +59,7 @@ def _list(request: ApiRequest, session: ApiSession, own: SessionRecord) -> HttpR
     listed = list(
         active.annotate(last_used_at=Greatest("signed_in_at", *used))
         .order_by(Case(When(pk=own.pk, then=Value(0)), default=Value(1)), "-last_used_at", "pk")
-        .values("id", "user_agent", "address", "signed_in_at", "last_used_at")[: MAX_LISTED + 1]
+        .values("id", "user_agent", "address", "signed_in_at", "last_used_at", "device_key")[: MAX_LISTED + 1]
     )
     more = active.count() - MAX_LISTED if len(listed) > MAX_LISTED else 0
     rows = [
@@ -70,6 +70,7 @@ def _list(request: ApiRequest, session: ApiSession, own: SessionRecord) -> HttpR
             "address": row["address"],
             "signed_in_at": row["signed_in_at"],
             "last_used_at": row["last_used_at"],
+            "is_bound_to_device": bool(row["device_key"]),
         }
         for row in listed[:MAX_LISTED]
     ]

@@ -17,6 +17,7 @@ SIGNED_OUT = {
     "refresh_expires_in": None,
     "session_expires_in": None,
     "generation": None,
+    "is_bound_to_device": None,
 }
 
 
@@ -36,6 +37,7 @@ def test_it_returns_the_user_and_the_remaining_seconds(signed_in: Browser) -> No
     assert data["authenticated"] is True
     assert data["user"] == {"id": 1, "name": ADA, "email": ADA}
     assert data["generation"] == 0
+    assert data["is_bound_to_device"] is False
     assert 0 < data["access_expires_in"] <= 60 < data["refresh_expires_in"] <= 1800
 
 

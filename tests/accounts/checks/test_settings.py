@@ -71,6 +71,7 @@ def test_the_settings_as_they_come_are_fine() -> None:
         ("API_REFRESH_AHEAD", -1, "accounts.E008"),
         ("API_SESSION_MAX_AGE", 0.0, "accounts.E026"),
         ("API_SESSION_IDLE_TIMEOUT", -5.0, "accounts.E026"),
+        ("API_SESSION_DEVICE_PROOF_SECONDS", 0.0, "accounts.E027"),
         ("LOGIN_REDIRECT_URL", "no:such-page", "accounts.E023"),
         ("LOGIN_REDIRECT_URL", "", "accounts.E023"),
         ("LOGIN_REDIRECT_URL", "https://evil.example/", "accounts.E023"),
@@ -315,6 +316,13 @@ def test_several_mistakes_are_several_messages(settings: Settings) -> None:
     found = sorted(id_ for id_ in ids(messages()) if id_)
 
     assert found == [f"accounts.E00{number}" for number in (1, 2, 3, 4, 5, 7, 8)]
+
+
+def test_proofs_that_expire_too_soon_are_a_warning(settings: Settings) -> None:
+    settings.API_SESSION_DEVICE_PROOF_SECONDS = 119.0
+    assert ids(messages()) == ["accounts.W027"]
+    settings.API_SESSION_DEVICE_BINDING = False
+    assert messages() == []
 
 
 def test_an_idle_timeout_that_can_never_act_is_a_warning(settings: Settings) -> None:

@@ -93,7 +93,7 @@ class TestTheList:
         found = desk.get(PAGE, **JSON).json()
 
         assert [list(session) for session in found["sessions"]] == [
-            ["id", "current", "browser", "address", "signed_in_at", "last_used_at"]
+            ["id", "current", "browser", "address", "signed_in_at", "last_used_at", "is_bound_to_device"]
         ] * 2
         assert found["more"] == 0
         other = found["sessions"][1]
