@@ -5,6 +5,7 @@ that is signed with the device's key and repeats a challenge of this site.
 """
 
 import logging
+from dataclasses import replace
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_not_required
@@ -13,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from accounts.api_client import ApiRequest
-from accounts.browser.cookies import read_cookies
+from accounts.browser.cookies import check_cookie_size, read_cookies
 from accounts.browser.device import can_bind, set_device_cookie
 from accounts.conf import conf
 from accounts.device.cookie import read_cookie
@@ -27,6 +28,7 @@ from accounts.device.protocol import (
     session_config,
     unquoted,
 )
+from accounts.exceptions import ApiMisbehaved
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen, key_ids, sealing_key_id
 from accounts.telemetry.metrics import count_device
@@ -56,8 +58,13 @@ def register(request: ApiRequest) -> HttpResponse:
         return _refuse("This is no valid registration of a device.")
     if session.device and session.device != key:
         return _refuse("This session is bound to another key.")
+    try:
+        check_cookie_size(replace(session, device=key))
+    except ApiMisbehaved:
+        return _refuse("With this key, the session is too large for a cookie.")
     if not request.api_session.bind(key):
-        return _refuse("There is no session to bind to a device.")
+        # No device cookie either: a key that differs from the session's would lock the browser out.
+        return _refuse("The session is over, or it cannot be bound at present.")
     return _proven(session, key)
 
 

@@ -211,7 +211,8 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
     session = browser.pop_session_to_write()
     if session is not None:
         write_cookies(response, session, presented=request.COOKIES, replacing=browser.replaced)
-        offer_binding(request, response, session, signed_in=browser.signed_in)
+        if browser.signed_in or browser.has_rotated:
+            offer_binding(request, response, session)
         if browser.id_token:
             set_id_token_cookie(response, browser.id_token)
         response["Cache-Control"] = "private, no-store"

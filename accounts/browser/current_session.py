@@ -57,6 +57,8 @@ class CurrentSession:
         self.modified = False
         #: Whether this request signed in, and if so, over an older session, whose late responses may be under way.
         self.signed_in = self.replaced = False
+        #: Whether this request has made a rotation itself.
+        self.has_rotated = False
         #: The newer ID token that came with the token pair, for the sign-out; empty if none came.
         self.id_token = ""
 

@@ -57,9 +57,12 @@ def can_bind(request: HttpRequest) -> bool:
     return conf.device_binding and conf.cookie_secure and request.is_secure()
 
 
-def offer_binding(request: HttpRequest, response: HttpResponseBase, session: ApiSession, *, signed_in: bool) -> None:
-    """Ask the browser to make a key: after a sign-in, and after a rotation if the session is still not bound."""
-    if not session.device and (signed_in or not session.confirmed) and can_bind(request):
+def offer_binding(request: HttpRequest, response: HttpResponseBase, session: ApiSession) -> None:
+    """Ask the browser to make a key, if the session has none.
+
+    Call it for one response to a sign-in or a rotation: a browser would make a key for each response that asks.
+    """
+    if not session.device and can_bind(request):
         response[REGISTRATION_HEADER] = registration_header(session.id)
 
 

@@ -64,6 +64,7 @@ class BrowserSession(CurrentSession):
         self._record_checked = True
         if rotated.outcome is not RotationOutcome.STILL_VALID:
             self._current, self.modified = rotated.session, True
+            self.has_rotated = rotated.is_own and rotated.outcome is RotationOutcome.MINTED
             self.id_token = rotated.id_token or self.id_token
             renew_user(self._request, rotated.session.user)
         return rotated.outcome
@@ -84,12 +85,15 @@ class BrowserSession(CurrentSession):
         set_user(self._request)
 
     def bind(self, device: str) -> bool:
-        """Write the key of a device into the cookie. Returns whether this browser has a session that is not over."""
+        """Write the key of a device into the cookie. Returns whether that is possible: not if the session is over."""
         with suppress(ApiUnavailable):
             self._load()
         if self._current is None:
             return False
-        self._current, self.modified = replace(self._current, device=device), True
+        newest = session_to_write(replace(self._current, device=device), self.presented)
+        if newest is None:
+            return False
+        self._current, self.modified = newest, True
         return True
 
     def pop_session_to_write(self) -> ApiSession | None:

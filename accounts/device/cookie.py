@@ -14,8 +14,9 @@ from accounts.conf import conf
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 
 _NAME = re.compile(r"[0-9a-f]{8}")
-#: The browser forgets the cookie so long before it expires here: a request may be under way, and clocks may differ.
-_MARGIN_SECONDS = 30.0
+#: The browser forgets the cookie so long before it expires here: the clocks of two hosts may differ by a minute, and a
+#: request may be under way.
+_MARGIN_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,13 +53,15 @@ class RotationOutcome(Enum):
 class Rotated:
     """The session that the request continues with. `record` is the record that it was adopted from.
 
-    `id_token` is the newer ID token that came with a minted pair; empty if none came.
+    `id_token` is the newer ID token that came with a minted pair; empty if none came. `is_own` says that no other
+    request made the rotation.
     """
 
     session: ApiSession
     outcome: RotationOutcome
     record: SessionRecord | None = None
     id_token: str = field(default="", repr=False)
+    is_own: bool = True
 
 
 _single_flight: SingleFlight[Rotated] = SingleFlight()
@@ -87,6 +89,7 @@ def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patie
         raise _follower_error(no_result.error) from no_result
     if not is_own:
         _record_wait(started, where="process")
+        rotated = replace(rotated, is_own=False)
         if rotated.record is not None:
             # The other thread checked the generation that its own browser presented, so check this one, too.
             rotated = _adopt(rotated.record, session, presented)
