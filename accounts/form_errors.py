@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from requests import HTTPError, RequestException, Response
 
 from accounts.browser.next_page import sign_in_address
-from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
+from accounts.exceptions import ApiError, ApiUnavailable, DeviceUnproven, SessionEnded, SignInRequired
 from accounts.text import clean_text
 
 logger = logging.getLogger(__name__)
@@ -85,11 +85,12 @@ def add_api_errors(form: BaseForm, error: Exception, *, names: Mapping[str, str]
             form.add_error(field, text)
         return 200
     if isinstance(error, SignInRequired):
-        text = (
-            'You are no longer signed in. <a href="{}" target="_blank">Sign in in a new tab</a>, then send this again.'
-        )
+        why = "You are no longer signed in."
+        if isinstance(error, DeviceUnproven):
+            why = "This browser could not prove that the session is its own. Send this again. If that does not help:"
+        text = '{} <a href="{}" target="_blank">Sign in in a new tab</a>, then send this again.'
         address = sign_in_address("", ended=error.reason if isinstance(error, SessionEnded) else "")
-        form.add_error(None, format_html(text, address))
+        form.add_error(None, format_html(text, why, address))
         return 401
     # The text of an exception of requests may quote the API.
     cause = str(error) if isinstance(error, ApiError) else "unusable response of the API"

@@ -10,8 +10,11 @@ from django.urls import path
 from django.utils import timezone
 from pytest_django import Settings
 
+from accounts.exceptions import DeviceUnproven
+from accounts.form_errors import add_api_errors
 from accounts.history.background_writer import BackgroundWriter
 from accounts.models import EventKind, SessionEvent
+from accounts.sign_in.forms import SignInForm
 from config.urls import urlpatterns as site_addresses
 from tests.accounts.session_updates import assert_refused, post, session_update
 from tests.browsers import PATIENCE_SECONDS, Browser, cookies_set
@@ -146,3 +149,11 @@ def test_the_way_back_after_the_sign_in(thief: Browser) -> None:
     page = thief.get("/protected/?page=2")
     assert f'href="/accounts/login/?next={quote("/protected/?page=2", safe="")}"' in page.text
     assert 'href="">Try again' in page.text
+
+
+def test_a_form_keeps_what_was_typed() -> None:
+    form = SignInForm({"username": "ada", "password": "x"})
+    assert form.is_valid()
+    assert add_api_errors(form, DeviceUnproven()) == 401
+    assert "could not prove that the session is its own" in str(form.non_field_errors())
+    assert "/accounts/login/" in str(form.non_field_errors())
