@@ -2,7 +2,7 @@ from django.urls import path
 
 from accounts import device_views, session_views
 from accounts.doctor.endpoint import doctor
-from accounts.sign_in import jwks, own_sessions, provider_views, views
+from accounts.sign_in import backchannel_logout, jwks, own_sessions, provider_views, views
 
 app_name = "accounts"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path("logout/", views.logout, name="logout"),
     path("logout/provider/", provider_views.logout_at_provider, name="logout-at-provider"),
     path("jwks.json", jwks.jwks, name="jwks"),
+    path("backchannel-logout/", backchannel_logout.backchannel_logout, name="backchannel-logout"),
     path("session/", session_views.session, name="session"),
     path("session/update/", session_views.update_session, name="session-update"),
     path("sessions/", own_sessions.sessions, name="sessions"),

@@ -19,7 +19,7 @@ MAX_NEXT_BYTES = 2700
 # Up to this size, `next` is kept as it was sent.
 _SHORT_BYTES = 1000
 # The other reasons are the same for the user.
-_TOLD_REASONS = (EndReason.MAX_AGE, EndReason.IDLE)
+_TOLD_REASONS = (EndReason.MAX_AGE, EndReason.IDLE, EndReason.BY_PROVIDER)
 
 
 def why_ended(reason: str) -> str:
@@ -28,6 +28,8 @@ def why_ended(reason: str) -> str:
         return f"Your session ended after {duration_in_words(conf.max_age)}."
     if reason == EndReason.IDLE and conf.idle_timeout is not None:
         return f"Your session ended because you did not use it for {duration_in_words(conf.idle_timeout)}."
+    if reason == EndReason.BY_PROVIDER:
+        return "Your session ended because the service that signs you in ended it."
     return "Your session has ended."
 
 

@@ -14,6 +14,7 @@ END_REASONS = {
     EventKind.MAX_AGE: "it reached its maximum age",
     EventKind.IDLE: "it was not used for too long",
     EventKind.REUSED: "an old cookie was used after its grace period, so there may be a copy of it",
+    EventKind.OTHER_USER: "the refresh returned the tokens of another user",
 }
 #: Steps inside Django: the label, the detail and the caption.
 INTERNAL_STEPS: dict[str, tuple[str, str, str]] = {

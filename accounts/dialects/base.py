@@ -36,13 +36,15 @@ _REFUSAL = re.compile(
 class SignedIn:
     """The result of a successful sign-in. `id_token` is OpenID Connect's, empty if there is none.
 
-    `fields` is what the response says of the user beside the tokens, for API_USER_CLAIMS.
+    `fields` is what the response says of the user beside the tokens, for API_USER_CLAIMS. `sid` is the provider's
+    session, which a logout token may name; empty if it does not say.
     """
 
     user: User
     tokens: TokenPair
     id_token: str = field(default="", repr=False)
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sid: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class Provider:
     token_endpoint_auth_algorithms: tuple[str, ...]
     #: Whether it sends `iss` with every redirect to the callback (RFC 9207).
     sends_issuer: bool
+    #: How it signs ID tokens and logout tokens; empty if it does not say.
+    id_token_algorithms: tuple[str, ...]
 
 
 ENDPOINTS = [field.name for field in fields(Provider) if field.name.endswith(("_endpoint", "_uri"))]
@@ -81,6 +83,7 @@ def current_provider() -> Provider:
         or ("client_secret_basic",),
         token_endpoint_auth_algorithms=_list(document, "token_endpoint_auth_signing_alg_values_supported"),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+        id_token_algorithms=_list(document, "id_token_signing_alg_values_supported"),
         **endpoints,
     )
 
@@ -98,8 +101,8 @@ def _list(document: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(map(str, values)) if isinstance(values, list) else ()
 
 
-def check_signature(provider: Provider, token: str) -> None:
-    """Check that a key of the provider signed `token`, a JWT.
+def check_signature(provider: Provider, token: str, *, name: str = "ID token") -> None:
+    """Check that a key of the provider signed `token`, a JWT. `name` says in errors what it is.
 
     An unknown key is searched at the provider, which may have started to sign with a new one. Raises ApiUnavailable,
     or ApiMisbehaved if no key verifies the signature or `token` is not a JWT.
@@ -107,14 +110,14 @@ def check_signature(provider: Provider, token: str) -> None:
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError as error:
-        raise ApiMisbehaved("the provider's ID token is not a JWT") from error
+        raise ApiMisbehaved(f"the provider's {name} is not a JWT") from error
     if header.get("alg") not in _ALGORITHMS:
-        raise ApiMisbehaved("the provider's ID token is signed with an algorithm that this site does not accept")
+        raise ApiMisbehaved(f"the provider's {name} is signed with an algorithm that this site does not accept")
     if not provider.jwks_uri:
-        raise ApiMisbehaved("the provider sent an ID token but names no jwks_uri: set OAUTH_JWKS_URI")
+        raise ApiMisbehaved(f"the provider sent a signed {name} but names no jwks_uri: set OAUTH_JWKS_URI")
     document = _document(provider.jwks_uri)
     if not (_is_signed(token, header, document.get()) or _is_signed(token, header, document.get(fresh=True))):
-        raise ApiMisbehaved("no key in the provider's JWKS verifies the signature of its ID token")
+        raise ApiMisbehaved(f"no key in the provider's JWKS verifies the signature of its {name}")
 
 
 def _is_signed(token: str, header: dict[str, Any], jwks: dict[str, Any]) -> bool:
@@ -204,7 +207,8 @@ class _Document:
             try:
                 if now - self._failed_at < PAUSE_SECONDS:
                     raise ApiUnavailable("the provider failed to respond a moment ago")
-                self._value, self._fetched_at = self._fetch(), now
+                self._value = self._fetch()
+                self._fetched_at = time.monotonic()
             except ApiError as error:
                 if now - self._failed_at >= PAUSE_SECONDS:
                     self._failed_at = time.monotonic()

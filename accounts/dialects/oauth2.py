@@ -5,7 +5,6 @@ The browser signs in at the provider and comes back with a code. This site never
 
 import base64
 import hashlib
-import hmac
 import logging
 import re
 from collections.abc import Mapping
@@ -13,33 +12,16 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import jwt
-from jwt.types import Options
-
 from accounts.conf import conf
 from accounts.dialects import base
 from accounts.dialects.client_authentication import client_call
-from accounts.dialects.discovery import check_signature, current_provider
+from accounts.dialects.discovery import current_provider
+from accounts.dialects.id_tokens import LogoutToken, verify_id_token, verify_logout_token
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused, RequestRefused, WrongIssuer
 from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
 from accounts.upstream.calls import ApiAnswer, ApiCall
 
 logger = logging.getLogger(__name__)
-
-#: Clock difference allowed for `exp` and `iat` of an ID token. Its nonce prevents a second use.
-LEEWAY_SECONDS = 300
-
-# check_signature has checked the signature. Without it, PyJWT checks only what is named here.
-_CLAIM_CHECKS: Options = {
-    "verify_signature": False,
-    "verify_exp": True,
-    "verify_nbf": True,
-    "verify_iat": True,
-    "verify_aud": True,
-    "verify_iss": True,
-    "verify_sub": True,
-    "require": ["iss", "sub", "aud", "exp", "iat"],
-}
 
 # Longer ones would not fit into an address.
 _URI = re.compile(r"[!-~]{1,1000}")
@@ -149,10 +131,10 @@ class OAuth2Dialect(base.Dialect):
         try:
             if not id_token:
                 raise ApiMisbehaved("the provider sent no ID token although the scope has openid")
-            claims = _verify_id_token(str(id_token), nonce)
+            claims = verify_id_token(str(id_token), nonce)
         except ApiMisbehaved as error:
             raise UnusablePair(str(error), tokens) from error
-        return base.SignedIn(_user_from_claims(claims), tokens, str(id_token))
+        return base.SignedIn(_user_from_claims(claims), tokens, str(id_token), sid=_text(claims.get("sid")))
 
     def userinfo(self, tokens: TokenPair) -> ApiCall | None:
         """The userinfo request; None without openid or a userinfo endpoint."""
@@ -177,6 +159,15 @@ class OAuth2Dialect(base.Dialect):
         hint = {"id_token_hint": id_token} if id_token else {}
         parameters = {**hint, "client_id": conf.oauth_client_id, "post_logout_redirect_uri": return_to}
         return _with_query(url, parameters) if url else None
+
+    def takes_logout_tokens(self) -> bool:
+        """Whether the provider can end sessions here (OpenID Connect Back-Channel Logout)."""
+        return _is_openid() and bool(conf.oauth_issuer)
+
+    def read_logout_token(self, logout_token: str) -> tuple[LogoutToken, User | None]:
+        """A logout token, and the user whom it names. Raises ApiUnavailable or ApiMisbehaved."""
+        token = verify_logout_token(logout_token)
+        return token, _user_from_claims({"sub": token.sub}) if token.sub else None
 
     def refresh(self, tokens: TokenPair) -> ApiCall:
         return self._token_call({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
@@ -248,6 +239,10 @@ def _join_prompts(configured: str, asked: str) -> str:
     return " ".join(dict.fromkeys(value for value in f"{configured} {asked}".split() if value != "none"))
 
 
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _prompt_for_switch(configured: str) -> str:
     """`prompt` (OpenID Connect Core 3.1.2.1) with `login`, which every provider must know, unlike `select_account`."""
     values = configured.split()
@@ -293,29 +288,6 @@ def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPai
         refresh_expires_in=body.get("refresh_expires_in") or body.get("refresh_token_expires_in") or None,
         previous=previous,
     )
-
-
-def _verify_id_token(id_token: str, nonce: str) -> dict[str, Any]:
-    """The claims of an ID token, after all checks of OpenID Connect Core 3.1.3.7. Raises ApiMisbehaved."""
-    provider = current_provider()
-    check_signature(provider, id_token)
-    try:
-        claims: dict[str, Any] = jwt.decode(
-            id_token,
-            audience=conf.oauth_client_id,
-            issuer=provider.issuer,
-            leeway=LEEWAY_SECONDS,
-            options=_CLAIM_CHECKS,
-        )
-    except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
-        raise ApiMisbehaved(f"the provider's ID token: {type(error).__name__}") from error
-    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
-        raise ApiMisbehaved("the provider's ID token is for another sign-in: its nonce differs")
-    if not claims["sub"]:
-        raise ApiMisbehaved("the provider's ID token has an empty sub")
-    if claims.get("azp", conf.oauth_client_id) != conf.oauth_client_id:
-        raise ApiMisbehaved("the provider's ID token was made for another client")
-    return claims
 
 
 def _user_from_claims(claims: Mapping[str, Any], username: str = "") -> User:

@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 event_writer = BackgroundWriter(SessionEvent)
 write_until_exit(event_writer)
 
-#: The request trace has steps of its own for the first two. The last one ends another session than the traced one.
-_UNTRACED = (EventKind.API_UNAVAILABLE, EventKind.ADOPTED, EventKind.ENDED_ELSEWHERE)
+#: The request trace has steps of its own for the first two. The others end another session than the traced one.
+_UNTRACED = (EventKind.API_UNAVAILABLE, EventKind.ADOPTED, EventKind.ENDED_ELSEWHERE, EventKind.BY_PROVIDER)
 _LEVELS = {
     EventKind.REUSED: logging.WARNING,
     EventKind.API_UNAVAILABLE: logging.WARNING,

@@ -9,7 +9,7 @@ from accounts.models.session_event import EventKind, SessionEvent, Trigger
 from accounts.models.session_record import SessionRecord
 from accounts.models.session_statements import SessionRecordQuerySet
 from accounts.models.traced_request import TracedRequest
-from accounts.models.user_key import user_key
+from accounts.models.user_key import sid_key, user_key
 
 __all__ = [
     "AttemptCount",
@@ -20,5 +20,6 @@ __all__ = [
     "SessionRecordQuerySet",
     "TracedRequest",
     "Trigger",
+    "sid_key",
     "user_key",
 ]

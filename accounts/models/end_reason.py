@@ -15,3 +15,5 @@ class EndReason(models.TextChoices):
     IDLE = "idle", "it was not used for too long"
     REUSED = "reused", "a copied cookie was used"
     ENDED_ELSEWHERE = "ended-elsewhere", "the user ended it from another browser"
+    BY_PROVIDER = "by-provider", "the provider ended it"
+    OTHER_USER = "other-user", "a refresh returned the tokens of another user"

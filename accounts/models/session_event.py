@@ -6,7 +6,7 @@ from accounts.models.end_reason import EndReason
 
 
 class EventKind(models.TextChoices):
-    """The kinds of events. The last nine are the reasons for the end of a session."""
+    """The kinds of events. The last eleven are the reasons for the end of a session."""
 
     SIGNED_IN = "signed-in", "signed in"
     ROTATED = "rotated", "rotated"
@@ -27,6 +27,8 @@ class EventKind(models.TextChoices):
     IDLE = EndReason.IDLE.value, "ended: it was not used for too long"
     REUSED = EndReason.REUSED.value, "ended for all browsers: an old cookie was used again"
     ENDED_ELSEWHERE = EndReason.ENDED_ELSEWHERE.value, "ended: the user ended it from another browser"
+    BY_PROVIDER = EndReason.BY_PROVIDER.value, "ended: the provider ended it"
+    OTHER_USER = EndReason.OTHER_USER.value, "ended: a refresh returned the tokens of another user"
 
 
 class Trigger(models.TextChoices):

@@ -56,6 +56,8 @@ class SessionRecord(models.Model):
     user_id = models.CharField("user id at the API", max_length=255)
     # See `user_key()`. `user_id` is cut, and says nothing of the API.
     user_key = models.CharField(max_length=64, db_default="", editable=False)
+    # See `sid_key()`. NULL without one, so that the index has only the others.
+    sid_key = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001
     user_name = models.CharField("user", max_length=255)
     # For searches: SQLite and PostgreSQL have no index in common that ignores case.
     user_name_lower = models.CharField(max_length=255, db_default="", editable=False)
@@ -83,6 +85,7 @@ class SessionRecord(models.Model):
             models.Index(fields=["ended_at"], name="accounts_session_end", condition=_ENDED),
             # With `ended_at`, because SQLite would read it from the row to count.
             models.Index(fields=["expires_at", "ended_at"], name="accounts_session_expiry", condition=_NOT_ENDED),
+            models.Index(fields=["sid_key"], name="accounts_session_sid", condition=Q(sid_key__isnull=False)),
             # Searched by prefix, for which PostgreSQL needs the operator class.
             models.Index(fields=["user_id"], name="accounts_session_user", opclasses=["varchar_pattern_ops"]),
             models.Index(fields=["user_name_lower"], name="accounts_session_name", opclasses=["varchar_pattern_ops"]),

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from accounts.models.clocks import Moment, host_time
 from accounts.models.end_reason import EndReason
-from accounts.models.user_key import user_key
+from accounts.models.user_key import sid_key, user_key
 from accounts.session.api_session import ApiSession
 from accounts.session.device_key import device_key
 from accounts.text import clean_text
@@ -61,12 +61,18 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         # An index has `user_id`.
         return self.filter(user_id=record.user_id, user_key=record.user_key)
 
-    def begin(self, session: ApiSession, *, address: str, user_agent: str, is_shared: bool = False) -> "SessionRecord":
-        """Create the record of a new sign-in. With `is_shared`, other requests of the same sign-in can open it."""
+    def begin(
+        self, session: ApiSession, *, address: str, user_agent: str, is_shared: bool = False, sid: object = None
+    ) -> "SessionRecord":
+        """Create the record of a new sign-in. With `is_shared`, other requests of the same sign-in can open it.
+
+        `sid` is the id of the provider's session, None if it has none.
+        """
         return self.create(
             id=session.id,
             user_id=str(session.user.id)[:255],
             user_key=user_key(session.user),
+            sid_key=sid_key(sid),
             user_name=session.user.name[:255],
             user_name_lower=session.user.name.lower()[:255],
             sealed=session.seal_for_record() if is_shared else "",

@@ -1,4 +1,4 @@
-"""Which sessions are of one user at one API."""
+"""Which sessions are of one user at one API, or of one session at the provider."""
 
 import hashlib
 import json
@@ -21,3 +21,13 @@ def user_key(user: User) -> str:
     if not 0 < len(id_) <= _MAX_ID_LENGTH:
         return ""
     return hashlib.sha256(json.dumps([conf.base_url, conf.oauth_issuer, id_]).encode()).hexdigest()
+
+
+def sid_key(sid: object) -> str | None:
+    """The same text for all sessions that one session at the provider has started (`sid` of OpenID Connect).
+
+    None without a `sid`.
+    """
+    if not sid or not isinstance(sid, str):
+        return None
+    return hashlib.sha256(json.dumps([conf.oauth_issuer, sid]).encode()).hexdigest()

@@ -138,6 +138,7 @@ def _begin_session(request: ApiRequest, signed_in: SignedIn, identity: SessionId
                 address=browser.address,
                 user_agent=request.headers.get("User-Agent", ""),
                 is_shared=identity is not None,
+                sid=signed_in.sid,
             )
     except AccountsError as error:
         if isinstance(error, ApiMisbehaved):

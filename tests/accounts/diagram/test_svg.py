@@ -103,7 +103,11 @@ class TestARotation:
         assert summarize_request(row) == "GET /protected/: 200, rotated to generation 2"
 
 
-@pytest.mark.parametrize("kind", sorted({*StepKind} | {kind.value for kind in EventKind} - {EventKind.ENDED_ELSEWHERE}))
+#: These end another session than that of the request.
+UNTRACED = {EventKind.ENDED_ELSEWHERE, EventKind.BY_PROVIDER}
+
+
+@pytest.mark.parametrize("kind", sorted({*StepKind} | {kind.value for kind in EventKind} - UNTRACED))
 def test_every_step_has_a_place_and_a_caption(kind: str) -> None:
     step = Step(kind, 1.0, method="GET", path="/orders", status=200, took=2.0, generation=3)
     steps = [step] if kind == StepKind.REQUEST else [ROTATION[0], step]

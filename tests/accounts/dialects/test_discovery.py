@@ -49,6 +49,7 @@ class TestWhereItIs:
             token_endpoint_auth_methods=("client_secret_post", "client_secret_basic"),
             token_endpoint_auth_algorithms=(),
             sends_issuer=True,
+            id_token_algorithms=("RS256", "HS256"),
         )
 
     def test_openid_connect_appends_to_the_issuer(self, odd_provider: OddProvider) -> None:
