@@ -52,11 +52,13 @@ class Refreshed:
     """The API accepted the refresh token. `tokens` is the next pair.
 
     `id_token` is a newer ID token (OpenID Connect Core 12.2), empty if there is none. `fields` is as in SignedIn.
+    `user_id` is the id of the user whose tokens these are, empty if the response does not say. A rotation compares it.
     """
 
     tokens: TokenPair
     id_token: str = field(default="", repr=False)
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    user_id: int | str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,20 @@ def verify_id_token(id_token: str, nonce: str) -> dict[str, Any]:
     return claims
 
 
+def check_renewed_id_token(claims: Mapping[str, Any]) -> None:
+    """Check the ID token of a refresh (OpenID Connect Core 12.2), except its `sub`, which a rotation compares.
+
+    TLS proves that the provider sent it (3.1.3.7, rule 6): a refresh does not depend on the provider's keys. Raises
+    ApiMisbehaved if it is of another issuer or for another client.
+    """
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if claims.get("iss") != conf.oauth_issuer:
+        raise ApiMisbehaved("the ID token of a refresh is of another issuer")
+    if conf.oauth_client_id not in audiences or claims.get("azp", conf.oauth_client_id) != conf.oauth_client_id:
+        raise ApiMisbehaved("the ID token of a refresh was made for another client")
+
+
 def verify_logout_token(logout_token: str) -> LogoutToken:
     """A logout token after all checks of OpenID Connect Back-Channel Logout 2.6, except that its `jti` is new.
 

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -16,7 +17,7 @@ from accounts.conf import conf
 from accounts.dialects import base
 from accounts.dialects.client_authentication import client_call
 from accounts.dialects.discovery import current_provider
-from accounts.dialects.id_tokens import LogoutToken, verify_id_token, verify_logout_token
+from accounts.dialects.id_tokens import LogoutToken, check_renewed_id_token, verify_id_token, verify_logout_token
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused, RequestRefused, WrongIssuer
 from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
 from accounts.upstream.calls import ApiAnswer, ApiCall
@@ -35,6 +36,8 @@ class OAuth2Dialect(base.Dialect):
     refreshes_early = True
     replay_is_safe = False
     sign_ins_are_tied = True
+    #: Whether `iss` and `aud` of an ID token have to be right. The sign-in of the password grant does not depend on it.
+    checks_id_tokens = True
 
     def authorization_url(
         self,
@@ -174,13 +177,25 @@ class OAuth2Dialect(base.Dialect):
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
         if base.is_success(answer):
-            id_token = answer.json_object().get("id_token") if _is_openid() else None
-            return base.refreshed(lambda: _read_pair(answer, previous=tokens), id_token)
+            id_token = base.text_of_token(answer.json_object().get("id_token")) if _is_openid() else ""
+            claims = unverified_claims(id_token)
+            outcome = base.refreshed(lambda: _read_pair(answer, previous=tokens), id_token if claims else "")
+            return self._with_user(outcome, claims) if claims and isinstance(outcome, base.Refreshed) else outcome
         error = base.error_code(answer)
         if error in ("invalid_client", "unauthorized_client"):
             # The operator has to correct the client's settings. Sessions stay until then.
             logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and its secret or key: %s", error)
         return base.refusal_by_code(answer) or base.unknown(answer)
+
+    def _with_user(self, refreshed: base.Refreshed, claims: Mapping[str, Any]) -> base.RefreshOutcome:
+        """`refreshed` with the user in the `claims` of its ID token. Unknown if the token is not for this client."""
+        try:
+            if self.checks_id_tokens:
+                check_renewed_id_token(claims)
+        except ApiMisbehaved as error:
+            logger.error("%s", error)
+            return base.Unknown(str(error))
+        return replace(refreshed, user_id=_user_from_claims(claims).id)
 
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
         """RFC 7009. The provider also ends the access tokens of the same grant, if it can."""
@@ -211,6 +226,7 @@ class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
     """
 
     username_field = "username"
+    checks_id_tokens = False
 
     def sign_in(self, username: str, password: str) -> ApiCall:
         return self._token_call(

@@ -21,6 +21,7 @@ write_until_exit(event_writer)
 _UNTRACED = (EventKind.API_UNAVAILABLE, EventKind.ADOPTED, EventKind.ENDED_ELSEWHERE, EventKind.BY_PROVIDER)
 _LEVELS = {
     EventKind.REUSED: logging.WARNING,
+    EventKind.OTHER_USER: logging.ERROR,
     EventKind.API_UNAVAILABLE: logging.WARNING,
     EventKind.UNSTORED: logging.ERROR,
 }

@@ -28,7 +28,7 @@ from accounts.rotation.refusal_check import verify_refusal
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.single_flight import NoResult, SingleFlight
 from accounts.rotation.store import BACKGROUND_STORE_SECONDS, STORE_SECONDS, store_pair
-from accounts.rotation.token_requests import request_refresh
+from accounts.rotation.token_requests import request_refresh, request_revocation
 from accounts.session.api_session import ApiSession
 from accounts.session.claims import renewed_claims
 from accounts.session.sealing import CannotOpen
@@ -167,6 +167,10 @@ def _finish_refresh(
 ) -> Rotated | None:
     """Act on the API's response to a refresh, which is given with its duration in seconds. Returns as `_refresh`."""
     outcome, seconds = response
+    if isinstance(outcome, Refreshed) and _is_of_another_user(outcome, session):
+        # The spent token has no other successor, so the session cannot go on.
+        request_revocation(outcome.tokens, address=presented.address)
+        return _handle_refusal(session, presented, owner, may_end=True, reason=EndReason.OTHER_USER)
     if isinstance(outcome, Refreshed):
         user = renewed_claims(session.user, outcome.tokens.access, outcome.id_token, outcome.fields)
         minted = session.rotated(outcome.tokens, user)
@@ -186,6 +190,12 @@ def _finish_refresh(
         EventKind.API_UNAVAILABLE, session, presented, trigger=trigger, seconds=seconds, why=outcome.why
     )
     raise ApiUnavailable(f"refresh: {outcome.why}", retry_after=outcome.retry_after)
+
+
+def _is_of_another_user(outcome: Refreshed, session: ApiSession) -> bool:
+    # As text: some APIs began to send their ids as text.
+    found, expected = str(outcome.user_id), str(session.user.id)
+    return "" not in (found, expected) and found != expected
 
 
 def _request_refresh(
@@ -214,7 +224,9 @@ def _request_verified(session: ApiSession, presented: Presented, owner: str, end
     return verify_refusal(session.tokens, address=presented.address, ends_at=check_ends_at)
 
 
-def _handle_refusal(session: ApiSession, presented: Presented, owner: str, *, may_end: bool) -> Rotated | None:
+def _handle_refusal(
+    session: ApiSession, presented: Presented, owner: str, *, may_end: bool, reason: EndReason | None = None
+) -> Rotated | None:
     """The API refused the token: adopt the session of the request that spent it before, or else end the session.
 
     Returns None while another request is rotating. Without `may_end`, raises ApiUnavailable instead of ending it.
@@ -228,7 +240,7 @@ def _handle_refusal(session: ApiSession, presented: Presented, owner: str, *, ma
         if not may_end:
             raise ApiUnavailable("the API's refusal of the refresh token could not be checked")
         left = session.tokens.refresh_seconds_left()
-        reason = EndReason.EXPIRED if left is not None and left <= 0 else EndReason.REFUSED
+        reason = reason or (EndReason.EXPIRED if left is not None and left <= 0 else EndReason.REFUSED)
         if end_session(
             session.id, reason, up_to_generation=session.generation, user_id=session.user.id, address=presented.address
         ):

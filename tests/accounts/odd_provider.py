@@ -44,6 +44,13 @@ def signed(claims: Claims, name: str = "one", **headers: object) -> str:
     return jwt.encode(claims, signing_key(name), algorithm="RS256", headers=merge({"kid": name}, headers))
 
 
+def renewed(provider: "OddProvider", **changes: Any) -> str:
+    """The ID token of a refresh. A claim that is None is left out."""
+    now = int(time.time())
+    claims = {"iss": provider.issuer, "sub": "ada-1", "aud": CLIENT_ID, "iat": now, "exp": now + 300}
+    return signed(merge(claims, changes))
+
+
 def merge(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults with changes. A value that is None is left out."""
     return {name: value for name, value in {**defaults, **changes}.items() if value is not None}

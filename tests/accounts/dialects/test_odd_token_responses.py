@@ -4,11 +4,12 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from pytest_django import Settings
 
 from accounts.browser.id_token_hint import read_id_token_cookie
 from accounts.models import EndReason, SessionRecord
-from tests.accounts.at_provider import begin, whoami
-from tests.accounts.odd_provider import TOKEN, OddProvider
+from tests.accounts.at_provider import begin, skip_retry_pause, whoami
+from tests.accounts.odd_provider import CLIENT_ID, TOKEN, OddProvider, renewed
 from tests.browsers import Answer, Browser
 from tests.demo_api.messages import Answer as Reply
 
@@ -96,18 +97,19 @@ class TestTheNewestIdToken:
     def test_of_a_refresh_is_the_hint_at_the_sign_out(self, odd_provider: OddProvider, newcomer: Browser) -> None:
         sign_in(odd_provider, newcomer)
         first = read_id_token_cookie(newcomer.take())
-        odd_provider.tokens = {"id_token": "newer.id.token"}
+        newer = renewed(odd_provider)
+        odd_provider.tokens = {"id_token": newer}
         odd_provider.expire_access_tokens()
 
         newcomer.open_page()
 
         assert first.count(".") == 2
-        assert read_id_token_cookie(newcomer.take()) == "newer.id.token"
+        assert read_id_token_cookie(newcomer.take()) == newer
         newcomer.sign_out()
         location = newcomer.get("/accounts/logout/provider/")["Location"]
-        assert dict(parse_qsl(urlsplit(location).query))["id_token_hint"] == "newer.id.token"
+        assert dict(parse_qsl(urlsplit(location).query))["id_token_hint"] == newer
 
-    @pytest.mark.parametrize("sent", ["", " ", "new\ud800er", None, 5, {}], ids=repr)
+    @pytest.mark.parametrize("sent", ["", " ", "new\ud800er", "no.id.token", None, 5, {}], ids=repr)
     def test_stays_if_a_refresh_has_none(self, odd_provider: OddProvider, newcomer: Browser, sent: object) -> None:
         sign_in(odd_provider, newcomer)
         first = read_id_token_cookie(newcomer.take())
@@ -116,6 +118,66 @@ class TestTheNewestIdToken:
 
         assert newcomer.open_page().status_code == 200
         assert read_id_token_cookie(newcomer.take()) == first
+
+
+class TestTheIdTokenOfARefresh:
+    def test_of_another_user_ends_the_session_and_its_pair_is_never_used(
+        self, odd_provider: OddProvider, newcomer: Browser, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sign_in(odd_provider, newcomer)
+        before, session = newcomer.copy(), newcomer.session()
+        odd_provider.tokens = {"id_token": renewed(odd_provider, sub="grace-1"), "access_token": "graces-token"}
+        odd_provider.expire_access_tokens()
+
+        answer = newcomer.open_page()
+
+        assert answer["Location"] == "/accounts/login/?next=%2Fprotected%2F&ended=1"
+        assert SessionRecord.objects.get(pk=session.id).end_reason == EndReason.OTHER_USER
+        assert odd_provider.count(*odd_provider.revoke_call) == 1
+        assert not any("graces-token" in str(call.headers) for call in odd_provider.calls)
+        assert "tokens of another user" in caplog.text
+        assert "graces-token" not in caplog.text
+        assert before.open_page().status_code == 302
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"iss": "https://evil.example"},
+            {"iss": None},
+            {"aud": "another-site"},
+            {"aud": []},
+            {"aud": None},
+            {"azp": "another-site"},
+        ],
+        ids=str,
+    )
+    def test_of_another_issuer_or_client_is_refused_and_the_session_stays(
+        self, odd_provider: OddProvider, newcomer: Browser, changes: dict[str, object]
+    ) -> None:
+        sign_in(odd_provider, newcomer)
+        odd_provider.tokens = {"id_token": renewed(odd_provider, **changes)}
+        odd_provider.expire_access_tokens()
+
+        assert newcomer.open_page().status_code == 503
+        assert newcomer.session().generation == 0
+
+        skip_retry_pause()
+        odd_provider.tokens = {"id_token": renewed(odd_provider, aud=[CLIENT_ID, "another-site"], sub=None)}
+        assert newcomer.open_page().status_code == 200
+
+    def test_of_the_password_grant_has_to_be_of_the_same_user(
+        self, odd_provider: OddProvider, newcomer: Browser, settings: Settings
+    ) -> None:
+        settings.API_DIALECT, settings.OAUTH_ISSUER = "oauth2-password", ""
+        settings.OAUTH_TOKEN_ENDPOINT = f"{odd_provider.url}{TOKEN}"
+        odd_provider.tokens = {"id_token": renewed(odd_provider, iss="https://inside.example")}
+        newcomer.sign_in("ada", "tide-table")
+        odd_provider.expire_access_tokens()
+        assert newcomer.open_page().status_code == 200
+
+        odd_provider.tokens = {"id_token": renewed(odd_provider, sub="grace-1")}
+        odd_provider.expire_access_tokens()
+        assert newcomer.open_page().status_code == 302
 
 
 class TestTokensThatCannotBeUsed:
