@@ -17,6 +17,7 @@ from accounts.exceptions import ApiMisbehaved, ApiUnavailable, BodyConsumed
 from accounts.models import Trigger
 from accounts.rotation.rotate import RotationOutcome
 from accounts.session.api_session import ApiSession
+from accounts.session.freshness import FreshSignInRequired, read_challenge
 from accounts.session.tokens import TokenPair
 from accounts.telemetry.api_call import ReportedCall
 from accounts.telemetry.metrics import time_call
@@ -76,7 +77,8 @@ class ApiClient:
         acted on the first one. A 401 that a new token cannot change is returned: the user is still signed in.
 
         Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises BodyConsumed, and the
-        next call has a new token.
+        next call has a new token. If a 401 asks for a recent sign-in or another kind (RFC 9470), raises
+        FreshSignInRequired.
         """
         self.called = True
         started_at = time.time()
@@ -98,6 +100,10 @@ class ApiClient:
             response = _send(request, stream=stream, retry=repeatable and method in SAFE_METHODS, ends_at=ends_at)
             if response.status_code != 401:
                 return _check_status(response, any_status=any_status)
+            if (freshness := read_challenge(response.headers.get("WWW-Authenticate", ""))) is not None:
+                # A refresh does not change when and how the user signed in.
+                response.close()
+                raise FreshSignInRequired(freshness)
             if self._is_final(session.tokens, rotated, started_at):
                 return response
             response.close()

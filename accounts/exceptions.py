@@ -4,7 +4,8 @@ AccountsError
 ├── SignInRequired        redirect to the sign-in page
 │   ├── NotSignedIn       the browser has no session
 │   ├── DeviceUnproven    the session is bound to a device that the request does not prove: 403, and the session stays
-│   └── SessionEnded      its session has ended; `reason` says why
+│   ├── SessionEnded      its session has ended; `reason` says why
+│   └── FreshSignInRequired  it is too old for a page, or of another kind (accounts.session.freshness)
 ├── CredentialsRefused    show the form again, with the API's message
 ├── AlreadyUsed           begin another sign-in
 ├── TooManyAttempts       show the form again: 429 and Retry-After

@@ -16,8 +16,9 @@ from django.forms import BaseForm
 from django.utils.html import format_html
 from requests import HTTPError, RequestException, Response
 
-from accounts.browser.next_page import sign_in_address
-from accounts.exceptions import ApiError, ApiUnavailable, DeviceUnproven, SessionEnded, SignInRequired
+from accounts.browser.next_page import address_for, why_not_fresh
+from accounts.exceptions import ApiError, ApiUnavailable, DeviceUnproven, SignInRequired
+from accounts.session.freshness import FreshSignInRequired
 from accounts.text import clean_text
 
 logger = logging.getLogger(__name__)
@@ -88,9 +89,10 @@ def add_api_errors(form: BaseForm, error: Exception, *, names: Mapping[str, str]
         why = "You are no longer signed in."
         if isinstance(error, DeviceUnproven):
             why = "This browser could not prove that the session is its own. Send this again. If that does not help:"
+        elif isinstance(error, FreshSignInRequired) and not error.reason:
+            why = why_not_fresh(error.freshness)
         text = '{} <a href="{}" target="_blank">Sign in in a new tab</a>, then send this again.'
-        address = sign_in_address("", ended=error.reason if isinstance(error, SessionEnded) else "")
-        form.add_error(None, format_html(text, why, address))
+        form.add_error(None, format_html(text, why, address_for(error, "")))
         return 401
     # The text of an exception of requests may quote the API.
     cause = str(error) if isinstance(error, ApiError) else "unusable response of the API"

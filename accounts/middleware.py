@@ -35,6 +35,7 @@ from accounts.conf import conf
 from accounts.database_pool import give_back_connections, give_back_connections_while_streaming
 from accounts.exceptions import ApiError, ApiMisbehaved, DeviceUnproven, NotSignedIn, SignInRequired
 from accounts.history.traced_requests import finish_trace
+from accounts.session.freshness import read_freshness
 from accounts.telemetry.last_call import forget_last_call
 from accounts.telemetry.request_id import start_request_ids
 from accounts.telemetry.spans import end_page_span, start_page_span
@@ -164,6 +165,9 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
     if address.removeprefix(own).rstrip("/") != reverse("accounts:login").rstrip("/"):
         return response
     query = QueryDict(query_string)
+    if read_freshness(query):
+        # Our own: the sign-in page shows the form to a signed-in user, too.
+        return response
     next_url = query.get("next", "")
     page = unquote(next_url.removeprefix(own).partition("?")[0])
     leads_back = page == request.path

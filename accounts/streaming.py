@@ -22,7 +22,7 @@ from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
 from accounts.api_client import ApiRequest
-from accounts.browser.error_responses import sign_in_url, switch_url
+from accounts.browser.error_responses import sign_in_url, switch_url, why_required
 from accounts.browser.event_source import (
     OVER,
     RECONNECT_SECONDS,
@@ -30,9 +30,8 @@ from accounts.browser.event_source import (
     retry_line,
     seconds_until_retry,
 )
-from accounts.browser.next_page import why_ended
 from accounts.browser.session import BrowserSession
-from accounts.exceptions import AccountsError, ApiMisbehaved, ApiUnavailable, SessionEnded, SignInRequired
+from accounts.exceptions import AccountsError, ApiMisbehaved, ApiUnavailable, SignInRequired
 from accounts.upstream.event_stream import (
     EVENT_END,
     EVENT_STREAM,
@@ -246,8 +245,7 @@ def _failure(request: ApiRequest, error: AccountsError | RequestException) -> st
     """The last event. Its name is not `error`: an EventSource has events of this name for broken connections."""
     seconds = seconds_until_retry(error)
     if isinstance(error, SignInRequired):
-        reason = error.reason if isinstance(error, SessionEnded) else ""
-        data = {"detail": why_ended(reason), "login": sign_in_url(request, error)}
+        data = {"detail": why_required(error), "login": sign_in_url(request, error)}
     elif seconds is None:
         data = {"detail": "The service behind this site has refused this."}
     else:

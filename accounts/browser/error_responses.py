@@ -9,9 +9,10 @@ from django.shortcuts import render
 from django.utils.http import escape_leading_slashes
 
 from accounts.browser.event_source import is_event_source, reconnect_response
-from accounts.browser.next_page import is_own_url, shorten, sign_in_address, why_ended
+from accounts.browser.next_page import address_for, is_own_url, shorten, sign_in_address, why_ended, why_not_fresh
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, SessionEnded, SignInRequired
+from accounts.session.freshness import FreshSignInRequired
 from accounts.telemetry.last_call import last_call
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -28,9 +29,17 @@ def sign_in_required_response(request: HttpRequest, error: SignInRequired) -> Ht
     if is_htmx(request):
         return HttpResponse(status=401, headers={"HX-Redirect": login})
     if is_script(request):
-        detail = why_ended(error.reason) if isinstance(error, SessionEnded) else "You are not signed in."
-        return JsonResponse({"detail": detail, "login": login}, status=401)
+        return JsonResponse({"detail": why_required(error), "login": login}, status=401)
     return HttpResponseRedirect(login)
+
+
+def why_required(error: SignInRequired) -> str:
+    """What a user is told: a sentence."""
+    if isinstance(error, SessionEnded):
+        return why_ended(error.reason)
+    if isinstance(error, FreshSignInRequired):
+        return why_ended(error.reason) if error.reason else why_not_fresh(error.freshness)
+    return "You are not signed in."
 
 
 def device_unproven_response(request: HttpRequest) -> HttpResponse:
@@ -60,7 +69,7 @@ def forbidden_response(request: HttpRequest) -> HttpResponse:
 
 def sign_in_url(request: HttpRequest, error: SignInRequired) -> str:
     """The address of the sign-in page, with `next` for the way back."""
-    return sign_in_address(next_path(request), ended=error.reason if isinstance(error, SessionEnded) else "")
+    return address_for(error, next_path(request))
 
 
 def switch_url(request: HttpRequest) -> str:

@@ -11,7 +11,9 @@ from django.utils.encoding import uri_to_iri
 from django.utils.http import MAX_URL_LENGTH, url_has_allowed_host_and_scheme
 
 from accounts.conf import conf
+from accounts.exceptions import SessionEnded, SignInRequired
 from accounts.models import EndReason
+from accounts.session.freshness import Freshness, FreshSignInRequired
 from accounts.text import duration_in_words
 
 #: In UTF-8. The address of the sign-in page has three characters for each byte, and servers accept 8190 characters.
@@ -33,19 +35,35 @@ def why_ended(reason: str) -> str:
     return "Your session has ended."
 
 
-def sign_in_address(next_url: str, *, switch: bool = False, ended: str = "") -> str:
+def why_not_fresh(freshness: Freshness) -> str:
+    """What a user is told whose sign-in is not as `freshness` asks: a sentence."""
+    if freshness.acr_values:
+        return "This needs another kind of sign-in, such as one with a second factor."
+    return "This needs a recent sign-in."
+
+
+def sign_in_address(next_url: str, *, switch: bool = False, ended: str = "", freshness: Freshness | None = None) -> str:
     """The address of the sign-in page, which leads back to `next_url`.
 
-    With `switch` it shows the form to a signed-in user, too. `ended` is the reason for the end of a session
-    (`SessionEnded.reason`), for the page to tell the user.
+    With `switch` it shows the form to a signed-in user, too, and with `freshness` to one whose sign-in is not as that
+    asks. `ended` is the reason for the end of a session (`SessionEnded.reason`), for the page to tell the user.
     """
     query = {"switch": "1"} if switch else {}
     if short := shorten(next_url):
         query["next"] = short
     if ended:
         query["ended"] = ended if ended in _TOLD_REASONS else "1"
+    if freshness is not None:
+        query |= freshness.parameters()
     address = reverse("accounts:login")
     return f"{address}?{urlencode(query)}" if query else address
+
+
+def address_for(error: SignInRequired, next_url: str) -> str:
+    """The address of the sign-in page that tells the user of `error`, and leads back to `next_url`."""
+    if isinstance(error, FreshSignInRequired):
+        return sign_in_address(next_url, ended=error.reason, freshness=error.freshness)
+    return sign_in_address(next_url, ended=error.reason if isinstance(error, SessionEnded) else "")
 
 
 def shorten(url: str) -> str:

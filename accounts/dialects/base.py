@@ -37,14 +37,14 @@ class SignedIn:
     """The result of a successful sign-in. `id_token` is OpenID Connect's, empty if there is none.
 
     `fields` is what the response says of the user beside the tokens, for API_USER_CLAIMS. `sid` is the provider's
-    session, which a logout token may name; empty if it does not say.
+    session, which a logout token may name; None if it does not say.
     """
 
     user: User
     tokens: TokenPair
     id_token: str = field(default="", repr=False)
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    sid: str = field(default="", repr=False)
+    sid: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +181,15 @@ def unknown(answer: ApiAnswer, *, lacks: str = "") -> Unknown:
     return Unknown(why, retry_after=parse_retry_after(answer.headers.get("retry-after")))
 
 
-def refreshed(read: Callable[[], TokenPair], id_token: object = None, fields: object = None) -> Refreshed | Unknown:
+def refreshed(
+    read: Callable[[], TokenPair], id_token: object = None, fields: object = None, *, user_id: int | str = ""
+) -> Refreshed | Unknown:
     """The outcome of a success status: the pair that `read` returns, with what else the response has.
 
     If `read` raises ApiMisbehaved, the response came from something else, such as a gateway: the outcome is Unknown.
     """
     try:
-        return Refreshed(read(), text_of_token(id_token), mapping(fields))
+        return Refreshed(read(), text_of_token(id_token), mapping(fields), user_id)
     except ApiMisbehaved as error:
         return Unknown(str(error))
 

@@ -1,6 +1,7 @@
 """The JWTs that an OpenID provider signs for this client: the ID token of a sign-in, and logout tokens."""
 
 import hmac
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from jwt.types import Options
 from accounts.conf import conf
 from accounts.dialects.discovery import Provider, check_signature, current_provider
 from accounts.exceptions import ApiMisbehaved
+from accounts.text import clean_text
 
 #: Clock difference allowed for `exp` and `iat`. A nonce or `jti` prevents a second use.
 LEEWAY_SECONDS = 300
 #: A logout token that is older is refused. So its `jti` has to be remembered for so long.
 MAX_LOGOUT_TOKEN_AGE_SECONDS = 24 * 3600
 
+_MAX_ACR = 200
 _LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 # Explicit typing is only recommended: some providers send the usual "JWT", or nothing.
 _LOGOUT_TYPES = ("logout+jwt", "application/logout+jwt", "jwt", "")
@@ -58,6 +61,17 @@ def verify_id_token(id_token: str, nonce: str) -> dict[str, Any]:
     if claims.get("azp", conf.oauth_client_id) != conf.oauth_client_id:
         raise ApiMisbehaved("the provider's ID token was made for another client")
     return claims
+
+
+def read_authentication(claims: Mapping[str, Any]) -> tuple[float | None, str]:
+    """When the user signed in at the provider, by our own clock, and how: `auth_time` and `acr` of a verified ID token.
+
+    None and "" if the provider does not say. The provider's clock only says how long before `iat` it was.
+    """
+    auth_time, acr = claims.get("auth_time"), clean_text(claims.get("acr"), _MAX_ACR)
+    if isinstance(auth_time, bool) or not isinstance(auth_time, int | float) or not math.isfinite(auth_time):
+        return None, acr
+    return time.time() - max(0.0, float(claims["iat"]) - auth_time), acr
 
 
 def check_renewed_id_token(claims: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from accounts.conf import conf
 from accounts.dialects import base
 from accounts.dialects.client_authentication import client_call
 from accounts.dialects.discovery import current_provider
-from accounts.dialects.id_tokens import LogoutToken, check_renewed_id_token, verify_id_token, verify_logout_token
+from accounts.dialects.id_tokens import check_renewed_id_token, read_authentication, verify_id_token
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused, RequestRefused, WrongIssuer
 from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
 from accounts.upstream.calls import ApiAnswer, ApiCall
@@ -52,7 +52,7 @@ class OAuth2Dialect(base.Dialect):
         """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
 
         With `switch`, the user gets to choose another account, although the provider may know one already.
-        `parameters` are further ones of this sign-in, such as login_hint.
+        `parameters` are further ones of this sign-in, such as login_hint or max_age.
         """
         configured = conf.oauth_authorization_parameters
         prompt = _join_prompts(configured.get("prompt", ""), parameters.get("prompt", ""))
@@ -137,7 +137,9 @@ class OAuth2Dialect(base.Dialect):
             claims = verify_id_token(str(id_token), nonce)
         except ApiMisbehaved as error:
             raise UnusablePair(str(error), tokens) from error
-        return base.SignedIn(_user_from_claims(claims), tokens, str(id_token), sid=_text(claims.get("sid")))
+        authenticated_at, acr = read_authentication(claims)
+        user = replace(_user_from_claims(claims), authenticated_at=authenticated_at, acr=acr)
+        return base.SignedIn(user, tokens, str(id_token), sid=claims.get("sid"))
 
     def userinfo(self, tokens: TokenPair) -> ApiCall | None:
         """The userinfo request; None without openid or a userinfo endpoint."""
@@ -147,7 +149,10 @@ class OAuth2Dialect(base.Dialect):
     def read_userinfo(self, answer: ApiAnswer, user: User) -> User:
         """`user` with the claims of the response, if its `sub` is the same (OpenID Connect Core 5.3.2)."""
         claims = answer.json_object()
-        return _user_from_claims(claims) if base.is_success(answer) and user.has_id(claims.get("sub")) else user
+        if not base.is_success(answer) or not user.has_id(claims.get("sub")):
+            return user
+        named = _user_from_claims(claims)
+        return replace(user, name=named.name, email=named.email)
 
     def is_named(self, user: User) -> bool:
         """Whether the tokens named the user, and not only the id."""
@@ -163,15 +168,6 @@ class OAuth2Dialect(base.Dialect):
         parameters = {**hint, "client_id": conf.oauth_client_id, "post_logout_redirect_uri": return_to}
         return _with_query(url, parameters) if url else None
 
-    def takes_logout_tokens(self) -> bool:
-        """Whether the provider can end sessions here (OpenID Connect Back-Channel Logout)."""
-        return _is_openid() and bool(conf.oauth_issuer)
-
-    def read_logout_token(self, logout_token: str) -> tuple[LogoutToken, User | None]:
-        """A logout token, and the user whom it names. Raises ApiUnavailable or ApiMisbehaved."""
-        token = verify_logout_token(logout_token)
-        return token, _user_from_claims({"sub": token.sub}) if token.sub else None
-
     def refresh(self, tokens: TokenPair) -> ApiCall:
         return self._token_call({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
 
@@ -179,23 +175,18 @@ class OAuth2Dialect(base.Dialect):
         if base.is_success(answer):
             id_token = base.text_of_token(answer.json_object().get("id_token")) if _is_openid() else ""
             claims = unverified_claims(id_token)
-            outcome = base.refreshed(lambda: _read_pair(answer, previous=tokens), id_token if claims else "")
-            return self._with_user(outcome, claims) if claims and isinstance(outcome, base.Refreshed) else outcome
+
+            def read() -> TokenPair:
+                if claims and self.checks_id_tokens:
+                    check_renewed_id_token(claims)
+                return _read_pair(answer, previous=tokens)
+
+            return base.refreshed(read, id_token if claims else "", user_id=_user_from_claims(claims).id)
         error = base.error_code(answer)
         if error in ("invalid_client", "unauthorized_client"):
             # The operator has to correct the client's settings. Sessions stay until then.
             logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and its secret or key: %s", error)
         return base.refusal_by_code(answer) or base.unknown(answer)
-
-    def _with_user(self, refreshed: base.Refreshed, claims: Mapping[str, Any]) -> base.RefreshOutcome:
-        """`refreshed` with the user in the `claims` of its ID token. Unknown if the token is not for this client."""
-        try:
-            if self.checks_id_tokens:
-                check_renewed_id_token(claims)
-        except ApiMisbehaved as error:
-            logger.error("%s", error)
-            return base.Unknown(str(error))
-        return replace(refreshed, user_id=_user_from_claims(claims).id)
 
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
         """RFC 7009. The provider also ends the access tokens of the same grant, if it can."""
@@ -253,10 +244,6 @@ def _join_prompts(configured: str, asked: str) -> str:
     if not set(asked.split()) - {"none"}:
         return configured
     return " ".join(dict.fromkeys(value for value in f"{configured} {asked}".split() if value != "none"))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _prompt_for_switch(configured: str) -> str:

@@ -160,7 +160,9 @@ class ApiSession:
             # Older releases ignore fields that they do not know.
             [
                 *(user.id, user.name, user.email),
-                *_without_last_defaults([user.claims_by_source or None, self.device or None]),
+                *_without_last_defaults(
+                    [user.claims_by_source or None, self.device or None, user.authenticated_at, user.acr or None]
+                ),
             ],
             [
                 *(tokens.access, tokens.refresh, tokens.received_at),
@@ -190,6 +192,8 @@ class ApiSession:
                     name=user[1],
                     email=user[2],
                     claims_by_source=(user[3] if len(user) > 3 else None) or {},
+                    authenticated_at=user[5] if len(user) > 5 else None,
+                    acr=(user[6] if len(user) > 6 else None) or "",
                 ),
                 tokens=TokenPair(
                     access=tokens[0],

@@ -24,6 +24,10 @@ class User:
     email: str = ""
     #: What `accounts.session.claims` keeps. Never printed.
     claims_by_source: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, hash=False)
+    #: When the user signed in at the provider, by our own clock (time.time()); None: when the session began.
+    authenticated_at: float | None = field(default=None, repr=False, compare=False)
+    #: How the user signed in there (`acr` of OpenID Connect); empty if it is not known.
+    acr: str = field(default="", repr=False, compare=False)
 
     @property
     def claims(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from accounts.browser.cookies import set_cookie
 from accounts.browser.next_page import MAX_NEXT_BYTES, shorten
 from accounts.conf import conf
 from accounts.session.api_session import SessionIdentity
+from accounts.session.freshness import ANY_SIGN_IN, Freshness, read_freshness
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 from accounts.text import clean_text
 
@@ -59,18 +60,25 @@ class AuthorizationRequest:
     """One authorization request (RFC 6749 section 4.1.1).
 
     `code_verifier` is its only secret (RFC 7636). `state` and `nonce` are derived from it with a one-way function.
-    `next` is the page to show after the sign-in, `begun_at` is in seconds since the epoch.
+    `next` is the page to show after the sign-in, `begun_at` is in seconds since the epoch. `freshness` is what the page
+    asks of the sign-in.
     """
 
     code_verifier: str = field(repr=False)
     next: str
     begun_at: float
+    freshness: Freshness = ANY_SIGN_IN
 
     @classmethod
-    def begin(cls, next: str) -> "AuthorizationRequest":
+    def begin(cls, next: str, freshness: Freshness = ANY_SIGN_IN) -> "AuthorizationRequest":
         next = shorten(next)
         fits = len(_to_json(next)) <= _MAX_NEXT_BYTES
-        return cls(code_verifier=secrets.token_urlsafe(32), next=next if fits else "", begun_at=int(time.time()))
+        return cls(
+            code_verifier=secrets.token_urlsafe(32),
+            next=next if fits else "",
+            begun_at=int(time.time()),
+            freshness=freshness,
+        )
 
     @property
     def state(self) -> str:
@@ -116,7 +124,12 @@ class AuthorizationRequest:
         return hashlib.sha256(f"{use}:{self.code_verifier}".encode()).digest()[:16]
 
     def _seal(self) -> str:
-        return seal(Purpose.AUTHORIZATION, _to_json([self.code_verifier, self.next, self.begun_at]))
+        return seal(Purpose.AUTHORIZATION, _to_json(self._fields()))
+
+    def _fields(self) -> list[object]:
+        # Older releases cannot read a fourth field, so ordinary sign-ins do not have it.
+        fields: list[object] = [self.code_verifier, self.next, self.begun_at]
+        return [*fields, self.freshness.parameters()] if self.freshness else fields
 
 
 def _to_json(value: object) -> bytes:
@@ -125,10 +138,11 @@ def _to_json(value: object) -> bytes:
 
 def _open(text: str) -> AuthorizationRequest | None:
     try:
-        code_verifier, next_, begun_at = json.loads(open_sealed(Purpose.AUTHORIZATION, text))
+        code_verifier, next_, begun_at, *more = json.loads(open_sealed(Purpose.AUTHORIZATION, text))
     except (CannotOpen, ValueError, TypeError):
         return None
-    return AuthorizationRequest(code_verifier=code_verifier, next=next_, begun_at=begun_at)
+    freshness = read_freshness(more[0] if more else {})
+    return AuthorizationRequest(code_verifier=code_verifier, next=next_, begun_at=begun_at, freshness=freshness)
 
 
 def _begun_at(text: str) -> float:

@@ -13,14 +13,18 @@ from django.views.decorators.csrf import csrf_exempt
 from accounts.browser.client_address import client_address
 from accounts.conf import conf
 from accounts.dialects import current_dialect
-from accounts.dialects.base import PasswordDialect
-from accounts.dialects.id_tokens import LEEWAY_SECONDS, MAX_LOGOUT_TOKEN_AGE_SECONDS, LogoutToken
+from accounts.dialects.base import PasswordDialect, user_from
+from accounts.dialects.id_tokens import (
+    LEEWAY_SECONDS,
+    MAX_LOGOUT_TOKEN_AGE_SECONDS,
+    LogoutToken,
+    verify_logout_token,
+)
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
 from accounts.models import AttemptCount, EndReason, SessionRecord, SessionRecordQuerySet, sid_key, user_key
 from accounts.rotation.database import database_errors_as_unavailable
 from accounts.rotation.ending import end_session
-from accounts.session.tokens import User
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +44,14 @@ def backchannel_logout(request: HttpRequest) -> HttpResponse:
     200 also if there are none. 400 with JSON for any other request (section 2.8), and 503 while the token cannot be
     checked or the database fails: the provider may send it again. 404 without a provider that sends logout tokens.
     """
-    dialect = current_dialect()
-    if (
-        not isinstance(dialect, OAuth2Dialect)
-        or isinstance(dialect, PasswordDialect)
-        or not dialect.takes_logout_tokens()
-    ):
+    if not _has_openid_provider():
         raise Http404
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     try:
-        token, user = dialect.read_logout_token(_posted_token(request))
+        token = verify_logout_token(_posted_token(request))
         with database_errors_as_unavailable():
-            _end_sessions(token, user, address=client_address(request))
+            _end_sessions(token, address=client_address(request))
     except ApiUnavailable as error:
         logger.error("a logout token could not be used: %s", error)
         response = _error("temporarily_unavailable", "This site cannot check the token now.", status=503)
@@ -62,6 +61,12 @@ def backchannel_logout(request: HttpRequest) -> HttpResponse:
         logger.warning("a logout token was refused: %s", error)
         return _error("invalid_request", str(error), status=400)
     return HttpResponse()
+
+
+def _has_openid_provider() -> bool:
+    dialect = current_dialect()
+    signs_in_there = isinstance(dialect, OAuth2Dialect) and not isinstance(dialect, PasswordDialect)
+    return signs_in_there and bool(conf.oauth_issuer) and "openid" in conf.oauth_scope.split()
 
 
 def _posted_token(request: HttpRequest) -> str:
@@ -82,23 +87,24 @@ def _posted_token(request: HttpRequest) -> str:
     return tokens[0]
 
 
-def _end_sessions(token: LogoutToken, user: User | None, *, address: str) -> None:
+def _end_sessions(token: LogoutToken, *, address: str) -> None:
     """End the sessions that `token` names, unless it was used before. Raises ApiMisbehaved or DatabaseError."""
     used = f"logout-token/{json.dumps([conf.oauth_issuer, token.jti])}"
     if AttemptCount.objects.count_of(used, seconds=_REMEMBERED_SECONDS):
         raise ApiMisbehaved("the provider's logout token was used before")
-    for session_id, user_id in _named_sessions(token, user).values_list("pk", "user_id"):
+    for session_id, user_id in _named_sessions(token).values_list("pk", "user_id"):
         end_session(session_id, EndReason.BY_PROVIDER, user_id=user_id, address=address)
     # Last: if the database fails before, the provider can send the same token again.
     AttemptCount.objects.claim(used, seconds=_REMEMBERED_SECONDS)
 
 
-def _named_sessions(token: LogoutToken, user: User | None) -> SessionRecordQuerySet:
+def _named_sessions(token: LogoutToken) -> SessionRecordQuerySet:
     # From the database that is written to: a replica that lags behind does not know a new session.
     records = SessionRecord.objects.using(router.db_for_write(SessionRecord)).filter(ended_at=None)
     if token.sid:
         records = records.filter(sid_key=sid_key(token.sid))
-    if user is not None:
+    if token.sub:
+        user = user_from({"id": token.sub})
         key = user_key(user)
         if not key and not token.sid:
             raise ApiMisbehaved("the sub of the provider's logout token is too long")

@@ -27,7 +27,22 @@ from accounts.exceptions import (
     TooManyAttempts,
     WrongIssuer,
 )
+from accounts.session.freshness import ANY_SIGN_IN, read_freshness
 from accounts.sign_in.authorization_request import AuthorizationRequest, further_parameters
+from accounts.sign_in.fresh_sign_in import (
+    fresh_notice,
+    is_met,
+    is_signed_in_as_asked,
+    must_sign_in_again,
+    not_fresh_page,
+)
+from accounts.sign_in.provider_errors import (
+    PROVIDER_ERRORS,
+    PROVIDER_UNAVAILABLE,
+    PROVIDER_UNUSABLE,
+    REQUEST_REFUSED,
+    UNKNOWN_SIGN_IN,
+)
 from accounts.sign_in.sign_in import (
     begin_sign_in_at_provider,
     finish_sign_in_at_provider,
@@ -38,46 +53,20 @@ from accounts.text import clean_text
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_SIGN_IN = (
-    "This browser did not begin this sign-in, or began it more than 15 minutes ago, or has completed it already. "
-    "That happens when you open an old page again, or when cookies are disabled."
-)
-PROVIDER_UNAVAILABLE = "The service that signs you in is not answering. Please try again in a moment."
-PROVIDER_UNUSABLE = (
-    "The service that signs you in sent a response that this site cannot use. If it happens again, tell the operator "
-    "of this site. The log has the details."
-)
-REQUEST_REFUSED = (
-    "The service that signs you in refused to begin this sign-in. If it happens again, tell the operator of this site. "
-    "The log has the details."
-)
-_NEEDS_INTERACTION = "The service that signs you in wants to ask you something first. Please try again."
-#: Errors in the provider's redirect to the callback (RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6).
-PROVIDER_ERRORS = {
-    "access_denied": ("The sign-in was declined, by you or by the service that signs you in.", 403),
-    "temporarily_unavailable": (PROVIDER_UNAVAILABLE, 503),
-    "server_error": (PROVIDER_UNAVAILABLE, 503),
-    "login_required": (_NEEDS_INTERACTION, 403),
-    "consent_required": (_NEEDS_INTERACTION, 403),
-    "interaction_required": (_NEEDS_INTERACTION, 403),
-    "account_selection_required": (_NEEDS_INTERACTION, 403),
-    # A pushed authorization request has expired (RFC 9126): the browser opened the provider's page again.
-    "invalid_request_uri": ("This sign-in took too long. Please try again.", 400),
-}
-
 
 def login_at_provider(request: ApiRequest) -> HttpResponse:
     """The sign-in page for `oauth2`: a button that leads to the provider."""
     if request.method != "POST":
         next_url = request.GET.get("next", "")
-        if request.api_session.is_signed_in() and "switch" not in request.GET:
+        if is_signed_in_as_asked(request):
             return HttpResponseRedirect(next_page(request, next_url))
         return _provider_page(request, next_url)
-    next_url = request.POST.get("next", "")
-    parameters = further_parameters(request.POST)
+    next_url, freshness = request.POST.get("next", ""), read_freshness(request.POST)
+    parameters = {**further_parameters(request.POST), **freshness.parameters()}
+    switch = "switch" in request.POST or must_sign_in_again(request, freshness)
     try:
         return begin_sign_in_at_provider(
-            request, _dialect(), next_url, switch="switch" in request.POST, parameters=parameters
+            request, _dialect(), next_url, switch=switch, freshness=freshness, parameters=parameters
         )
     except ApiUnavailable as error:
         logger.error("sign-in at the provider: %s", error)
@@ -162,14 +151,16 @@ def signs_in_at_provider() -> bool:
 def _provider_page(
     request: ApiRequest, next_url: str, *, error: str = "", words: str = "", status: int = 200
 ) -> HttpResponse:
+    fields = request.POST or request.GET
     addresses = [conf.oauth_issuer, conf.oauth_endpoints.get("authorization_endpoint", "")]
     provider = urlsplit(next(filter(None, addresses), ""))
     context = {
         **(developer_context() if status in (502, 503) else {}),
         "next": next_url,
         "ended": ended_notice(request),
+        "fresh": fresh_notice(request),
         "provider": provider.hostname,
-        "parameters": further_parameters(request.POST or request.GET),
+        "parameters": {**further_parameters(fields), **read_freshness(fields).parameters()},
         "error": error,
         "words": words,
     }
@@ -213,7 +204,9 @@ def _finish_sign_in(
         raise
     except ApiError as error:
         return _api_failed(request, pending, error)
-    response = HttpResponseRedirect(next_page(request, pending.next))
+    response = not_fresh_page(request, pending.freshness, pending.next) or HttpResponseRedirect(
+        next_page(request, pending.next)
+    )
     if signed_in is not None:
         set_id_token_cookie(response, signed_in.id_token)
         say_signed_in(request)
@@ -262,15 +255,16 @@ def _sign_in_failed(
 
     `leads_on` sends a signed-in user to the page that they wanted instead.
     """
-    next_url = pending.next if pending else ""
-    if request.api_session.is_signed_in() and leads_on:
+    next_url, freshness = (pending.next, pending.freshness) if pending else ("", ANY_SIGN_IN)
+    if request.api_session.is_signed_in() and leads_on and is_met(request, freshness):
         # Another tab has signed in, the browser opened the callback again, or it keeps the session that it had.
         return HttpResponseRedirect(next_page(request, next_url))
     context = {
         **(developer_context() if status in (502, 503) else {}),
         "detail": detail,
         "words": description,
-        "login": sign_in_address(next_url),
+        "login": sign_in_address(next_url, freshness=freshness),
+        "leads_on": leads_on,
         "switch_url": sign_in_address(next_url, switch=True),
     }
     response = render(request, "accounts/sign_in_failed.html", context, status=status)

@@ -30,6 +30,7 @@ from accounts.rotation.token_requests import (
 )
 from accounts.session.api_session import ApiSession, SessionIdentity
 from accounts.session.claims import with_claims
+from accounts.session.freshness import Freshness
 from accounts.session.sealing import CannotOpen
 from accounts.sign_in.authorization_request import AuthorizationRequest
 from accounts.sign_in.rate_limit import rate_limited_attempt
@@ -65,14 +66,20 @@ def sign_in(request: ApiRequest, username: str, password: str) -> None:
 
 
 def begin_sign_in_at_provider(
-    request: ApiRequest, dialect: OAuth2Dialect, next_page: str, *, switch: bool, parameters: Mapping[str, str]
+    request: ApiRequest,
+    dialect: OAuth2Dialect,
+    next_page: str,
+    *,
+    switch: bool,
+    freshness: Freshness,
+    parameters: Mapping[str, str],
 ) -> HttpResponse:
     """Redirect the browser to the provider, with the cookie for its return. Raises ApiUnavailable or ApiMisbehaved.
 
-    With `switch`, the provider asks the user to sign in even if it knows them. `parameters` are further ones of the
-    authorization request.
+    With `switch`, the provider asks the user to sign in even if it knows them. `freshness` is what the next page asks
+    of the sign-in. `parameters` are further ones of the authorization request.
     """
-    pending = AuthorizationRequest.begin(next_page)
+    pending = AuthorizationRequest.begin(next_page, freshness)
     url = dialect.authorization_url(
         redirect_uri=_redirect_uri(request),
         state=pending.state,

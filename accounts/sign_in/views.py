@@ -19,7 +19,9 @@ from accounts.browser.next_page import next_page
 from accounts.browser.session_json import session_response
 from accounts.conf import conf
 from accounts.exceptions import ApiError, ApiUnavailable, CredentialsRefused, DatabaseUnavailable, TooManyAttempts
+from accounts.session.freshness import read_freshness
 from accounts.sign_in.forms import SignInForm, has_json, posted_fields
+from accounts.sign_in.fresh_sign_in import fresh_notice, is_signed_in_as_asked, not_offered_page
 from accounts.sign_in.provider_views import ended_notice, login_at_provider, signed_out_page, signs_in_at_provider
 from accounts.sign_in.sign_in import forget_messages, say_signed_in, say_signed_out, sign_in, sign_out
 
@@ -42,8 +44,11 @@ def login(request: ApiRequest) -> HttpResponse:
         return login_at_provider(request)
     if request.method == "POST":
         return _submit(request)
-    if request.api_session.is_signed_in() and "switch" not in request.GET:
+    if is_signed_in_as_asked(request):
         return HttpResponseRedirect(next_page(request, request.GET.get("next", "")))
+    if read_freshness(request.GET).acr_values:
+        # There is only one kind of sign-in here.
+        return not_offered_page(request)
     form = SignInForm(initial={"next": request.GET.get("next", "")})
     return _sign_in_page(request, form, is_api_down=_is_local_api_down())
 
@@ -121,6 +126,7 @@ def _sign_in_page(
         **(developer_context() if status in (502, 503) else {}),
         "form": form,
         "ended": ended_notice(request),
+        "fresh": fresh_notice(request),
         "forgot_password_url": settings.FORGOT_PASSWORD_URL,
         "register_url": settings.REGISTER_URL,
         "missing_api": conf.base_url if is_api_down else "",

@@ -1,15 +1,20 @@
-"""oidc-provider ends sessions of this site."""
+"""oidc-provider ends sessions of this site, and its API asks for another kind of sign-in."""
 
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
+from django.http import HttpResponse
+from django.urls import path
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from accounts.api_client import ApiRequest
 from accounts.models import EndReason, SessionRecord
+from config.urls import urlpatterns as site
 from tests.accounts.at_provider import begin, sign_in_at_provider, walk
 from tests.accounts.conftest import point_at
+from tests.accounts.sign_in.test_fresh_sign_in import grow_old, press, recent
 from tests.browsers import GRACE, Browser
 from tests.real_apis.oauth.client import CLIENT_ID
 from tests.real_apis.oidc import OidcProvider
@@ -30,6 +35,13 @@ def oidc_provider(
     point_at(settings, running.site_environment)
     running.forget_calls()
     return running
+
+
+def money(request: ApiRequest) -> HttpResponse:
+    return HttpResponse(request.api.get("/fresh-route", params={"acr_values": "second-factor"}).text)
+
+
+urlpatterns = [path("money/", money), path("recent/", recent), *site]
 
 
 def reason(browser: Browser) -> str:
@@ -59,3 +71,27 @@ def test_who_signs_out_at_the_provider_or_is_signed_out_by_its_staff_is_signed_o
     assert phone.is_signed_in()
     assert desk.get(walk(begin(desk))).status_code == 302
     assert desk.is_signed_in()
+
+
+@pytest.mark.urls(__name__)
+def test_a_step_up_for_the_api_and_a_new_sign_in_for_a_view_lead_back_to_the_page(
+    oidc_provider: OidcProvider, newcomer: Browser
+) -> None:
+    visitor = Visitor()
+    sign_in_at_provider(newcomer, visitor=visitor)
+    refreshes = oidc_provider.count_refreshes()
+
+    address = newcomer.get("/money/")["Location"]
+    answer = newcomer.get(walk(press(newcomer, newcomer.get(address)), visitor))
+
+    assert address == "/accounts/login/?next=%2Fmoney%2F&acr_values=second-factor"
+    assert answer["Location"] == "/money/"
+    assert newcomer.get("/money/").status_code == 200
+    assert oidc_provider.count_refreshes() == refreshes
+    assert newcomer.get("/recent/").status_code == 200
+    grow_old(newcomer)
+    oidc_provider.forget_calls()
+    answer = newcomer.get(walk(press(newcomer, newcomer.get(newcomer.get("/recent/")["Location"])), visitor))
+    assert answer["Location"] == "/recent/"
+    assert newcomer.get("/recent/").status_code == 200
+    assert any(call.path.startswith("/interaction/") for call in oidc_provider.calls), "it asked for the password"
