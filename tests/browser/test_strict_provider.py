@@ -26,7 +26,7 @@ def provider(chromium: Browser) -> Iterator[OidcProvider]:
         yield provider
 
 
-def test_sign_in_ten_tabs_over_an_expiry_and_sign_out(
+def test_sign_in_ten_tabs_over_an_expiry_sign_out_and_back_channel_logout(
     chromium: Browser, provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     environment = {**provider.site_environment, "API_READ_TIMEOUT": "60"}
@@ -38,6 +38,7 @@ def test_sign_in_ten_tabs_over_an_expiry_and_sign_out(
     ):
         provider.register_site(address.replace("127.0.0.1", "localhost"))
         provider.read_keys_from(address)
+        provider.register_back_channel_logout(address)
         person.set_default_timeout(PATIENCE_MS)
         watch = Watch(person)
         page = person.new_page()
@@ -68,4 +69,15 @@ def test_sign_in_ten_tabs_over_an_expiry_and_sign_out(
         page.get_by_role("button", name="Sign out").click()  # the provider asks, too
         page.wait_for_url("/")
         assert provider.count(*provider.revoke_call, 200) == 1
+
+        page.goto("/protected/")
+        page.get_by_role("button", name="Sign in at 127.0.0.1").click()
+        page.get_by_label("Username").fill(ADA)
+        page.get_by_label("Password").fill(DEMO_USERS[ADA])
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("/protected/")
+        assert provider.end_sessions(ADA) == [""]
+        provider.expire_access_tokens()
+        page.reload()
+        expect(page.get_by_text("the service that signs you in ended it")).to_be_visible()
         assert watch.complaints == []

@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from accounts.exceptions import DeviceUnproven
 from accounts.form_errors import add_api_errors
+from accounts.fresh_sign_in import require_fresh_sign_in
 from accounts.history.background_writer import BackgroundWriter
 from accounts.models import EventKind, SessionEvent
 from accounts.sign_in.forms import SignInForm
@@ -27,7 +28,11 @@ def hello(request: HttpRequest) -> HttpResponse:
     return HttpResponse("hello")
 
 
-urlpatterns = [path("personal/", login_required(hello)), *site_addresses]
+urlpatterns = [
+    path("personal/", login_required(hello)),
+    path("recent/", require_fresh_sign_in(max_age=300)(hello)),
+    *site_addresses,
+]
 pytestmark = pytest.mark.urls(__name__)
 
 
@@ -48,6 +53,7 @@ def test_each_kind_of_client(thief: Browser, bound: DeviceBrowser, site: DemoApi
     assert (proxy.status_code, proxy.json()["login"]) == (401, "/accounts/login/?next=%2F")
     assert thief.get("/protected/stream/").status_code == 403
     assert thief.get("/accounts/sessions/").status_code == 403
+    assert thief.get("/recent/").status_code == 403
     form = thief.post("/accounts/sessions/", {"end": "others"}, headers={"Referer": "http://testserver/accounts/"})
     assert form.status_code == 403
     assert 'href="/accounts/"' in form.text

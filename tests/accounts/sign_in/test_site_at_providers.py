@@ -1,4 +1,6 @@
-"""The site as it runs in production at real providers, by plain HTTP: sign-in, tabs over an expiry, sign-out."""
+"""The site as it runs in production at real providers, by plain HTTP: sign-in, tabs over an expiry, sign-out,
+back-channel logout.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from accounts.doctor.findings import Status
 from accounts.doctor.provider import examine_provider
 from tests.accounts.conftest import point_at
 from tests.accounts.doctor.reports import by_name
+from tests.browsers import ADA
 from tests.load.browser import Browser
 from tests.load.site import Site
 from tests.real_apis.apis import AnyProvider, OAuthProvider
@@ -35,6 +38,7 @@ def running_site(provider: AnyProvider, folder: Path) -> Iterator[Site]:
     with site:
         if isinstance(provider, OidcProvider):
             provider.read_keys_from(url)
+            provider.register_back_channel_logout(url)
         yield site
 
 
@@ -56,6 +60,12 @@ def test_the_journey(kind: str, tmp_path: Path, settings: Settings, no_documents
         assert provider.count(*provider.revoke_call, 200) == 1
         provider.expire_access_tokens()
         assert browser.open().signs_out
+
+        if isinstance(provider, OidcProvider):
+            browser.sign_in()
+            assert set(provider.end_sessions(ADA)) == {""}
+            provider.expire_access_tokens()
+            assert "ended=by-provider" in browser.open().header("Location")
 
         # The doctor reads the keys where the provider does.
         point_at(settings, provider.site_environment)
