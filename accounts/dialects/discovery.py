@@ -139,17 +139,18 @@ def _may_sign(key: dict[str, Any], header: dict[str, Any]) -> bool:
         and (key.get("use") or "sig") == "sig"
         and isinstance(operations, list)
         and "verify" in operations
-        and _general(key.get("alg") or header["alg"]) == _general(header["alg"])
+        and general_algorithm(key.get("alg") or header["alg"]) == general_algorithm(header["alg"])
     )
 
 
-def _general(algorithm: object) -> object:
+def general_algorithm(algorithm: object) -> object:
+    """The older name of an algorithm with two names."""
     return "EdDSA" if algorithm in NEW_NAMES else algorithm
 
 
 def _verifies(key: dict[str, Any], token: str, algorithm: str) -> bool:
     try:
-        _jws.decode(token, jwt.PyJWK(key, algorithm=str(_general(algorithm))).key, algorithms=[algorithm])
+        _jws.decode(token, jwt.PyJWK(key, algorithm=str(general_algorithm(algorithm))).key, algorithms=[algorithm])
     except (jwt.PyJWTError, ValueError, TypeError):
         # A key of another type, or one that PyJWT cannot read.
         return False

@@ -11,7 +11,7 @@ import jwt
 from jwt.types import Options
 
 from accounts.conf import conf
-from accounts.dialects.discovery import Provider, check_signature, current_provider
+from accounts.dialects.discovery import Provider, check_signature, current_provider, general_algorithm
 from accounts.exceptions import ApiMisbehaved
 from accounts.text import clean_text
 
@@ -96,7 +96,8 @@ def verify_logout_token(logout_token: str) -> LogoutToken:
     provider = current_provider()
     claims = _decode(provider, logout_token, "logout token", require=["iss", "aud", "exp", "iat", "jti"])
     header = jwt.get_unverified_header(logout_token)
-    offered, algorithm = provider.id_token_algorithms, header.get("alg")
+    algorithm = general_algorithm(header.get("alg"))
+    offered = [general_algorithm(name) for name in provider.id_token_algorithms]
     sub, sid, jti, events = claims.get("sub", ""), claims.get("sid", ""), claims["jti"], claims.get("events")
     refusals = {
         "its typ is not logout+jwt": str(header.get("typ") or "").lower() not in _LOGOUT_TYPES,

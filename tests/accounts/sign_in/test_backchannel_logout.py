@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from jwt.algorithms import OKPAlgorithm
 from pytest_django import Settings
 
 from accounts.history.background_writer import BackgroundWriter
@@ -244,7 +246,18 @@ class TestTheToken:
         odd_provider.metadata = {"id_token_signing_alg_values_supported": ["ES256", "HS256"]}
 
         expect_refused(post(token(odd_provider, sid="s-1")))
+        expect_refused(post(with_header(token(odd_provider, sid="s-1"), {"alg": ["ES256"]})))
         expect_refused(post(jwt.encode(claims(odd_provider, sid="s-1"), CLIENT_SECRET, algorithm="HS256")))
+
+    def test_an_algorithm_may_have_its_newer_name(self, odd_provider: OddProvider) -> None:
+        key, encoder = ed25519.Ed25519PrivateKey.generate(), jwt.PyJWS()
+        encoder.register_algorithm("Ed25519", OKPAlgorithm())  # RFC 9864
+        odd_provider.keys = [OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)]
+        odd_provider.metadata = {"id_token_signing_alg_values_supported": ["EdDSA"]}
+
+        text = encoder.encode(json.dumps(claims(odd_provider, sid="s-1")).encode(), key, "Ed25519")
+
+        assert post(text).status_code == 200
 
     def test_it_is_used_once(self, odd_provider: OddProvider) -> None:
         sign_in(odd_provider)
