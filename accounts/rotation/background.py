@@ -1,5 +1,5 @@
 """Threads that go on when no request waits for them any more: with a refresh before the expiry, if the API hangs, and
-with the store of a new pair, if the database fails.
+if the database fails, with the store of a new pair or the release of a lease.
 """
 
 import logging
@@ -52,7 +52,9 @@ def run_in_background(send: Callable[[], T], finish: Callable[[T], object]) -> T
 
 def go_on_in_background(work: Callable[[], object]) -> None:
     """Run `work` in a thread, also while the process is ending."""
-    thread = threading.Thread(target=copy_context().run, args=(_run_alone, work), name="late-store", daemon=False)
+    thread = threading.Thread(
+        target=copy_context().run, args=(_run_alone, work), name="late-database-work", daemon=False
+    )
     # The system has no more threads, or the process is ending.
     with suppress(RuntimeError):
         thread.start()
@@ -65,7 +67,7 @@ def _run_alone(work: Callable[[], object]) -> None:
         # The session has ended: an event says so.
         return
     except Exception as error:  # noqa: BLE001  # no request waits any more
-        logger.error("a late store failed: %s", type(error).__name__)
+        logger.error("late work on the database failed: %s", type(error).__name__)
     finally:
         connections.close_all()
 

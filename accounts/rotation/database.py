@@ -25,6 +25,11 @@ def database_errors_as_unavailable() -> Iterator[None]:
         raise DatabaseUnavailable("the session records cannot be reached") from error
 
 
+def connect() -> None:
+    """Connect to the database, if this thread is not. An error after this may come from a statement that it sent."""
+    connections[_database()].ensure_connection()
+
+
 def drop_broken_connection() -> None:
     connection = connections[_database()]
     if not connection.in_atomic_block:

@@ -38,6 +38,9 @@ from accounts.telemetry.trace import StepKind, add_step
 FIRST_PAUSE_SECONDS = 0.010
 MAX_PAUSE_SECONDS = 0.100
 LEASE_MARGIN_SECONDS = 1.0
+#: A lease that has run out is taken over after the database has responded for so long: if it was unavailable before,
+#: the worker with the lease may have a pair that it could not store, and stores it now.
+TAKE_OVER_SECONDS = 3.0
 RETRY_SECONDS = 1.0
 
 
@@ -109,7 +112,9 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
     while True:
         # Read before the claim: a thread that is suspended after it must not believe that the lease has just begun.
         ends_at = time.monotonic() + conf.attempt_seconds
-        record = claim_lease(session, presented, owner, may_claim=time.monotonic() < claim_until)
+        may_take_over = waiting_since is not None and time.monotonic() >= waiting_since + TAKE_OVER_SECONDS
+        may_claim = time.monotonic() < claim_until
+        record = claim_lease(session, presented, owner, may_claim=may_claim, may_take_over=may_take_over)
         if record is None:
             rotated = _refresh(session, presented, owner, ends_at, trigger)
         else:
