@@ -33,12 +33,13 @@ _CSRF_FIELD = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `seconds` is from sending to the last byte."""
+    """What came back. `seconds` is from sending to the last byte, and `started` when it was sent (time.monotonic())."""
 
     status: int
     headers: list[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
     seconds: float
+    started: float = 0.0
 
     def header(self, name: str) -> str:
         return next((value for known, value in self.headers if known.lower() == name.lower()), "")
@@ -219,7 +220,7 @@ class Tab:
         self._receives = receives
         self.site_port = port
         browser.requests += 1
-        self._started = time.perf_counter()
+        self._started = time.monotonic()
         self._connection = browser.connect(port)
         self._connection.connect()
         self.port: int = self._connection.sock.getsockname()[1]
@@ -252,7 +253,7 @@ class Tab:
             raise AssertionError(f"no answer within {PATIENCE_SECONDS:g} seconds") from silence
         finally:
             self._connection.close()
-        answer = Answer(response.status, response.getheaders(), body, time.perf_counter() - self._started)
+        answer = Answer(response.status, response.getheaders(), body, time.monotonic() - self._started, self._started)
         if self._receives:
             self._browser.receive(answer)
         return answer

@@ -10,6 +10,7 @@ from tests.load.browser import GRACE, Browser
 from tests.load.figures import Figures
 from tests.load.postgres import PostgresServer
 from tests.load.stage import Act, Stage
+from tests.load.workers import LEASE_SECONDS
 
 GATE_SECONDS = 10
 LOCKED_SECONDS = 2.0
@@ -88,6 +89,26 @@ def crashed_at_the_store_for_long(stage: Stage) -> Figures:
         act.expire()
         act.expect_alive(browser, generation=2)
     assert act.figures.refreshes == 2
+    return act.figures
+
+
+def crashed_at_the_store_and_the_answer_lost(stage: Stage) -> Figures:
+    """It is back when the lease has run out: the worker stores its pair before another host sends the spent token."""
+    with Act(stage, stage.two_sites) as act, Gate() as gate, _away(stage) as postgres:
+        browser = act.sign_in()
+        act.expire()
+        act.fail_refresh(Fault.hold_after(gate))
+        tab = browser.open_tab(receives=False)
+        assert gate.reached.wait(GATE_SECONDS)
+        postgres.crash()
+        gate.release()
+        tab.lose()
+        time.sleep(LEASE_SECONDS)
+        postgres.start()
+        # This host has not noticed that the database was away.
+        act.expect(browser.open(port=act.ports[1]), 200)
+        act.expect_alive(browser, generation=1)
+    assert act.figures.refreshes == 1
     return act.figures
 
 

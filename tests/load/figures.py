@@ -22,6 +22,8 @@ class Figures:
     sent_again: int = 0
     latencies: list[float] = field(default_factory=list, repr=False)
     baseline: list[float] = field(default_factory=list, repr=False)
+    #: What else is worth knowing, in words.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def refreshes_per_rotation(self) -> float | None:

@@ -103,6 +103,16 @@ class PostgresServer:
         """End at once, as in a power failure."""
         self._end(signal.SIGQUIT)
 
+    def kill(self) -> None:
+        """SIGKILL to every process, also of a frozen server: what fencing a host does."""
+        self.freeze()
+        self._signal(signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def move(self) -> None:
+        """Use another port from the next start on, where no site finds it."""
+        self._port = free_port()
+
     def freeze(self) -> None:
         """Stop every process of the server where it stands, as when its machine hangs. The kernel goes on."""
         self._signal(signal.SIGSTOP)
@@ -126,6 +136,14 @@ class PostgresServer:
 
     def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
         return psycopg.connect(self.url(database), autocommit=True, connect_timeout=3)
+
+    def set_synchronous_standby(self, name: str) -> None:
+        """Let each commit wait until the standby of this name has it; none, for an empty one."""
+        with self.connect() as connection:
+            # Nothing that this writes may wait for the standby.
+            connection.execute("SET synchronous_commit = local")
+            connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+            connection.execute("SELECT pg_reload_conf()")
 
     @property
     def pid(self) -> int:
@@ -182,6 +200,16 @@ class Standby(PostgresServer):
     def promote(self) -> None:
         with self.connect() as connection:
             connection.execute("SELECT pg_promote()")
+
+    def cut_off(self) -> None:
+        """Break the replication: what the primary commits from now on does not arrive here."""
+        with self.connect() as connection:
+            connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            connection.execute("SELECT pg_reload_conf()")
+            wait_until(lambda: not self._follows(connection), "the standby receives nothing any more")
+
+    def _follows(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> bool:
+        return connection.execute("SELECT 1 FROM pg_stat_wal_receiver").fetchone() is not None
 
     def _fill(self) -> None:
         self._run("pg_basebackup", "-D", str(self._data), "-d", self._source, "-R", "-c", "fast", "--no-sync")

@@ -2,14 +2,38 @@
 
 from collections.abc import Callable
 
-from tests.load import clocks, copies, databases, hosts, idle, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import (
+    clocks,
+    copies,
+    databases,
+    failover,
+    hosts,
+    idle,
+    lost,
+    odd_answers,
+    restarts,
+    sick_api,
+    tabs,
+    workers,
+)
 from tests.load.figures import Figures
 from tests.load.stage import Stage
 
 Scenario = Callable[[Stage], Figures]
 
+#: Too long for `make test`.
+LONG_SCENARIOS: tuple[Scenario, ...] = (
+    databases.crashed_at_the_store_and_the_answer_lost,
+    failover.synchronous_and_the_primary_is_killed,
+    failover.synchronous_and_the_primary_is_killed_for_long,
+    failover.synchronous_and_the_primary_freezes,
+    failover.asynchronous_and_the_primary_is_killed,
+    failover.asynchronous_and_the_primary_freezes,
+)
+
 #: These take a database server away, or share one between two hosts.
 NEED_POSTGRES: tuple[Scenario, ...] = (
+    *LONG_SCENARIOS,
     tabs.tabs_over_two_sites,
     databases.crashed_at_the_store_and_back,
     databases.crashed_at_the_store_for_long,
@@ -27,7 +51,9 @@ NEED_GRACE: tuple[Scenario, ...] = (
 )
 
 #: Only the demo API's clock can be wrong, since a real API has the machine's. And only it has a call with POST.
+#: For a failover the kind of API makes no difference.
 NEED_DEMO_API: tuple[Scenario, ...] = (
+    *(scenario for scenario in LONG_SCENARIOS if scenario.__module__ == failover.__name__),
     hosts.api_clock_five_minutes_ahead,
     hosts.api_clock_five_minutes_behind,
     idle.idle_connections_forgotten,
@@ -81,6 +107,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     copies.thief_first_owner_second,
     copies.old_generation_in_a_later_leeway,
     copies.old_unconfirmed_cookie_on_a_page_without_api,
+    *LONG_SCENARIOS,
 )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.demo_api.recorded import RecordedApi
 from tests.demo_api.server import DemoApi, Fault, Gate
@@ -195,7 +195,7 @@ class Act:
         self._serving = stage.serve_api(**api_options)
         self._generations: dict[Browser, int] = {}
 
-    def __enter__(self) -> "Act":
+    def __enter__(self) -> Self:
         self.api = self._serving.__enter__()
         self._reuses_before, self._spends_before = self.api.reuses, self.api.refresh_spends
         for site in self.sites:

@@ -111,6 +111,8 @@ def _play(stage: Stage, scenario: Scenario) -> bool:
         ),
         flush=True,
     )
+    for note in figures.notes:
+        print(f"  {note}", flush=True)
     if failure is not None:
         kind = "session lost" if isinstance(failure, SessionLost) else type(failure).__name__
         print(

@@ -125,15 +125,8 @@ def test_a_dead_synchronous_standby_is_not_waited_for_and_no_session_is_lost(
 def waiting_for(primary: PostgresServer, name: str) -> Iterator[None]:
     """Each commit of `primary` waits for the standby `name`."""
 
-    def set_to(names: str) -> None:
-        with primary.connect() as connection:
-            # Nothing that this writes may wait for the standby.
-            connection.execute("SET synchronous_commit = local")
-            connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-            connection.execute("SELECT pg_reload_conf()")
-
-    set_to(name)
+    primary.set_synchronous_standby(name)
     try:
         yield
     finally:
-        set_to("")
+        primary.set_synchronous_standby("")
