@@ -181,6 +181,15 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE - RESERVED_CONNECTIONS}
         # Django's own check is a query for each connection that is taken. This backend has a cheaper one.
         DATABASES["default"].update(ENGINE="config.postgresql", CONN_MAX_AGE=0, CONN_HEALTH_CHECKS=False)
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.mysql":
+    options = DATABASES["default"].setdefault("OPTIONS", {})
+    # Django stores times in UTC. Without this, the database's clock is in the time zone of its server.
+    options.setdefault("init_command", "SET time_zone = '+00:00', innodb_lock_wait_timeout = 3")
+    options.setdefault("connect_timeout", 2)
+    if not ON_COMMAND_LINE:
+        # A server that hangs is not waited for. Migrations may take longer.
+        options.setdefault("read_timeout", 6)
+        options.setdefault("write_timeout", 6)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

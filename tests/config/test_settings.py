@@ -265,6 +265,12 @@ class TestDatabase:
         assert (database["USER"], database["PASSWORD"]) == ("ada", "tide table")
         assert database["OPTIONS"]["connect_timeout"] == 2
 
+    def test_or_mariadb_in_utc_that_is_not_waited_for(self, site: Path) -> None:
+        database = settings_of(site, **PRODUCTION, DATABASE_URL="mysql://db.example.com/site")["DATABASES"]["default"]
+
+        assert "SET time_zone = '+00:00'" in database["OPTIONS"]["init_command"]
+        assert (database["OPTIONS"]["connect_timeout"], database["OPTIONS"]["read_timeout"]) == (2, 6)
+
     def test_its_connections_are_pooled(self, site: Path) -> None:
         url = "postgres://db.example.com/site"
 
