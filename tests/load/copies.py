@@ -22,7 +22,8 @@ def replayed_cookie_after_the_leeway(stage: Stage) -> Figures:
         act.expire()
         act.expect_signed_out(thief)
         act.expect_signed_out(owner)
-        assert re.search(r"an old cookie was used again \(user_id=\S+ generation=0 address=127\.0\.0\.1 ", stage.site.log)
+        noted = r"an old cookie was used again \(user_id=\S+ generation=0 address=127\.0\.0\.1 "
+        assert re.search(noted, stage.site.log)
         # The API forgets the pair, too.
         assert act.api.count(*act.api.revoke_call) == 1
     return act.figures
