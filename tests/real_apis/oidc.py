@@ -32,7 +32,8 @@ class OidcProvider(AnyProvider):
 
     With `private_key_jwt`, the client has no secret. `par` says whether the provider has an endpoint for pushed
     authorization requests, and whether this client has to use it. With `dpop`, the client's tokens are bound to a key,
-    and with `dpop_nonces` each proof needs a nonce of the server. `fapi` is the FAPI 2.0 Security Profile.
+    and with `dpop_nonces` each proof needs a nonce: of the provider, or of the API, which are not the same. `fapi` is
+    the FAPI 2.0 Security Profile.
     """
 
     sign_in_call = ("POST", "/token")
@@ -110,6 +111,10 @@ class OidcProvider(AnyProvider):
     def set_client(self, **fields: Any) -> None:
         """Change these fields of the client's registration, and remove those that are None."""
         self.program.order("set_client", fields)
+
+    def change_api_nonce(self) -> None:
+        """From now on, the API accepts proofs with its next nonce only."""
+        self.program.order("change_api_nonce")
 
     def end_sessions(self, email: str) -> list[str]:
         """End this user's sessions at the provider, with a back-channel logout. Returns "" or the error of each."""

@@ -12,14 +12,17 @@ import { pathToFileURL } from 'node:url';
 import { answerApi } from './api.mjs';
 import { makeOrders } from './orders.mjs';
 import { consentPage, signInPage, signOutPage } from './pages.mjs';
+import { Proofs } from './proofs.mjs';
 import { Adapter } from './store.mjs';
 
 console.info = () => {}; // standard output is for the answers to orders
 const [folder, text] = process.argv.slice(2);
 const options = JSON.parse(text);
 const lives = { access: options.access_ttl, refresh: options.refresh_ttl };
-const loaded = await import(pathToFileURL(createRequire(`${folder}/`).resolve('oidc-provider')));
-const { Provider, interactionPolicy } = loaded;
+URL.parse ??= (text) => (URL.canParse(text) ? new URL(text) : null); // before node 22
+const load = (name) => import(pathToFileURL(createRequire(`${folder}/`).resolve(name)));
+const { Provider, interactionPolicy } = await load('oidc-provider');
+const proofs = new Proofs(await load('jose'), options.issuer, { needNonces: options.dpop_nonces });
 
 const policy = interactionPolicy.base();
 policy.get('login').checks.add(
@@ -139,7 +142,7 @@ const handleByProvider = provider.callback();
 const server = createServer(async (request, response) => {
   try {
     if (request.url.startsWith('/interaction/')) await interact(request, response);
-    else if (!(await answerApi(provider, options.rows, request, response))) handleByProvider(request, response);
+    else if (!(await answerApi(provider, proofs, options.rows, request, response))) handleByProvider(request, response);
   } catch (error) {
     console.error(error);
     response.writeHead(400).end();
@@ -147,7 +150,7 @@ const server = createServer(async (request, response) => {
 });
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value ?? null)}\n`);
-const orders = makeOrders(provider, lives, accountId);
+const orders = makeOrders(provider, proofs, lives, accountId);
 await orders.set_client(options.client);
 server.listen(0, '127.0.0.1', () => say({ port: server.address().port }));
 for await (const line of createInterface({ input: process.stdin })) {

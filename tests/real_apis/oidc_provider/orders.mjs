@@ -2,7 +2,7 @@
 
 import { all, records, remove } from './store.mjs';
 
-export function makeOrders(provider, lives, accountId) {
+export function makeOrders(provider, proofs, lives, accountId) {
   const client = {};
 
   return {
@@ -22,6 +22,10 @@ export function makeOrders(provider, lives, accountId) {
 
     async set_access_ttl(seconds) {
       lives.access = seconds;
+    },
+
+    async change_api_nonce() {
+      proofs.changeNonce();
     },
 
     async expire_access_tokens() {
