@@ -22,13 +22,14 @@ def examined() -> dict[str, Finding]:
 
 def test_a_strict_one_that_accepts_the_clients_key(strict_provider: OidcProvider, settings: Settings) -> None:
     settings.OAUTH_CLIENT_KEY += pem(OTHER_KEY)
+    spends = strict_provider.refresh_spends
     findings = examined()
 
     assert statuses(findings) == dict.fromkeys(["endpoints", "par", "key-1", "key-2", "client"], Status.OK)
     assert "are pushed" in findings["par"].found
     assert findings["key-1"].found.endswith("signs with ES256.")
     assert findings["client"].found == "The provider accepts this client with private_key_jwt."
-    assert strict_provider.refresh_spends == {}
+    assert strict_provider.refresh_spends == spends
 
     settings.OAUTH_CLIENT_KEY = pem(EC_KEY)
     refused = examined()["client"]

@@ -26,7 +26,7 @@ FORBIDDEN = {
     "code_challenge_method": "plain",
     "request": "r",
     "request_uri": "https://evil.example/r",
-    "acr_values": "none",
+    "hd": "evil.example",
 }
 
 
@@ -67,10 +67,10 @@ def test_only_those_of_the_list(odd_provider: OddProvider, newcomer: Browser, se
     assert (changed["client_id"], changed["response_type"]) == (CLIENT_ID, "code")
     assert "evil" not in posted["Location"]
 
-    settings.OAUTH_SIGN_IN_PARAMETERS = ["acr_values", *(FORBIDDEN.keys() - {"acr_values"})]
+    settings.OAUTH_SIGN_IN_PARAMETERS = ["hd", *(FORBIDDEN.keys() - {"hd"})]
     allowed = newcomer.post(LOGIN, FORBIDDEN)["Location"]
-    assert query_of(allowed).keys() - usual.keys() == {"acr_values"}
-    assert "evil" not in allowed
+    assert query_of(allowed).keys() - usual.keys() == {"hd"}
+    assert "https%3A%2F%2Fevil" not in allowed
     settings.OAUTH_SIGN_IN_PARAMETERS = []
     assert press(newcomer, HINTS).keys() == usual.keys()
 
