@@ -7,6 +7,7 @@ from typing import Any, Self
 from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.postgresql import base
 from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool.pool import WaitingClient
 
 from config.postgresql import RESERVED_CONNECTIONS
 from config.postgresql.connection import BoundedConnection, outage
@@ -83,6 +84,25 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _discard(self, connection: BoundedConnection) -> None:
         connection.close_for_good()
         self.pool.putconn(connection)
+
+
+_wait_for_connection = WaitingClient.wait
+
+
+def _wait_and_lose_none(client: WaitingClient[Any], timeout: float) -> Any:
+    """As psycopg_pool does. But a client that gets its connection at the moment of the timeout takes it.
+
+    Without this the connection is lost to the pool for good. With gevent and hundreds of greenlets, that happens often.
+    """
+    try:
+        return _wait_for_connection(client, timeout)
+    except PoolTimeout:
+        if client.conn is None:
+            raise
+        return client.conn
+
+
+WaitingClient.wait = _wait_and_lose_none  # type: ignore[assignment, method-assign]
 
 
 def _forget_pools() -> None:

@@ -9,6 +9,7 @@ During an outage the other requests do not wait: one at a time tries, once a sec
 
 import logging
 import select
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg.abc import RV, PQGen
+from psycopg.waiting import Ready, Wait
 
 from config.postgresql import PROBE
 
@@ -28,6 +30,19 @@ STATEMENT_SECONDS = 6.0
 PROBE_SECONDS = 2.0
 _CANCEL_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
+#: With greenlets (gevent), a statement waits for so long before others run. Else each one would hold its connection
+#: for as long as all others take that are ready: with hundreds of them, the pool's few connections would not suffice.
+_QUICK_SECONDS = 0.02
+_EVENTS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
+
+
+def _has_greenlets() -> bool:
+    return "gevent.monkey" in sys.modules and select.poll is not _original_poll()
+
+
+def _original_poll() -> Any:
+    gevent = sys.modules.get("gevent.monkey")
+    return gevent.get_original("select", "poll") if gevent else select.poll
 
 
 class Unresponsive(psycopg.OperationalError):
@@ -125,9 +140,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         if self.closed or self.made_at <= outage.noticed_at:
             return False
         # An idle server sends nothing, unless it closes the connection.
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._poll(select.POLLIN, 0)
 
     def probe(self) -> None:
         """Raises psycopg.Error unless the database accepts and keeps a write."""
@@ -140,24 +153,34 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def _bounded(self, gen: PQGen[RV]) -> PQGen[RV]:
         """psycopg resumes it when the socket is ready, and every 0.1 seconds."""
-        is_late = False
+        is_late, is_quick = False, _has_greenlets()
         try:
             # `gen` also does work of its own, which takes seconds for a large statement.
             wanted = next(gen)
             quiet_since = time.monotonic()
             while True:
-                ready = yield wanted
+                ready = (is_quick and self._poll(_EVENTS[wanted], _QUICK_SECONDS)) or (yield wanted)
                 if not ready and is_late:
                     self._abandon(quiet_since)
                     raise Unresponsive("the database does not respond")
                 # It looks once more: perhaps it was this process that stood still.
                 is_late = not ready and time.monotonic() - quiet_since > self.seconds
+                is_quick = is_quick and bool(ready)
                 wanted = gen.send(ready)
                 if ready:
                     quiet_since = time.monotonic()
         except StopIteration as end:
             result: RV = end.value
             return result
+
+    def _poll(self, events: int, seconds: float) -> int:
+        """What the socket is ready for within `seconds`, as psycopg names it (`Ready`). It lets no greenlet run."""
+        poll = _original_poll()()
+        poll.register(self.fileno(), events)
+        found = dict(poll.poll(1000 * seconds)).get(self.fileno(), 0)
+        # A broken connection can be read: the read finds the error.
+        is_readable, is_writable = found & ~select.POLLOUT, found & select.POLLOUT
+        return (Ready.R if is_readable else 0) | (Ready.W if is_writable else 0)
 
     def _abandon(self, quiet_since: float) -> None:
         outage.begin(since=quiet_since)

@@ -1,9 +1,12 @@
 """The PostgreSQL backend with a pool. It connects only for a query, so these tests need no server."""
 
 import os
+import threading
 from typing import Any
 
 import pytest
+from psycopg_pool import PoolTimeout
+from psycopg_pool.pool import WaitingClient
 
 from config.postgresql import RESERVED_CONNECTIONS
 from config.postgresql.base import DatabaseWrapper
@@ -25,6 +28,24 @@ def test_reserved_connections_are_a_pool_of_their_own(wrapper: DatabaseWrapper) 
     first_pool = first.pool
     wrapper.close_pool()
     assert wrapper.reserve().pool is not first_pool
+
+
+def test_a_connection_that_comes_at_the_moment_of_the_timeout_is_not_lost() -> None:
+    """psycopg_pool raises a PoolTimeout, and nobody has the connection. After a few times the pool is empty."""
+    client: WaitingClient[Any] = WaitingClient()
+    connection: Any = object()
+
+    class LateCondition(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert client.set(connection)
+            return False
+
+    client._cond = LateCondition()
+    assert client.wait(1.0) is connection
+
+    client = WaitingClient()
+    with pytest.raises(PoolTimeout):
+        client.wait(0.0)
 
 
 def test_a_forked_process_does_not_share_its_parents_connections(wrapper: DatabaseWrapper) -> None:
