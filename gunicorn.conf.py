@@ -55,8 +55,11 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Remove the queries from what gunicorn logs of a request that the site could not handle."""
+    """Let streams end at SIGTERM. Remove the queries from what gunicorn logs of a request that it could not handle."""
+    from accounts.shutdown import watch_for_shutdown
     from config.logs import without_queries
+
+    watch_for_shutdown()
 
     def hide_queries(handler: Any) -> None:
         format_record = handler.format

@@ -94,6 +94,7 @@ class ApiSessionMiddleware:
         response = write_session(request, correct_sign_in_redirect(request, response))
         give_back_connections()
         if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+            forget_parsed(request)
             give_back_connections_while_streaming(response)
         return response if request.trace is None else finish_trace(request.trace, response)
 
@@ -187,6 +188,14 @@ def correct_sign_in_redirect(request: ApiRequest, response: HttpResponseBase) ->
         ended = query.get("ended") or (over.reason if over else "")
         response["Location"] = sign_in_address(next_url, switch=refused or "switch" in query, ended=ended)
     return response
+
+
+def forget_parsed(request: HttpRequest) -> None:
+    """Forget what Django can parse again: thousands of streams may be open, and each keeps its request."""
+    for name in ("COOKIES", "headers"):
+        vars(request).pop(name, None)
+    if request.resolver_match is not None:
+        request.resolver_match.tried = None
 
 
 def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from requests import RequestException, Response
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from accounts.api_client import ApiRequest
@@ -32,6 +33,7 @@ from accounts.browser.event_source import (
 )
 from accounts.browser.session import BrowserSession
 from accounts.exceptions import AccountsError, ApiMisbehaved, ApiUnavailable, SignInRequired
+from accounts.shutdown import Departure
 from accounts.upstream.event_stream import (
     EVENT_END,
     EVENT_STREAM,
@@ -117,20 +119,22 @@ class PassThroughEvents:
 
     The headers are sent at once, because the first event may take hours. Raises ApiUnavailable if the stream breaks
     off, so the server breaks the browser's connection too. If the session reaches its maximum age, the stream ends, and
-    the browser reconnects and gets the 401.
+    the browser reconnects and gets the 401. At a shutdown of the site the stream ends too, after a whole event.
     """
 
     def __init__(self, response: Response, browser: BrowserSession) -> None:
-        self._response = response
+        # Thousands of these may be open, so the rest of the response is not kept.
+        self._body = response.raw
         self._browser = browser
 
     def __iter__(self) -> Iterator[bytes]:
         # Lines without an empty line after them, because an empty line would complete an event of the API.
         yield retry_line(RECONNECT_SECONDS).encode()
-        line_end = b"\n"
+        line_end, text, departure = b"\n", b"\n\n", Departure()
         try:
-            for piece in read_events(self._response, LINE_END):
+            for piece in read_events(self._body, LINE_END):
                 self._browser.check_age()
+                text = (text + (piece or b""))[-4:]
                 if piece is None:
                     yield b":"  # in two writes, as in `_events`
                     yield b" heartbeat" + line_end
@@ -138,6 +142,8 @@ class PassThroughEvents:
                     yield piece
                     # After CR, an LF may follow that belongs to it.
                     line_end = piece[-1:]
+                if departure.is_due() and text.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+                    return
         except ApiUnavailable as error:
             yield retry_line(error.retry_after).encode()
             raise
@@ -145,7 +151,8 @@ class PassThroughEvents:
             return
 
     def close(self) -> None:
-        self._response.close()
+        self._body.close()
+        self._body.release_conn()
 
 
 def stream_html(request: ApiRequest, parts: Iterable[str]) -> StreamingHttpResponse:
@@ -163,6 +170,8 @@ def stream_html(request: ApiRequest, parts: Iterable[str]) -> StreamingHttpRespo
 
 def stream_events(request: ApiRequest, events: Iterable[Event | str]) -> StreamingHttpResponse:
     """Send server-sent events. A session update follows the event during which the session rotated.
+
+    At a shutdown of the site the stream ends after an event or heartbeat, and the browser reconnects.
 
     If the session ends or the API fails on the way, an event named `failure` ends the stream, and the log has the
     cause. An EventSource then reconnects, unless the session is over or the API refuses the call (a 4xx).
@@ -189,7 +198,7 @@ def api_events(request: ApiRequest, path: str, **options: Any) -> Iterator[str]:
         response.close()
         response.raise_for_status()
         raise ApiMisbehaved(f"status {response.status_code}: no event stream")
-    return _api_events(response)
+    return _api_events(response.raw)
 
 
 def session_update(request: ApiRequest) -> SafeString:
@@ -225,6 +234,7 @@ def _html(request: ApiRequest, first: str, others: Iterator[str]) -> Iterator[st
 
 def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]:
     yield retry_line(RECONNECT_SECONDS)
+    departure = Departure()
     try:
         for event in events:
             request.api_session.check_age()
@@ -235,6 +245,8 @@ def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]
                 text = text[1:]
             yield text
             yield _session_update_event(request)
+            if departure.is_due():
+                return
     except (AccountsError, RequestException) as error:
         _log(request, error)
         yield _failure(request, error)
@@ -253,10 +265,13 @@ def _failure(request: ApiRequest, error: AccountsError | RequestException) -> st
     return f"{Event(name='failure', data=data)}{OVER if seconds is None else retry_line(seconds)}"
 
 
-def _api_events(response: Response) -> Iterator[str]:
-    with response:
-        for piece in read_events(response, EVENT_END):
+def _api_events(body: HTTPResponse) -> Iterator[str]:
+    try:
+        for piece in read_events(body, EVENT_END):
             yield HEARTBEAT if piece is None else piece.decode(errors="replace")
+    finally:
+        body.close()
+        body.release_conn()
 
 
 def _session_update_event(request: ApiRequest) -> str:

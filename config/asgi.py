@@ -12,6 +12,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.http import HttpResponseBase, StreamingHttpResponse
 
+from accounts.shutdown import watch_for_shutdown
 from accounts.telemetry.spans import finish_spans
 from config.charset import Utf8ASGIRequest
 
@@ -34,6 +35,8 @@ class SiteHandler(ASGIHandler):
             await sync_to_async(finish_spans)()
             await send({"type": "lifespan.shutdown.complete"})
         else:
+            # Not at the start: granian sets its own handler after that.
+            watch_for_shutdown()
             await super().__call__(scope, receive, send)
 
     async def send_response(self, response: HttpResponseBase, send: Any) -> None:

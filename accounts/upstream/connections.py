@@ -111,6 +111,10 @@ class _HttpPool(HTTPConnectionPool):
             conn.idle_since = time.monotonic()
             if not conn.has_sent_all:
                 conn.close()
+            if self.pool is not None and self.pool.full():
+                # urllib3 would log a warning for each of thousands of event streams that end.
+                conn.close()
+                return
         super()._put_conn(conn)
 
 

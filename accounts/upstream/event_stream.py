@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from requests import Response
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable
@@ -34,20 +35,23 @@ def is_event_stream(response: Response) -> bool:
     )
 
 
-def read_events(response: Response, end: re.Pattern[bytes]) -> Iterator[bytes | None]:
-    """The body in pieces that end with a line or an event; None when a heartbeat is due.
+def read_events(body: HTTPResponse, end: re.Pattern[bytes]) -> Iterator[bytes | None]:
+    """The body (`Response.raw`) in pieces that end with a line or an event; None when a heartbeat is due.
 
     What follows the last `end` is left out: a browser ignores it too. Raises ApiUnavailable if the body breaks off, and
     ApiMisbehaved for an event that is too large.
     """
+    original = body._original_response
+    if isinstance(original, DeadlineResponse):
+        original.shrink_buffer()
     held, is_first = bytearray(), True
     due = time.monotonic() + HEARTBEAT_SECONDS
     while True:
-        if not _wait(response, due - time.monotonic()):
+        if not _wait(body, due - time.monotonic()):
             due = time.monotonic() + HEARTBEAT_SECONDS
             yield None
             continue
-        piece = _read(response)
+        piece = _read(body)
         if not piece:
             return
         # The end may have begun in the bytes before.
@@ -61,28 +65,28 @@ def read_events(response: Response, end: re.Pattern[bytes]) -> Iterator[bytes | 
             yield whole.removeprefix(_BYTE_ORDER_MARK) if is_first else whole
             is_first = False
         elif len(held) > MAX_ANSWER_BYTES:
-            response.close()
+            body.close()
             raise ApiMisbehaved(f"an event has more than {MAX_ANSWER_BYTES} bytes")
 
 
-def _wait(response: Response, seconds: float) -> bool:
+def _wait(body: HTTPResponse, seconds: float) -> bool:
     """Whether there is something to read. False if nothing arrives within `seconds`, or the time is over."""
     if seconds <= 0:
         return False
-    original = response.raw._original_response
+    original = body._original_response
     try:
         # A test may have put another response in the place of the API's.
         return original.wait(seconds) if isinstance(original, DeadlineResponse) else True
     except OSError as error:
-        response.close()
+        body.close()
         raise ApiUnavailable(f"the event stream breaks off: {describe_failure(error)}") from None
 
 
-def _read(response: Response) -> bytes:
+def _read(body: HTTPResponse) -> bytes:
     try:
-        return bytes(response.raw.read1(_PIECE_BYTES, decode_content=False))
+        return bytes(body.read1(_PIECE_BYTES, decode_content=False))
     except (HTTPError, ValueError) as error:
         # A chunk with an invalid length raises a ValueError.
-        response.close()
+        body.close()
         # The server logs this error with its cause, and the cause quotes the response.
         raise ApiUnavailable(f"the event stream breaks off: {describe_failure(error)}") from None

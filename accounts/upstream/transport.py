@@ -25,7 +25,7 @@ from accounts.upstream.deadline import Deadline
 from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.response import read_body
 
-#: More than any worker has threads. Each call beyond them opens a connection that is not kept, and logs a warning.
+#: More than any worker has threads. Each call beyond them opens a connection that is not kept.
 _POOL_CONNECTIONS = 1000
 _MAX_RESPONSE_BYTES = 1024 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "django-bff"}

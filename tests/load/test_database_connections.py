@@ -1,6 +1,5 @@
 """How many PostgreSQL connections a process takes, behind each server that the site is said to run on."""
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from tests.demo_api.server import DemoApi
 from tests.load.browser import Browser
 from tests.load.postgres import PostgresServer
 from tests.load.processes import POLL_SECONDS, free_port
+from tests.load.servers import GeventSite, GranianSite, UvicornSite
 from tests.load.site import Site
 
 pytestmark = pytest.mark.postgres
@@ -21,23 +21,6 @@ POOL_SIZE = 8
 BROWSERS, TABS = 10, 2
 STREAMS = 2 * POOL_SIZE
 STREAM = "/protected/stream/?rows=3&delay=1"
-
-
-class GeventSite(Site):
-    def command(self) -> list[str]:
-        return [*super().command(), "--worker-class", "gevent", "--worker-connections", "200"]
-
-
-class UvicornSite(Site):
-    def command(self) -> list[str]:
-        address = ("--host", "127.0.0.1", "--port", str(self.port))
-        return [sys.executable, "-m", "uvicorn", "config.asgi:application", *address, "--no-access-log"]
-
-
-class GranianSite(Site):
-    def command(self) -> list[str]:
-        address = ("--host", "127.0.0.1", "--port", str(self.port))
-        return [sys.executable, "-m", "granian", "config.asgi:application", "--interface", "asgi", "--no-ws", *address]
 
 
 #: With the number of child processes.

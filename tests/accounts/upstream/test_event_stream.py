@@ -12,9 +12,10 @@ import requests
 import responses
 from pytest_django import Settings
 
+from accounts import api_client
 from accounts.api_client import ApiClient
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable
-from accounts.upstream import event_stream
+from accounts.upstream import connections, event_stream
 from accounts.upstream.event_stream import EVENT_END, LINE_END, is_event_stream, read_events
 from tests.accounts.upstream.scripted_api import Api, Script, reset, say
 
@@ -50,7 +51,7 @@ class Spoken:
 def pieces(client: Callable[[str], ApiClient], api: Api, end: re.Pattern[bytes] = EVENT_END) -> Iterator[bytes | None]:
     response = client(api.url).get("/", stream=True)
     assert is_event_stream(response)
-    return read_events(response, end)
+    return read_events(response.raw, end)
 
 
 def test_waits_longer_than_the_timeout_of_a_read(client: Callable[[str], ApiClient], certificate: Path | None) -> None:
@@ -124,7 +125,7 @@ def test_a_connection_that_the_system_gives_up_is_not_a_quiet_one(client: Callab
         response = client(api.url).get("/", stream=True)
         response.raw._original_response.fp.raw._socket = GivenUp()
         with pytest.raises(ApiUnavailable):
-            next(read_events(response, EVENT_END))
+            next(read_events(response.raw, EVENT_END))
 
 
 def test_a_response_that_a_test_has_made_can_be_read(client: Callable[[str], ApiClient]) -> None:
@@ -133,7 +134,7 @@ def test_a_response_that_a_test_has_made_can_be_read(client: Callable[[str], Api
         response = client("http://api.test").get("/", stream=True)
 
         assert is_event_stream(response)
-        assert list(read_events(response, EVENT_END)) == [b"data: 1\n\n"]
+        assert list(read_events(response.raw, EVENT_END)) == [b"data: 1\n\n"]
 
 
 def test_an_api_that_sends_half_lines_and_no_more_gets_heartbeats(client: Callable[[str], ApiClient]) -> None:
@@ -168,3 +169,28 @@ def test_other_responses_are_no_event_streams(client: Callable[[str], ApiClient]
     with Api(say(f"{head}Content-Length: 0\r\n\r\n".encode())) as api:
         response: requests.Response = client(api.url).get("/", stream=True)
         assert not is_event_stream(response)
+
+
+def test_streams_beyond_the_pool_end_without_a_warning(
+    client: Callable[[str], ApiClient], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = connections.Adapter(pool_maxsize=1)
+    monkeypatch.setattr(api_client, "pooled_adapter", lambda: adapter)
+    with Api(Spoken(), certificate=None) as api:
+        streams = [client(api.url).get("/", stream=True) for _ in range(3)]
+        for stream in streams:
+            stream.close()
+    assert not caplog.records
+
+
+def test_what_came_with_the_headers_is_kept_in_the_smaller_buffer(
+    client: Callable[[str], ApiClient], certificate: Path | None
+) -> None:
+    event = b"data: %b\n\n" % (b"x" * 3000)
+    body = b"%x\r\n%b\r\n" % (len(event), event) * 2 + b"0\r\n\r\n"
+
+    def script(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(CHUNKED + body)
+
+    with Api(script, certificate=certificate) as api:
+        assert b"".join(piece for piece in pieces(client, api) if piece) == event * 2

@@ -1,0 +1,6 @@
+"""The site, whose event streams end within a second of SIGTERM."""
+
+from accounts import shutdown
+from config.asgi import application as application
+
+shutdown.SPREAD_SECONDS = 1.0
