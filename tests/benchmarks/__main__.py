@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.benchmarks.check import databases, measure_check
 from tests.benchmarks.cookie import measure_cookies
+from tests.benchmarks.open_streams import measure_open_streams
 from tests.benchmarks.page import measure_pages, measure_shares
 from tests.benchmarks.report import Report, machine_line
 from tests.benchmarks.rotation import measure_rotation
@@ -22,6 +23,7 @@ from tests.benchmarks.rows import measure_rows
 from tests.benchmarks.streams import measure_streams
 from tests.benchmarks.threads import measure_threads
 from tests.environment import forget_settings
+from tests.load.postgres import has_postgres
 from tests.load.site import KEY
 
 
@@ -45,6 +47,13 @@ def measure_admin(report: Report, options: argparse.Namespace) -> None:
             report.join(Path(found.name))
 
 
+def measure_all_streams(report: Report, options: argparse.Namespace) -> None:
+    if options.megabytes:
+        measure_streams(report, options.rounds, options.megabytes)
+    if has_postgres():
+        measure_open_streams(report, options.streams)
+
+
 BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "page": lambda report, options: measure_pages(report, 3 * options.rounds, options.pages),
     "where": lambda report, options: measure_shares(report, 3 * options.rounds, options.pages),
@@ -54,7 +63,7 @@ BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "threads": lambda report, options: measure_threads(report, options.rounds),
     "rotation": lambda report, options: measure_rotation(report, options.rounds),
     "rows": lambda report, options: measure_rows(report, options.rounds, options.seconds, options.sessions),
-    "streams": lambda report, options: measure_streams(report, options.rounds, options.megabytes),
+    "streams": measure_all_streams,
 }
 
 
@@ -69,7 +78,8 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1_000_000, help="admin, rows: how many are many")
     parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")
     parser.add_argument("--seconds", type=float, default=3.0, help="rows: how long a round lasts")
-    parser.add_argument("--megabytes", type=int, default=1024, help="streams: how large the download is")
+    parser.add_argument("--megabytes", type=int, default=1024, help="streams: how large the download is; 0: none")
+    parser.add_argument("--streams", type=int, default=10_000, help="streams: how many are open at the same time")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the tables are written, too")
     options = parser.parse_args()
     if unknown := set(options.what) - BENCHMARKS.keys():

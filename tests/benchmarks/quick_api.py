@@ -7,9 +7,12 @@ site in front of it.
 """
 
 import asyncio
+import functools
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import jwt
 
@@ -33,22 +36,22 @@ def _token(**claims: object) -> str:
     return jwt.encode({**known, "exp": now + _LIFE_SECONDS, **claims}, "quick-api-only-" + "0" * 32, algorithm="HS256")
 
 
-def _answer(body: object) -> bytes:
+def answer(body: object) -> bytes:
     text = json.dumps(body).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
 
 
-class _Connection(asyncio.Protocol):
+class QuickConnection(asyncio.Protocol):
     """One kept-alive connection. Requests have no body that matters, and come one after the other."""
 
-    def __init__(self, page: bytes, pair: bytes, seconds: float) -> None:
-        self._page, self._pair = page, pair
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._page, self._pair = ready_answers()
         self._seconds = seconds
         self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._seen += data
@@ -56,26 +59,34 @@ class _Connection(asyncio.Protocol):
         if not end:
             return
         if head.startswith(b"GET "):
-            self._send(self._page)
+            self.get(head)
         elif body.endswith(b"}"):
-            self._send(self._pair)
+            self.send(self._pair)
         else:
             return
         self._seen = b""
 
-    def _send(self, answer: bytes) -> None:
+    def get(self, head: bytes) -> None:
+        self.send(self._page)
+
+    def send(self, response: bytes) -> None:
         if self._seconds:
-            asyncio.get_running_loop().call_later(self._seconds, self._transport.write, answer)
+            asyncio.get_running_loop().call_later(self._seconds, self.transport.write, response)
         else:
-            self._transport.write(answer)
+            self.transport.write(response)
 
 
-async def serve(port: int, seconds: float = 0.0) -> None:
-    page = _answer({"data": ROWS})
-    pair = _answer({"accessToken": access_token(), "refreshToken": _token(sid="0" * 32, typ="Refresh")})
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(page, pair, seconds), "127.0.0.1", port)
+@functools.cache
+def ready_answers() -> tuple[bytes, bytes]:
+    """To every GET, and to a sign-in or refresh."""
+    pair = {"accessToken": access_token(), "refreshToken": _token(sid="0" * 32, typ="Refresh")}
+    return answer({"data": ROWS}), answer(pair)
+
+
+async def serve(port: int, connection: Callable[[], QuickConnection]) -> None:
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), *map(float, sys.argv[2:])))
+    asyncio.run(serve(int(sys.argv[1]), partial(QuickConnection, *map(float, sys.argv[2:]))))

@@ -28,10 +28,10 @@ SERVERS: dict[str, type[Site]] = {"gunicorn gthread": Site, "granian": GranianSi
 
 
 @contextmanager
-def quick_api(seconds: float = 0.0) -> Iterator[str]:
+def quick_api(seconds: float = 0.0, *, name: str = "quick_api") -> Iterator[str]:
     """`tests.benchmarks.quick_api` in a process of its own, which waits for so long before each answer: its URL."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.benchmarks.quick_api", str(port), str(seconds)]
+    command = [sys.executable, "-m", f"tests.benchmarks.{name}", str(port), str(seconds)]
     process = subprocess.Popen(command, cwd=PROJECT)
     try:
         wait_until(lambda: _is_listening(port), "the API listens")

@@ -1,4 +1,4 @@
-"""`streams`: the first byte, the memory that a large download takes, and how many event streams one worker holds open.
+"""`streams`: the first byte, and the memory that a large download takes. `open_streams` has the event streams.
 
 One worker, behind each of the servers; a browser of this process at the other end of the sockets.
 """
@@ -7,16 +7,15 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
 from tests.benchmarks.api_process import ApiProcess
-from tests.benchmarks.processes import forget_peak, memory, peak_memory, threads
+from tests.benchmarks.processes import forget_peak, memory, peak_memory
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
 from tests.benchmarks.servers import SERVERS
 from tests.load.browser import Browser
-from tests.load.postgres import PostgresServer, has_postgres
 from tests.load.processes import wait_until
 from tests.load.site import Site
 
@@ -28,12 +27,9 @@ DOWNLOADS = {
 MEGABYTE = 2**20
 #: Long enough for a server that goes on reading to fill hundreds of megabytes.
 STALL_SECONDS = 5.0
-FEW_THREADS, MANY_THREADS = 8, 400
-#: Somebody who has no answer by then has to wait for one who goes.
-ANSWER_SECONDS = 5.0
+FEW_THREADS = 8
 #: One event at once, then one a minute for ten minutes, and signs of life in between.
 EVENTS = "/protected/events/?rows=10&delay=60"
-PAGE = "/protected/"
 
 
 class Reader:
@@ -80,7 +76,7 @@ class Reader:
 
 
 def measure_streams(report: Report, rounds: int, megabytes: int) -> None:
-    """The tables: first bytes, memory for a download of so many megabytes, and open event streams."""
+    """The tables: first bytes, and memory for a download of so many megabytes."""
     first: list[list[Cell | Ratio]] = []
     downloads: list[list[Cell | Ratio]] = []
     for name in SERVERS:
@@ -112,8 +108,6 @@ def measure_streams(report: Report, rounds: int, megabytes: int) -> None:
             note=f"After one of 1 MB. Stalls: reads nothing for {STALL_SECONDS:g} s. Once each.",
         )
     )
-    if has_postgres():
-        report.add(_open_streams())
 
 
 def _first_bytes(site: Site, browser: Browser, api: ApiProcess, rounds: int) -> Iterator[tuple[str, Ratio]]:
@@ -161,68 +155,6 @@ def _megabytes_for(site: Site, browser: Browser, path: str, megabytes: int) -> t
                 assert reader.read_to_the_end() >= megabytes * MEGABYTE, "the download broke off"
         grown.append((peak_memory(worker) - before) / MEGABYTE)
     return grown[0], grown[1]
-
-
-def _open_streams() -> Table:
-    rows: list[list[Cell | Ratio]] = []
-    with PostgresServer(connections=2 * MANY_THREADS) as postgres:
-        for name in SERVERS:
-            for count in (FEW_THREADS, MANY_THREADS):
-                database = postgres.create_database(f"{name}{count}".replace(" ", ""))
-                with _site(name, database, count) as (site, browser, _):
-                    rows.append([f"{name}, {count} threads", *_open_as_many(site, browser, postgres, count)])
-    return Table(
-        "event streams",
-        "Event streams that are open at the same time in one worker, and what each one holds there",
-        ["server", "asked for", "open", "page meanwhile", "threads", "KB", "PostgreSQL connections"],
-        rows,
-        note=f"Open: had an event within {ANSWER_SECONDS:g} s. The page is asked for when all but two threads hold one,"
-        " as a multiple of its time before. What is held: for each stream, on the average.",
-    )
-
-
-def _open_as_many(
-    site: Site, browser: Browser, postgres: PostgresServer, thread_count: int
-) -> tuple[int, int, float, float, float, float]:
-    [worker] = site.workers
-    cookie = f"Cookie: {browser.jar.header()}"
-
-    def open_page() -> float:
-        with Reader(site.port, PAGE, cookie) as reader:
-            return reader.wait_for()
-
-    before = [open_page() for _ in range(20)]
-    held_before = (threads(worker), memory(worker), _connections(postgres))
-    with ExitStack() as stack:
-
-        def open_stream() -> Reader:
-            return stack.enter_context(Reader(site.port, EVENTS, cookie))
-
-        most = thread_count - 2
-        for reader in [open_stream() for _ in range(most)]:
-            reader.wait_for(b"data:")
-        meanwhile = [open_page() for _ in range(20)]
-        held = (threads(worker), memory(worker), _connections(postgres))
-        more = [open_stream() for _ in range(6)]
-        opened = most + sum(_has_event(reader, time.monotonic() + ANSWER_SECONDS) for reader in more)
-    grown = [(now - then) / most for now, then in zip(held, held_before, strict=True)]
-    return most + len(more), opened, sorted(meanwhile)[10] / sorted(before)[10], grown[0], grown[1] / 1024, grown[2]
-
-
-def _has_event(reader: Reader, give_up_at: float) -> bool:
-    with suppress(TimeoutError):
-        reader.wait_for(b"data:", seconds=max(0.01, give_up_at - time.monotonic()))
-        return True
-    return False
-
-
-def _connections(postgres: PostgresServer) -> int:
-    with postgres.connect() as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 @contextmanager
