@@ -43,4 +43,12 @@ def give_back_connections_while_streaming(response: StreamingHttpResponse) -> No
 def _giving_back(body: Iterable[bytes]) -> Iterator[bytes]:
     for piece in body:
         give_back_connections()
+        _forget_unused_connections()
         yield piece
+
+
+def _forget_unused_connections() -> None:
+    """Django's object for a connection takes 10 KB, and thousands of streams may be open. The next query makes one."""
+    for connection in connections.all(initialized_only=True):
+        if getattr(connection, "pool", None) is not None and connection.connection is None:
+            del connections[connection.alias]

@@ -57,21 +57,26 @@ class EventSource:
             self.stopped_by = response.status
             return
         self.connected += 1
-        pending = self._last_id
-        while not self._over.is_set() and (line := response.readline()):
-            name, _, value = line.decode().rstrip("\n").partition(": ")
-            if name == "retry":
-                self._retry = int(value) / 1000
-            elif name == "event":
-                self.names.add(value)
-            elif name == "id":
-                pending = value
-                self._note(value)
-            elif not name:
-                self._last_id = pending
-        if not self._over.is_set():
-            # Raises IncompleteRead without the last chunk.
-            response.read()
+        pending, text = self._last_id, b""
+        # Raises IncompleteRead without the last chunk.
+        while not self._over.is_set() and (piece := response.read1(65536)):
+            *lines, text = (text + piece).split(b"\n")
+            for line in lines:
+                pending = self._take(line.decode(), pending)
+
+    def _take(self, line: str, pending: str) -> str:
+        """Take one line. Returns the id of the event that it is a part of."""
+        name, _, value = line.partition(": ")
+        if name == "retry":
+            self._retry = int(value) / 1000
+        elif name == "event":
+            self.names.add(value)
+        elif name == "id":
+            pending = value
+            self._note(value)
+        elif not name:
+            self._last_id = pending
+        return pending
 
     def _note(self, number: str) -> None:
         if number.isdigit():
