@@ -159,6 +159,9 @@ def test_while_the_site_is_away_the_log_has_no_code_that_is_still_good(certifica
     with Nginx(free_port(), certificate) as nginx:
         visitor = Person(nginx.port, tls=nginx.tls)
         assert visitor.open(PAGE).status == 502
+        with asked(visitor, "/protected/events/", {"Accept": "text/event-stream"}) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
+            assert re.fullmatch(rb"retry: \d{4,5}\n: unavailable\n\n", answer.read())
         assert visitor.open(f"/accounts/callback/?code={code}&state={code}").status == 502
         log = nginx.log
 
