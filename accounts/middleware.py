@@ -17,7 +17,7 @@ from requests import PreparedRequest, RequestException
 
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
-from accounts.browser.device import offer_binding
+from accounts.browser.device import is_from_another_site, offer_binding
 from accounts.browser.error_responses import (
     api_error_response,
     device_unproven_response,
@@ -224,9 +224,12 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
     session = browser.pop_session_to_write()
     if session is not None:
         write_cookies(response, session, presented=request.COOKIES, replacing=browser.replaced)
-        if browser.signed_in or browser.has_rotated:
-            offer_binding(request, response, session)
         if browser.id_token:
             set_id_token_cookie(response, browser.id_token)
         response["Cache-Control"] = "private, no-store"
+    is_due = session is not None and (browser.signed_in or browser.has_rotated)
+    offer_binding(request, response, session or browser.current_unchecked(), is_due=is_due)
+    if browser.is_unproven and is_from_another_site(request):
+        # The browser renews the proof for the second request, which comes from this page.
+        response["Refresh"] = "0"
     return response

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 #: A session's timeline has one event of a missing proof in this time, for each process.
 _EVENT_SECONDS = 3600.0
 _MAX_TOLD = 1000
+_OFFER_SECONDS = 600
 
 _told: "OrderedDict[UUID, float]" = OrderedDict()
 
@@ -57,13 +58,34 @@ def can_bind(request: HttpRequest) -> bool:
     return conf.device_binding and conf.cookie_secure and request.is_secure()
 
 
-def offer_binding(request: HttpRequest, response: HttpResponseBase, session: ApiSession) -> None:
-    """Ask the browser to make a key, if the session has none.
+def is_from_another_site(request: HttpRequest) -> bool:
+    """Whether another site led the browser here: a link in an e-mail, or the way back from a provider.
 
-    Call it for one response to a sign-in or a rotation: a browser would make a key for each response that asks.
+    For such a request, browsers neither register a key nor renew a proof: our SameSite cookies would be missing.
     """
-    if not session.device and can_bind(request):
+    return request.headers.get("Sec-Fetch-Site") == "cross-site"
+
+
+def offer_binding(
+    request: HttpRequest, response: HttpResponseBase, session: ApiSession | None, *, is_due: bool
+) -> None:
+    """Ask the browser to make a key for the session, if it has none.
+
+    `is_due` is for one response to a sign-in or a rotation: a browser makes a key for each response that asks. After a
+    request from another site, a cookie lets the next request ask.
+    """
+    name = f"{conf.cookie_name}-device-offer"
+    is_late = name in request.COOKIES
+    if not (is_due or is_late) or session is None or not can_bind(request):
+        return
+    if not session.device and is_from_another_site(request):
+        if is_due:
+            set_cookie(response, name, "1", _OFFER_SECONDS)
+        return
+    if not session.device:
         response[REGISTRATION_HEADER] = registration_header(session.id)
+    if is_late:
+        set_cookie(response, name, "", 0)
 
 
 def set_device_cookie(response: HttpResponseBase, session_id: UUID, key: str) -> None:

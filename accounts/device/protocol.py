@@ -29,9 +29,9 @@ def challenge_header(session_id: UUID) -> str:
 def session_config(session_id: UUID) -> dict[str, Any]:
     """Which cookie the browser has to have before it sends a request, and where it gets the cookie.
 
-    `attributes` are those of `accounts.browser.cookies.set_cookie`. The paths left out need no proof.
+    `attributes` are those of `accounts.browser.cookies.set_cookie`. The paths left out do not read the session.
     """
-    excluded = [settings.STATIC_URL, "/health", reverse("accounts:logout"), reverse("accounts:device-register")]
+    excluded = [settings.STATIC_URL, "/health", reverse("accounts:device-register")]
     return {
         "session_identifier": str(session_id),
         "refresh_url": reverse("accounts:device-refresh"),

@@ -5,10 +5,13 @@ from django.test import override_settings
 from pytest_django.asserts import assertNumQueries
 
 from tests.accounts.device.conftest import signed_in_over_https
-from tests.browsers import Browser, cookies_set
+from tests.browsers import ADA, Browser, cookies_set
 from tests.demo_api.server import DemoApi
+from tests.demo_api.users import DEMO_USERS
 from tests.device_browser import Device, DeviceBrowser
 
+CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
+FORM = {"username": ADA, "password": DEMO_USERS[ADA]}
 JSON = {"headers": {"Accept": "application/json"}}
 
 
@@ -130,3 +133,20 @@ def test_a_browser_without_the_feature_notices_nothing(site: DemoApi) -> None:
         assert "Secure-Session-Registration" in browser.open_page().headers
         assert "Secure-Session-Registration" not in browser.open_page().headers
     assert browser.session().device == ""
+
+
+def test_after_a_sign_in_by_way_of_another_site_the_next_request_asks(site: DemoApi) -> None:
+    browser = DeviceBrowser()
+    response = browser.client.post("/accounts/login/", FORM, secure=True, headers=CROSS_SITE)
+    assert response.status_code == 302
+    assert "Secure-Session-Registration" not in response.headers
+    followed = browser.get("/protected/", headers=CROSS_SITE)
+    assert "Secure-Session-Registration" not in followed.headers
+
+    page = browser.get("/")
+    assert "Secure-Session-Registration" in page.headers
+    assert browser.device_cookie()
+    assert page.cookies["__Host-session-device-offer"]["max-age"] == 0
+    assert "Secure-Session-Registration" not in browser.get("/").headers
+    assert browser.is_signed_in()
+    assert browser.record().device_key

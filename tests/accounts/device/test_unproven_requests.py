@@ -65,6 +65,16 @@ def test_each_kind_of_client(thief: Browser, bound: DeviceBrowser, site: DemoApi
     assert bound.is_signed_in()
 
 
+def test_a_link_on_another_site_leads_to_a_second_request(thief: Browser, bound: DeviceBrowser) -> None:
+    cross_site = {"Sec-Fetch-Site": "cross-site"}
+    for address, status in (("/protected/", 403), ("/", 200)):
+        page = thief.get(address, headers=cross_site)
+        assert (page.status_code, page["Refresh"]) == (status, "0")
+        assert b"could not prove" not in page.content
+        assert "Refresh" not in thief.get(address, headers={"Sec-Fetch-Site": "same-origin"}).headers
+    assert "Refresh" not in bound.get("/protected/", headers=cross_site).headers
+
+
 def test_headers_that_only_browsers_send_let_nobody_in(thief: Browser) -> None:
     headers = {"Secure-Session-Skipped": 'quota_exceeded;session_identifier="x"'}
     assert thief.get("/protected/", headers=headers).status_code == 403
