@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 @require_safe
 def session(request: ApiRequest) -> JsonResponse:
     """The session as JSON, for scripts. It also sets the CSRF cookie, for a front end that has no page of this site."""
-    return session_response(request, request.api_session.current)
+    current = request.api_session.current
+    return session_response(request, current, is_unproven=request.api_session.is_unproven)
 
 
 @login_not_required

@@ -8,8 +8,11 @@ from django.middleware.csrf import get_token
 from accounts.session.api_session import ApiSession
 
 
-def session_response(request: HttpRequest, current: ApiSession | None) -> JsonResponse:
-    """The user, the tokens' remaining seconds and the CSRF token, and the CSRF cookie. Never a token of the API."""
+def session_response(request: HttpRequest, current: ApiSession | None, *, is_unproven: bool = False) -> JsonResponse:
+    """The user, the tokens' remaining seconds and the CSRF token, and the CSRF cookie. Never a token of the API.
+
+    `is_unproven`: there is a session, but the request has no proof of the device that it is bound to.
+    """
     user = current.user if current else None
     response = JsonResponse(
         {
@@ -19,7 +22,7 @@ def session_response(request: HttpRequest, current: ApiSession | None) -> JsonRe
             "refresh_expires_in": _whole_seconds(current.tokens.refresh_seconds_left()) if current else None,
             "session_expires_in": _seconds_until(current.known_end()) if current else None,
             "generation": current.generation if current else None,
-            "is_bound_to_device": bool(current.device) if current else None,
+            "is_bound_to_device": bool(current.device) if current else is_unproven or None,
             # As secret as in a form of our pages: browsers let only our own origin read this response (no CORS,
             # Cross-Origin-Resource-Policy: same-origin), and no cache stores it.
             "csrf_token": get_token(request),

@@ -141,7 +141,9 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
                 lease_owner="",
                 lease_until=None,
                 retry_at=None,
-                **_device_generation(session),
+                # Earlier releases do not write it. So it tells which generations a host of this one stored without a
+                # key: a copy from before the binding may have made them.
+                **({} if session.device else {"device_generation": session.generation}),
             )
         )
 
@@ -157,7 +159,6 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
                 generation=session.generation,
                 sealed=session.seal_for_record(),
                 expires_at=session.expiry(),
-                **_device_generation(session),
             )
         )
 
@@ -216,11 +217,6 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def set_revocations_left(self, record: "SessionRecord", number: int, *, instead_of: int) -> bool:
         """Store how many more requests may revoke the pair, unless another request has done so."""
         return bool(self.filter(pk=record.pk, revocations_left=instead_of).update(revocations_left=number))
-
-
-def _device_generation(session: ApiSession) -> dict[str, Any]:
-    """Hosts of an earlier release do not write it. So it tells who stored a generation without the device's key."""
-    return {} if session.device else {"device_generation": session.generation}
 
 
 def _lease(owner: str, seconds: float) -> dict[str, Any]:

@@ -35,8 +35,11 @@
       const response = await fetch(notice.dataset.session, { headers: { Accept: "application/json" } });
       if (response.ok) {
         const session = await response.json();
-        const seconds = session.authenticated ? session.session_expires_in : 0;
-        endsAt = seconds === null ? null : Date.now() + seconds * 1000;
+        // Without the proof of its device, the site does not say when the session ends. What the page knows counts.
+        if (session.authenticated || !session.is_bound_to_device) {
+          const seconds = session.authenticated ? session.session_expires_in : 0;
+          endsAt = seconds === null ? null : Date.now() + seconds * 1000;
+        }
       }
     } catch {
       // The network failed. What the page knows still counts.

@@ -70,7 +70,8 @@ def test_a_copy_of_the_session_cookie_alone_is_not_served(bound: DeviceBrowser) 
     assert public.status_code == 200
     assert b"Ada" not in public.content
     assert not any(cookies_set(response) for response in (page, script, public))
-    assert thief.get("/accounts/session/").json()["authenticated"] is False
+    session = thief.get("/accounts/session/").json()
+    assert (session["authenticated"], session["is_bound_to_device"], session["user"]) == (False, True, None)
     assert thief.get("/accounts/login/").status_code == 200
     assert bound.open_page().status_code == 200
 
