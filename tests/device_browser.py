@@ -1,41 +1,11 @@
 """A stand-in for a browser with Device Bound Session Credentials: it makes a key, registers it, and proves it."""
 
-import re
 from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
-
 from tests.browsers import Answer, Browser
+from tests.device_key import CHALLENGE, PROOF, REGISTRATION, SESSION_ID, Device, read_challenge, read_registration
 
-_REGISTRATION = re.compile(r'\(ES256 RS256\);path="([^"]+)";challenge="([^"]+)"')
-_CHALLENGE = re.compile(r'"([^"]+)";id="([^"]+)"')
-
-
-class Device:
-    """A device with one key."""
-
-    def __init__(self, algorithm: str = "ES256") -> None:
-        self.algorithm = algorithm
-        self.key: Any
-        if algorithm == "ES256":
-            self.key = ec.generate_private_key(ec.SECP256R1())
-        else:
-            self.key = rsa.generate_private_key(65537, 2048)
-
-    @property
-    def jwk(self) -> dict[str, Any]:
-        kind = ECAlgorithm if self.algorithm == "ES256" else RSAAlgorithm
-        return dict(kind.to_jwk(self.key.public_key(), as_dict=True))
-
-    def sign(self, challenge: str, **headers: Any) -> str:
-        """A proof. `headers` are added to those of the JWT, such as `jwk`; None removes one."""
-        typ = headers.pop("typ", "dbsc+jwt")
-        return jwt.encode({"jti": challenge}, self.key, algorithm=self.algorithm, headers={"typ": typ, **headers})
-
-    def register(self, challenge: str) -> str:
-        return self.sign(challenge, jwk=self.jwk)
+__all__ = ["Device", "DeviceBrowser", "challenge_in"]
 
 
 class DeviceBrowser(Browser):
@@ -59,9 +29,8 @@ class DeviceBrowser(Browser):
         if self.config is not None and not self.device_cookie():
             self.refresh()
         response: Answer = send(path, secure=True, **options)
-        asked = _REGISTRATION.fullmatch(response.headers.get("Secure-Session-Registration", ""))
-        if asked and self.registers:
-            self.register(asked[1], asked[2])
+        if self.registers and (asked := response.headers.get(REGISTRATION)):
+            self.register(*read_registration(asked))
         return response
 
     def register(self, path: str, challenge: str) -> Answer:
@@ -84,9 +53,9 @@ class DeviceBrowser(Browser):
         """As Chromium sends it: without quotation marks."""
         headers = {}
         if proof is not None:
-            headers["Secure-Session-Response"] = proof
+            headers[PROOF] = proof
         if id_:
-            headers["Sec-Secure-Session-Id"] = id_
+            headers[SESSION_ID] = id_
         return Browser.post(self, path, secure=True, headers=headers)
 
     def device_cookie(self) -> str:
@@ -107,6 +76,4 @@ class DeviceBrowser(Browser):
 
 
 def challenge_in(response: Answer) -> str:
-    found = _CHALLENGE.fullmatch(response.headers["Secure-Session-Challenge"])
-    assert found is not None
-    return found[1]
+    return read_challenge(response.headers[CHALLENGE])[0]
