@@ -54,6 +54,8 @@ test: install  ## all tests that can run here
 		echo "No Chromium, so no browser tests here. To install it: apt-get install chromium"
 	@command -v firefox-esr >/dev/null || \
 		echo "No Firefox, so no browser tests in it here. To install it: apt-get install firefox-esr"
+	@command -v certutil >/dev/null || \
+		echo "No certutil, so no tests of device binding in a browser here. To install it: apt-get install libnss3-tools"
 	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"; \
 	{ command -v initdb && command -v postgres; } >/dev/null || \
 		echo "No PostgreSQL server, so no tests against one here. To install it: apt-get install postgresql"

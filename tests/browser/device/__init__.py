@@ -1,0 +1,1 @@
+"""Sessions bound to the device, in a real Chromium over HTTPS."""
