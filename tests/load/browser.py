@@ -85,6 +85,13 @@ class Browser:
         self.tls = tls
         #: How many requests it has sent.
         self.requests = 0
+        #: What each request carries besides.
+        self.headers: dict[str, str] = {}
+        #: Of the Origin header.
+        self.origin_scheme = "https" if tls else "http"
+
+    def before_request(self, port: int) -> None:
+        """Called before a request to the site's port takes the cookies of now."""
 
     def open_tab(
         self,
@@ -124,8 +131,10 @@ class Browser:
         with closing(self.connect(self.port)) as connection:
             while not until.is_set():
                 started = time.perf_counter()
+                self.before_request(self.port)
+                headers = {**self.headers, "Cookie": self.jar.header(PAGE), "Accept": "text/html"}
                 try:
-                    connection.request("GET", PAGE, headers={"Cookie": self.jar.header(PAGE), "Accept": "text/html"})
+                    connection.request("GET", PAGE, headers=headers)
                     response = connection.getresponse()
                     answer = Answer(
                         response.status, response.getheaders(), response.read(), time.perf_counter() - started
@@ -189,7 +198,9 @@ class Browser:
 
     def copy(self) -> "Browser":
         """A thief with this browser's cookies of now."""
-        return Browser(self.port, self.jar.copy(), tls=self.tls)
+        copy = Browser(self.port, self.jar.copy(), tls=self.tls)
+        copy.headers, copy.origin_scheme = dict(self.headers), self.origin_scheme
+        return copy
 
     def _sign_in_form(self, user: str, token: str) -> dict[str, str]:
         return {
@@ -215,18 +226,21 @@ class Tab:
         headers: Mapping[str, str],
         body: str | None,
         receives: bool,
+        is_held_back: bool = True,
     ) -> None:
         self._browser = browser
         self._receives = receives
         self.site_port = port
+        if is_held_back:
+            browser.before_request(port)
         browser.requests += 1
         self._started = time.monotonic()
         self._connection = browser.connect(port)
         self._connection.connect()
         self.port: int = self._connection.sock.getsockname()[1]
-        headers = {**headers, "Cookie": browser.jar.header(path)}
+        headers = {**browser.headers, **headers, "Cookie": browser.jar.header(path)}
         if body is not None:
-            headers["Origin"] = f"{'https' if browser.tls else 'http'}://127.0.0.1:{port}"
+            headers["Origin"] = f"{browser.origin_scheme}://127.0.0.1:{port}"
         self._connection.request("GET" if body is None else "POST", path, body, headers)
         self._answer: Future[Answer] | None = _in_thread(self._read) if receives else None
 

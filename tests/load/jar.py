@@ -47,6 +47,16 @@ class CookieJar:
             cookie = self._cookies.get(name)
         return cookie.value if cookie else ""
 
+    def lives_for(self, name: str, seconds: float) -> bool:
+        """Whether there is such a cookie, and it stays for longer than this."""
+        with self._lock:
+            cookie = self._cookies.get(name)
+        return cookie is not None and (cookie.expires_at is None or cookie.expires_at > time.time() + seconds)
+
+    def remove(self, name: str) -> None:
+        with self._lock:
+            self._cookies.pop(name, None)
+
     @property
     def csrf_token(self) -> str:
         """The value of the site's CSRF cookie, which has another name where cookies are Secure."""

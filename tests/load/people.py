@@ -143,7 +143,7 @@ class Person:
 
     def _sign_in(self, browser: Browser | None = None) -> Browser:
         """As often as it takes: the API may be away, and a worker may be killed at this too."""
-        browser = browser or self._act.follow(Browser(self._port()))
+        browser = browser or self._act.new_browser()
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         while True:
             browser.port = self._port()

@@ -6,6 +6,7 @@ from tests.load import (
     clocks,
     copies,
     databases,
+    device,
     failover,
     hosts,
     idle,
@@ -107,6 +108,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     copies.thief_first_owner_second,
     copies.old_generation_in_a_later_leeway,
     copies.old_unconfirmed_cookie_on_a_page_without_api,
+    device.a_device_cookie_of_two_seconds,
+    device.a_thief_without_the_key,
+    device.a_rotation_beside_the_registration,
+    device.a_rotation_that_ends_before_the_registration_is_seen,
+    device.a_session_update_from_before_the_registration,
+    device.a_registration_that_comes_late,
+    device.signing_in_again_with_a_new_key,
     *LONG_SCENARIOS,
 )
 

@@ -1,5 +1,6 @@
 """What scenarios play on: sites of one kind of API, started once, and for each scenario a count of its own."""
 
+import itertools
 import shutil
 import tempfile
 import time
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from tests.demo_api.recorded import RecordedApi
 from tests.demo_api.server import DemoApi, Fault, Gate
+from tests.load.bound_browser import BOUND, BoundBrowser
 from tests.load.browser import ADA, PAGE, Answer, Browser, Tab
 from tests.load.figures import Figures
 from tests.load.postgres import PostgresServer
@@ -73,6 +75,7 @@ class Stage:
         #: Of the scenario that runs now, or ran last.
         self.figures = Figures()
         self._has_tables = False
+        self._bound = itertools.cycle((True, False))
         self._folder = Path(tempfile.mkdtemp(prefix="storm-"))
         self._closing = ExitStack()
         self._closing.callback(shutil.rmtree, self._folder, ignore_errors=True)
@@ -82,6 +85,10 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
+
+    def next_is_bound(self) -> bool:
+        """Whether the next browser is to bind its sessions to the device."""
+        return next(self._bound)
 
     @cached_property
     def site(self) -> Site:
@@ -171,7 +178,7 @@ class Stage:
     @property
     def _environment(self) -> dict[str, str]:
         """What points a site at an API of this kind, which need not be there yet."""
-        return self._api.site_environment
+        return {**self._api.site_environment, **BOUND}
 
     @property
     def _api_url(self) -> str:
@@ -187,6 +194,7 @@ class Act:
 
     def __init__(self, stage: Stage, sites: Sequence[Site], *, may_reuse: bool = False, **api_options: Any) -> None:
         self.figures = stage.figures = Figures()
+        self._stage = stage
         self.sites = sites
         self.ports = [site.port for site in sites]
         self._browsers: list[Browser] = []
@@ -199,7 +207,8 @@ class Act:
         self.api = self._serving.__enter__()
         self._reuses_before, self._spends_before = self.api.reuses, self.api.refresh_spends
         for site in self.sites:
-            self.api.register_site(site.url)
+            for url in (site.url, site.url.replace("http:", "https:")):
+                self.api.register_site(url)
         return self
 
     def __exit__(
@@ -219,10 +228,18 @@ class Act:
 
     def sign_in(self, user: str = ADA) -> Browser:
         """A browser in which somebody has just signed in, at the first site."""
-        browser = Browser(self.ports[0])
-        self._browsers.append(browser)
+        browser = self.new_browser()
         browser.sign_in(user)
+        if isinstance(browser, BoundBrowser):
+            browser.wait_until_bound()
+            assert browser.sessions, "the session was not bound"
         return browser
+
+    def new_browser(self) -> Browser:
+        """A browser without a session. Every second one binds its sessions to the device."""
+        browser = BoundBrowser(self.ports[0]) if self._stage.next_is_bound() else Browser(self.ports[0])
+        browser.headers["X-Forwarded-For"] = "127.0.0.1"
+        return self.follow(browser)
 
     def expire(self) -> None:
         """Every access token so far is refused from now on."""

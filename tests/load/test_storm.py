@@ -4,7 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import clocks, copies, databases, hosts, idle, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import (
+    clocks,
+    copies,
+    databases,
+    device,
+    hosts,
+    idle,
+    lost,
+    odd_answers,
+    restarts,
+    sick_api,
+    tabs,
+    workers,
+)
 from tests.load.scenarios import LONG_SCENARIOS, SCENARIOS
 from tests.load.stage import Stage
 
@@ -203,6 +216,34 @@ def test_a_later_leeway_does_not_let_an_old_generation_in(stage: Stage) -> None:
 
 def test_an_old_unconfirmed_cookie_is_found_out_on_a_page_without_api(stage: Stage) -> None:
     copies.old_unconfirmed_cookie_on_a_page_without_api(stage)
+
+
+def test_a_device_cookie_of_two_seconds_is_enough(stage: Stage) -> None:
+    device.a_device_cookie_of_two_seconds(stage)
+
+
+def test_a_thief_without_the_key_is_not_served_and_ends_nothing(stage: Stage) -> None:
+    device.a_thief_without_the_key(stage)
+
+
+def test_a_rotation_beside_the_registration_keeps_the_binding(stage: Stage) -> None:
+    device.a_rotation_beside_the_registration(stage)
+
+
+def test_a_rotation_that_ends_before_the_registration_is_seen_signs_nobody_out(stage: Stage) -> None:
+    device.a_rotation_that_ends_before_the_registration_is_seen(stage)
+
+
+def test_a_session_update_from_before_the_registration_keeps_the_binding(stage: Stage) -> None:
+    device.a_session_update_from_before_the_registration(stage)
+
+
+def test_a_registration_that_comes_late_binds_the_session(stage: Stage) -> None:
+    device.a_registration_that_comes_late(stage)
+
+
+def test_signing_in_again_with_a_new_key_leaves_the_old_one_behind(stage: Stage) -> None:
+    device.signing_in_again_with_a_new_key(stage)
 
 
 def test_every_scenario_is_played_here() -> None:
