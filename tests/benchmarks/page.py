@@ -6,7 +6,7 @@ other site is `tests.benchmarks.bare`: its settings say what it lacks.
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tests.benchmarks.quick_api import access_token
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
 from tests.benchmarks.servers import SERVERS, cpu_per_page, quick_api
+from tests.load.bound_browser import BOUND, BoundBrowser
 from tests.load.browser import PAGE, Browser
 from tests.load.site import Site
 
@@ -98,6 +99,59 @@ def measure_shares(report: Report, rounds: int, pages: int) -> None:
             " quartiles of the differences.",
         )
     )
+
+
+def measure_bound(report: Report, rounds: int, pages: int) -> None:
+    """What a page of a session costs that is bound to the device, by what it costs without."""
+    rows: list[list[Cell | Ratio]] = []
+    for server in SERVERS:
+        figures: dict[str, list[float]] = defaultdict(list)
+        for _ in range(STARTS):
+            with bound_and_unbound(server) as sessions:
+                for name, found in alternate(
+                    {name: partial(cpu, pages) for name, cpu in sessions.items()}, rounds
+                ).items():
+                    figures[name] += found
+        rows.append([server, ratio(figures["bound"], to=figures["unbound"])])
+    report.add(
+        Table(
+            "bound",
+            "CPU time of the protected page in a session that is bound to the device, by that in one that is not",
+            ("server", "bound"),
+            rows,
+            f"One connection; one worker; {STARTS} times {rounds} alternating rounds of {pages} pages; medians and"
+            " quartiles.",
+        )
+    )
+
+
+@contextmanager
+def bound_and_unbound(server: str) -> Iterator[dict[str, Callable[[int], float]]]:
+    """CPU seconds a page, of as many pages as is said, in a session of each kind at one site."""
+    with tempfile.TemporaryDirectory() as folder, quick_api() as api_url:
+        site = SERVERS[server](
+            database_url=f"sqlite:///{folder}/db.sqlite3",
+            api_url=api_url,
+            workers=1,
+            threads=THREADS,
+            environment={**BOUND, "API_SESSION_DEVICE_PROOF_SECONDS": "3600", "LOG_LEVEL": "WARNING"},
+        )
+        site.migrate()
+        with site:
+            bound, unbound = BoundBrowser(site.port), Browser(site.port)
+            unbound.headers, unbound.origin_scheme = bound.headers, bound.origin_scheme
+            found: dict[str, Callable[[int], float]] = {}
+            for name, browser in (("bound", bound), ("unbound", unbound)):
+                browser.sign_in()
+                bound.wait_until_bound()
+                # Once the site has seen the device cookie, the record has the key.
+                assert [browser.open().status for _ in range(2)] == [200, 200]
+                cookie = browser.jar.header(PAGE)
+                assert ("session-device" in cookie) == (name == "bound")
+                read = partial(cpu_per_page, site, PAGE, cookie, connections=1, headers=browser.headers)
+                read(pages=WARM_UP_PAGES)
+                found[name] = lambda pages, read=read: read(pages=pages)  # type: ignore[misc]
+            yield found
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,22 +55,25 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2) + sum(cpu_seconds(int(child)) for child in children)
 
 
-def cpu_per_page(site: Site, path: str, cookie: str, *, connections: int, pages: int) -> float:
+def cpu_per_page(
+    site: Site, path: str, cookie: str, *, connections: int, pages: int, headers: Mapping[str, str] | None = None
+) -> float:
     """CPU seconds that the site's processes spend on one page, read over so many kept-alive connections at once."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {"Cookie": cookie, **(headers or {})}.items())
     before = cpu_seconds(site.pid)
-    asyncio.run(_read(site.port, path, cookie, connections, pages))
+    asyncio.run(_read(site.port, path, lines, connections, pages))
     return (cpu_seconds(site.pid) - before) / pages
 
 
-async def _read(port: int, path: str, cookie: str, connections: int, pages: int) -> None:
+async def _read(port: int, path: str, lines: str, connections: int, pages: int) -> None:
     """As many readers as connections. Each asks for the next page as soon as it has one, until all are read."""
     left = iter(range(pages))
-    await asyncio.gather(*(_read_some(port, path, cookie, left) for _ in range(connections)))
+    await asyncio.gather(*(_read_some(port, path, lines, left) for _ in range(connections)))
 
 
-async def _read_some(port: int, path: str, cookie: str, left: Iterator[int]) -> None:
+async def _read_some(port: int, path: str, lines: str, left: Iterator[int]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    headers = f"Host: 127.0.0.1:{port}\r\nAccept: text/html\r\nUser-Agent: bench\r\nCookie: {cookie}\r\n"
+    headers = f"Host: 127.0.0.1:{port}\r\nAccept: text/html\r\nUser-Agent: bench\r\n{lines}"
     request = f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode()
     for _ in left:
         writer.write(request)
