@@ -319,8 +319,11 @@ def test_several_mistakes_are_several_messages(settings: Settings) -> None:
 
 
 def test_proofs_that_expire_too_soon_are_a_warning(settings: Settings) -> None:
-    settings.API_SESSION_DEVICE_PROOF_SECONDS = 119.0
+    settings.API_SESSION_DEVICE_PROOF_SECONDS = 299.0
     assert ids(messages()) == ["accounts.W027"]
+    settings.API_SESSION_DEVICE_PROOF_SECONDS = 300.0
+    assert messages() == []
+    settings.API_SESSION_DEVICE_PROOF_SECONDS = 10.0
     settings.API_SESSION_DEVICE_BINDING = False
     assert messages() == []
 
