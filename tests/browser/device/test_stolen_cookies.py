@@ -13,6 +13,7 @@ from tests.browser.device.bound_chromium import DeviceEvents
 from tests.browser.device.conftest import (
     ACCESS_SECONDS,
     DEVICE,
+    HOST,
     PROOF_SECONDS,
     REFRESH,
     REGISTER,
@@ -161,3 +162,16 @@ def test_signing_out_and_in_again_leaves_no_old_binding(
     expect(bound.get_by_label("Email")).to_be_visible()
     assert {call.status for call in front.calls if call.path == REFRESH} <= {200, 403}
     assert {call.status for call in front.calls if call.path != REFRESH} <= {200, 302, 304}
+
+
+def test_a_link_on_a_page_of_another_site(
+    bound: Page, person: BrowserContext, front: TlsFront, api: DemoApi
+) -> None:
+    """Chromium renews no device cookie for such a navigation. The page that comes instead loads itself again."""
+    for elsewhere in (f"https://127.0.0.1:{front.port}/", "data:text/html,<p>Elsewhere"):
+        bound.goto(elsewhere)
+        let_expire(person, api)
+        bound.evaluate(f"() => {{ location.assign('https://{HOST}/protected/'); }}")
+
+        expect_data(bound)
+    assert front.count(REGISTER) == 1, "it is the same key"
