@@ -59,11 +59,12 @@ def can_bind(request: HttpRequest) -> bool:
 
 
 def is_from_another_site(request: HttpRequest) -> bool:
-    """Whether another site led the browser here: a link in an e-mail, or the way back from a provider.
+    """Whether another site or subdomain led the browser here: a link in an e-mail, or the way back from a provider.
 
-    For such a request, browsers neither register a key nor renew a proof: our SameSite cookies would be missing.
+    For such a request, browsers neither register a key nor renew a proof, which they do for our own origin only. From
+    another site, our SameSite cookies would be missing, too.
     """
-    return request.headers.get("Sec-Fetch-Site") == "cross-site"
+    return request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
 
 
 def offer_binding(

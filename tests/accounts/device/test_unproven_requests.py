@@ -65,8 +65,9 @@ def test_each_kind_of_client(thief: Browser, bound: DeviceBrowser, site: DemoApi
     assert bound.is_signed_in()
 
 
-def test_a_link_on_another_site_leads_to_a_second_request(thief: Browser, bound: DeviceBrowser) -> None:
-    cross_site = {"Sec-Fetch-Site": "cross-site"}
+@pytest.mark.parametrize("elsewhere", ["cross-site", "same-site"])
+def test_a_link_on_another_site_leads_to_a_second_request(thief: Browser, bound: DeviceBrowser, elsewhere: str) -> None:
+    cross_site = {"Sec-Fetch-Site": elsewhere}
     for address, status in (("/protected/", 403), ("/", 200)):
         page = thief.get(address, headers=cross_site)
         assert (page.status_code, page["Refresh"]) == (status, "0")

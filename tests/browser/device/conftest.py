@@ -21,14 +21,14 @@ from tests.load.processes import wait_until
 from tests.load.site import Site
 
 MISSING = "No certutil, so no tests of device binding; to install it: apt-get install libnss3-tools"
-HOST = "www.example.com"
+HOST, SIBLING = "www.example.com", "help.example.com"
 #: Of the device cookie and of the access token: short, so that both expire in a test.
 PROOF_SECONDS = 5
 ACCESS_SECONDS = 5
 SESSION, DEVICE = "__Host-session", "__Host-session-device-"
 REGISTER, REFRESH = "/accounts/device/register/", "/accounts/device/refresh/"
 ENVIRONMENT = {
-    "ALLOWED_HOSTS": f"127.0.0.1,{HOST}",
+    "ALLOWED_HOSTS": f"127.0.0.1,{HOST},{SIBLING}",
     "API_SESSION_COOKIE_SECURE": "true",
     "API_SESSION_COOKIE_NAME": SESSION,
     "API_SESSION_DEVICE_PROOF_SECONDS": str(PROOF_SECONDS),
@@ -42,7 +42,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         if os.environ.get("CI"):
             pytest.fail(MISSING)
         pytest.skip(MISSING)
-    return make_certificates(tmp_path_factory.mktemp("certificates"), HOST)
+    return make_certificates(tmp_path_factory.mktemp("certificates"), HOST, SIBLING)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,9 @@ def bound_chromium(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Browser]:
     home = tmp_path_factory.mktemp("home")
-    with run_bound_chromium(chromium, home, certificates.authority, {HOST: running_front.port}) as browser:
+    with run_bound_chromium(
+        chromium, home, certificates.authority, dict.fromkeys((HOST, SIBLING), running_front.port)
+    ) as browser:
         yield browser
 
 

@@ -18,6 +18,7 @@ from tests.browser.device.conftest import (
     REFRESH,
     REGISTER,
     SESSION,
+    SIBLING,
     cookies,
     device_cookies,
     let_expire,
@@ -164,11 +165,9 @@ def test_signing_out_and_in_again_leaves_no_old_binding(
     assert {call.status for call in front.calls if call.path != REFRESH} <= {200, 302, 304}
 
 
-def test_a_link_on_a_page_of_another_site(
-    bound: Page, person: BrowserContext, front: TlsFront, api: DemoApi
-) -> None:
+def test_a_link_on_a_page_of_another_site(bound: Page, person: BrowserContext, front: TlsFront, api: DemoApi) -> None:
     """Chromium renews no device cookie for such a navigation. The page that comes instead loads itself again."""
-    for elsewhere in (f"https://127.0.0.1:{front.port}/", "data:text/html,<p>Elsewhere"):
+    for elsewhere in (f"https://127.0.0.1:{front.port}/", "data:text/html,<p>Elsewhere", f"https://{SIBLING}/"):
         bound.goto(elsewhere)
         let_expire(person, api)
         bound.evaluate(f"() => {{ location.assign('https://{HOST}/protected/'); }}")
