@@ -9,6 +9,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_not_required
+from django.db import Error as AnyDatabaseError
 from django.http import HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
@@ -29,7 +30,10 @@ from accounts.device.protocol import (
     unquoted,
 )
 from accounts.exceptions import ApiMisbehaved
+from accounts.models import AttemptCount
+from accounts.rotation.database import drop_broken_connection
 from accounts.session.api_session import ApiSession
+from accounts.session.device_key import device_key
 from accounts.session.sealing import CannotOpen, key_ids, sealing_key_id
 from accounts.telemetry.metrics import count_device
 from accounts.telemetry.trace import StepKind, add_step, trace_session
@@ -43,7 +47,7 @@ _HEADERS = {"Cache-Control": "private, no-store"}
 @login_not_required
 @require_POST
 def register(request: ApiRequest) -> HttpResponse:
-    """Takes the key that the browser has made for the session in its cookie. Nothing is stored in the database."""
+    """Takes the key that the browser has made for its session. The record gets it with a later request."""
     session = _read_session(request)
     if session is None:
         return _unreadable_cookie(request) or _refuse("There is no session to bind to a device.")
@@ -65,6 +69,9 @@ def register(request: ApiRequest) -> HttpResponse:
     if not request.api_session.bind(key):
         # No device cookie either: a key that differs from the session's would lock the browser out.
         return _refuse("The session is over, or it cannot be bound at present.")
+    if session.device != key and not _is_first_key(session, key):
+        request.api_session.leave_cookie_unchanged()
+        return _refuse("Another key was registered for this session a moment ago.")
     return _proven(session, key)
 
 
@@ -93,6 +100,22 @@ def refresh(request: ApiRequest) -> HttpResponse:
     except Unproven as error:
         return _challenge(session, error)
     return _proven(session, key)
+
+
+def _is_first_key(session: ApiSession, key: str) -> bool:
+    """Whether no other key was registered within the grace period: a browser may be asked twice.
+
+    With two keys, the late response to one registration would take away the key that the record has by then.
+    """
+    name = f"device/{session.id}"
+    own = f"{name}/{device_key(key)}"
+    try:
+        if AttemptCount.objects.claim(name, seconds=conf.leeway):
+            return AttemptCount.objects.claim(own, seconds=conf.leeway)
+        return AttemptCount.objects.count_of(own, seconds=conf.leeway) > 0
+    except AnyDatabaseError:
+        drop_broken_connection()
+        return False
 
 
 def _read_session(request: ApiRequest) -> ApiSession | None:

@@ -10,8 +10,8 @@ from accounts.session.device_key import device_key
 def update_binding(record: SessionRecord, session: ApiSession, presented: Presented) -> bool:
     """Bind the session to the key that was presented. Returns whether the record has to be fetched again.
 
-    A browser may register twice at once. In the grace period the later key then replaces the earlier one. If the record
-    has a key, and an earlier release has dropped it from the cookie, the session is unbound until it is bound again.
+    If the record has a key, and an earlier release has dropped it from the cookie, the session is unbound until it is
+    bound again.
     """
     if record.device_key == device_key(presented.device):
         return False
@@ -20,9 +20,7 @@ def update_binding(record: SessionRecord, session: ApiSession, presented: Presen
         if is_dropped:
             SessionRecord.objects.unbind(record)
         return is_dropped
-    if not presented.has_device_in_cookie or presented.generation < record.confirmed:
-        return False
-    if record.device_key and session.confirmed:
+    if record.device_key or not presented.has_device_in_cookie or presented.generation < record.confirmed:
         return False
     if SessionRecord.objects.bind(record, presented.device):
         record_rotation_event(EventKind.BOUND, session, presented)

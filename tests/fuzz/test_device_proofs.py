@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
+from accounts.models import AttemptCount
 from tests.accounts.device.forgeries import encode
 from tests.device_browser import DeviceBrowser, challenge_in
 from tests.device_key import REGISTRATION, Device, read_registration
@@ -61,6 +62,7 @@ def bound(https: None) -> DeviceBrowser:
 def test_only_the_browsers_own_proof_registers(
     asked: tuple[dict[str, str], str], change: Change, header: dict[str, Any]
 ) -> None:
+    AttemptCount.objects.all().delete()  # of the keys that were registered before
     cookies, challenge = asked
     device = Device()
     proof = sign(device, challenge, {"typ": "dbsc+jwt", "jwk": device.jwk} | header)
