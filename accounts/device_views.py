@@ -148,12 +148,14 @@ def _proven(session: ApiSession, key: str) -> HttpResponse:
 
 
 def _challenge(session: ApiSession, error: Unproven | None = None) -> HttpResponse:
-    if error is None:
-        add_step(StepKind.DEVICE_CHALLENGED)
-    else:
-        _note_refusal(session, error)
     response = _refuse("Sign the challenge with the key of the device.", status=403)
     response[CHALLENGE_HEADER] = challenge_header(session.id)
+    if error is None:
+        add_step(StepKind.DEVICE_CHALLENGED)
+        # Each refresh begins like this. Django would log a warning of a forbidden request each time.
+        response._has_been_logged = True  # type: ignore[attr-defined]
+    else:
+        _note_refusal(session, error)
     return response
 
 

@@ -1,5 +1,6 @@
 """Forged proofs: each is refused with 4xx, and nothing changes."""
 
+import logging
 import time
 
 import pytest
@@ -147,3 +148,12 @@ def test_somebody_without_a_session_gets_nothing(bound: DeviceBrowser) -> None:
             assert not cookies_set(answer)
         assert stranger.get(path).status_code == 405
     assert bound.is_signed_in()
+
+
+def test_only_a_refused_proof_is_a_warning_in_the_log(bound: DeviceBrowser, caplog: pytest.LogCaptureFixture) -> None:
+    """Each refresh begins with a 403, which is no news."""
+    assert bound.refresh().status_code == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+    assert is_refused(refresh(bound, Device().sign(new_challenge(bound))))
+    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["django.request"]
