@@ -1,7 +1,8 @@
 """`make bench`: what the site costs, as ratios measured in one run; each benchmark is the module of its name.
 
 Times of day differ from machine to machine and from minute to minute; ratios of alternating rounds differ little.
-`where` and `bound` are in tests/benchmarks/page.py, `admin` is tests/benchmarks/admin_pages.py.
+`where` and `bound` are in tests/benchmarks/page.py, `admin` is tests/benchmarks/admin_pages.py, and `peers` is
+tests/benchmarks/peers/measure.py.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from tests.benchmarks.check import databases, measure_check
 from tests.benchmarks.cookie import measure_cookies
 from tests.benchmarks.open_streams import measure_open_streams
 from tests.benchmarks.page import measure_bound, measure_pages, measure_shares
+from tests.benchmarks.peers.measure import measure_peers
 from tests.benchmarks.report import Report, machine_line
 from tests.benchmarks.rotation import measure_rotation
 from tests.benchmarks.rows import measure_rows
@@ -58,6 +60,7 @@ BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "page": lambda report, options: measure_pages(report, 3 * options.rounds, options.pages),
     "where": lambda report, options: measure_shares(report, 3 * options.rounds, options.pages),
     "bound": lambda report, options: measure_bound(report, 3 * options.rounds, options.pages),
+    "peers": lambda report, options: measure_peers(report, 3 * options.rounds, options.pages),
     "cookie": lambda report, options: measure_cookies(report, options.rounds),
     "check": lambda report, options: measure_check(report, 3 * options.rounds, options.pages),
     "admin": measure_admin,
@@ -77,7 +80,7 @@ def main() -> None:
         "--pages",
         type=int,
         default=25,
-        help="page, where, bound, check: pages a round, of which there are 3 times as many",
+        help="page, where, bound, peers, check: pages a round, of which there are 3 times as many",
     )
     parser.add_argument("--sessions", type=int, default=1_000_000, help="admin, rows: how many are many")
     parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from tests.load.processes import free_port, stop_process, wait_until
 from tests.load.site import PROJECT, Site
@@ -55,10 +56,20 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2) + sum(cpu_seconds(int(child)) for child in children)
 
 
+class Server(Protocol):
+    """A server that is running."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def port(self) -> int: ...
+
+
 def cpu_per_page(
-    site: Site, path: str, cookie: str, *, connections: int, pages: int, headers: Mapping[str, str] | None = None
+    site: Server, path: str, cookie: str, *, connections: int, pages: int, headers: Mapping[str, str] | None = None
 ) -> float:
-    """CPU seconds that the site's processes spend on one page, read over so many kept-alive connections at once."""
+    """CPU seconds that the server's processes spend on one page, read over so many kept-alive connections at once."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in {"Cookie": cookie, **(headers or {})}.items())
     before = cpu_seconds(site.pid)
     asyncio.run(_read(site.port, path, lines, connections, pages))

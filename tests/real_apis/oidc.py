@@ -1,12 +1,7 @@
 """oidc-provider from npm: `with OidcProvider() as api:`. Tests with it are skipped where node or npm is missing."""
 
-import functools
-import hashlib
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +12,11 @@ from tests.demo_api.readings import ROWS
 from tests.demo_api.recorded import reserve_port
 from tests.demo_api.users import DEMO_USERS
 from tests.real_apis.apis import AnyProvider
+from tests.real_apis.npm import CannotInstall, install
 from tests.real_apis.oauth.client import CLIENT_ID, CLIENT_SECRET, SCOPE
 from tests.real_apis.process import Program
 
 PROGRAM = Path(__file__).with_name("oidc_provider")
-OLDEST_NODE = 20
-INSTALL_SECONDS = 300.0
 Par = Literal["absent", "offered", "required"]
 
 
@@ -131,50 +125,11 @@ class OidcProvider(AnyProvider):
 
 
 def installed() -> Path:
-    """The folder with oidc-provider's node_modules, in the user's cache. The first call makes it. May skip the test.
-
-    With CI=true, only an npm registry that cannot be reached skips it.
-    """
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        _skip("No node with npm, so no test with oidc-provider here")
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
-    if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
-        _skip(f"node is {version}, too old for oidc-provider, so no test with it here")
-    folder = _install()
-    if folder is None:
-        pytest.skip("npm cannot install oidc-provider (is its registry reachable?), so no test with it here")
-    return folder
-
-
-@functools.cache
-def _install() -> Path | None:
-    """Install oidc-provider unless that was done before. Returns its folder, or None if npm fails."""
-    lock = (PROGRAM / "package-lock.json").read_bytes()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = caches / "django-api-session-tests" / f"oidc-provider-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-        made = Path(name) / "made"
-        made.mkdir()
-        for file in ("package.json", "package-lock.json"):
-            shutil.copy(PROGRAM / file, made)
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries", "1"]
-        try:
-            run = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-        except subprocess.TimeoutExpired:
-            return None
-        if run.returncode:
-            return None
-        try:
-            made.rename(folder)
-        except OSError:
-            assert folder.is_dir(), "another process has made it meanwhile"
-    return folder
-
-
-def _skip(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    """The folder with oidc-provider's node_modules. May skip the test: with CI=true, only if npm's registry fails."""
+    try:
+        return install(PROGRAM, "oidc-provider")
+    except CannotInstall as error:
+        reason = f"No test with oidc-provider here: {error}"
+        if os.environ.get("CI") and not error.is_registry:
+            pytest.fail(reason)
+        pytest.skip(reason)
