@@ -36,7 +36,7 @@ class OAuth2Dialect(base.Dialect):
     refreshes_early = True
     replay_is_safe = False
     sign_ins_are_tied = True
-    #: Whether `iss` and `aud` of an ID token have to be right. The sign-in of the password grant does not depend on it.
+    #: Whether sign-ins depend on ID tokens. Then those of refreshes have to be of the same issuer, client and user.
     checks_id_tokens = True
 
     def authorization_url(
@@ -181,7 +181,8 @@ class OAuth2Dialect(base.Dialect):
                     check_renewed_id_token(claims)
                 return _read_pair(answer, previous=tokens)
 
-            return base.refreshed(read, id_token if claims else "", user_id=_user_from_claims(claims).id)
+            user_id = _user_from_claims(claims).id if self.checks_id_tokens else ""
+            return base.refreshed(read, id_token if claims else "", user_id=user_id)
         error = base.error_code(answer)
         if error in ("invalid_client", "unauthorized_client"):
             # The operator has to correct the client's settings. Sessions stay until then.
@@ -197,8 +198,7 @@ class OAuth2Dialect(base.Dialect):
     def assertion_audience(self, url: str) -> str:
         """The `aud` of the JWT that authenticates this client with private_key_jwt, for a call to `url`.
 
-        The issuer, as RFC 10070 and FAPI 2.0 demand. Override this for a provider that expects
-        the URL of its token endpoint.
+        The issuer, as RFC 10070 and FAPI 2.0 demand. Override this for a provider that expects its token endpoint.
         """
         return conf.oauth_issuer or current_provider().token_endpoint
 
@@ -217,6 +217,7 @@ class OAuth2PasswordDialect(OAuth2Dialect, base.PasswordDialect):
     """
 
     username_field = "username"
+    # Without one, the user's id is the name that was typed. django-oauth-toolkit sends the first one with a refresh.
     checks_id_tokens = False
 
     def sign_in(self, username: str, password: str) -> ApiCall:
