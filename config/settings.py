@@ -12,6 +12,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from config.databases import with_limits
 from config.environment import address, as_it_stands, env, flag, link, listed, number, number_or_none
 from config.postgresql import RESERVED_CONNECTIONS
 
@@ -148,48 +149,19 @@ TEMPLATES = [
 # Only in a cookie. Django's default writes long messages into a session in the database.
 MESSAGE_STORAGE = "config.messages.MessageStorage"
 
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)
 if DATABASE_POOL_SIZE <= RESERVED_CONNECTIONS:
     raise ImproperlyConfigured(
         f"DATABASE_POOL_SIZE is '{DATABASE_POOL_SIZE}'. It has to be at least {RESERVED_CONNECTIONS + 1}: "
         f"{RESERVED_CONNECTIONS} connections only store new token pairs."
     )
-DATABASES["default"]["CONN_MAX_AGE"] = None
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"].setdefault("OPTIONS", {}).update(
-        {
-            "timeout": 20,
-            # A deferred transaction that begins to write can fail with "database is locked" in spite of the timeout.
-            "transaction_mode": "IMMEDIATE",
-            # FULL: a stored rotation survives a power failure. The API has spent the old token by then.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        }
+DATABASES = {
+    "default": with_limits(
+        env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}"),
+        pool_size=DATABASE_POOL_SIZE - RESERVED_CONNECTIONS,
+        on_command_line=ON_COMMAND_LINE,
     )
-elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    options = DATABASES["default"].setdefault("OPTIONS", {})
-    # For each host. The pool's other limits are in config/postgresql.
-    options.setdefault("connect_timeout", 2)
-    # Milliseconds until a dead server is noticed. Without it, a thread with a new token pair in hand waits for minutes.
-    options.setdefault("tcp_user_timeout", 5000)
-    # PgBouncer may give each transaction another connection of the server, and these cursors live longer.
-    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
-    if not ON_COMMAND_LINE:
-        # No request waits long for a lock. Migrations may.
-        options.setdefault("options", "-c lock_timeout=3000 -c statement_timeout=5000")
-        options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE - RESERVED_CONNECTIONS}
-        # Django's own check is a query for each connection that is taken. This backend has a cheaper one.
-        DATABASES["default"].update(ENGINE="config.postgresql", CONN_MAX_AGE=0, CONN_HEALTH_CHECKS=False)
-elif DATABASES["default"]["ENGINE"] == "django.db.backends.mysql":
-    options = DATABASES["default"].setdefault("OPTIONS", {})
-    # Django stores times in UTC. Without this, the database's clock is in the time zone of its server.
-    options.setdefault("init_command", "SET time_zone = '+00:00', innodb_lock_wait_timeout = 3")
-    options.setdefault("connect_timeout", 2)
-    if not ON_COMMAND_LINE:
-        # A server that hangs is not waited for. Migrations may take longer.
-        options.setdefault("read_timeout", 6)
-        options.setdefault("write_timeout", 6)
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
