@@ -78,7 +78,7 @@ class ApiClient:
 
         Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises BodyConsumed, and the
         next call has a new token. If a 401 asks for a recent sign-in or another kind (RFC 9470), raises
-        FreshSignInRequired.
+        FreshSignInRequired. If the sign-in is as it asks, it is returned.
         """
         self.called = True
         started_at = time.time()
@@ -100,11 +100,7 @@ class ApiClient:
             response = _send(request, stream=stream, retry=repeatable and method in SAFE_METHODS, ends_at=ends_at)
             if response.status_code != 401:
                 return _check_status(response, any_status=any_status)
-            if (freshness := read_challenge(response.headers.get("WWW-Authenticate", ""))) is not None:
-                # A refresh does not change when and how the user signed in.
-                response.close()
-                raise FreshSignInRequired(freshness)
-            if self._is_final(session.tokens, rotated, started_at):
+            if _asks_for_sign_in(response, session) or self._is_final(session.tokens, rotated, started_at):
                 return response
             response.close()
             rotated = self._browser.rotate(Trigger.UNAUTHORIZED)
@@ -158,6 +154,19 @@ class ApiClient:
                 return False
         self._browser.note_rejection()
         return True
+
+
+def _asks_for_sign_in(response: requests.Response, session: ApiSession) -> bool:
+    """Whether a 401 asks for what the sign-in of `session` is already: another sign-in would only lead back to it.
+
+    Raises FreshSignInRequired if it asks for more. False for any other 401.
+    """
+    freshness = read_challenge(response.headers.get("WWW-Authenticate", ""))
+    if freshness is not None and not freshness.is_met(session):
+        # A refresh does not change when and how the user signed in.
+        response.close()
+        raise FreshSignInRequired(freshness)
+    return freshness is not None
 
 
 def _may_have_expired(tokens: TokenPair) -> bool:

@@ -1,4 +1,4 @@
-"""Limits and modes of each kind of database: no thread waits for a server that hangs, and no stored rotation is lost."""
+"""Limits and modes of each kind of database: no thread waits for a server that hangs, no stored rotation is lost."""
 
 from typing import Any
 

@@ -316,6 +316,7 @@ class TestTheApi:
     def test_its_401_leads_to_the_sign_in_and_is_no_expired_token(self, signed_in: Browser, api: DemoApi) -> None:
         challenge = self.CHALLENGE + 'max_age="300"'
         api.fail("GET", "/money", refusal(challenge), times=None)
+        grow_old(signed_in)
 
         page, script = signed_in.get("/money/"), signed_in.get("/money/", **SCRIPT)
 
@@ -335,6 +336,19 @@ class TestTheApi:
 
         assert answer.status_code == 401
         assert answer.json()["login"] == SIGN_IN_AS_KIND
+        assert api.count("POST", "/auth/refresh") == 0
+
+    @pytest.mark.parametrize("parameters", ['max_age="300"', ""])
+    def test_a_sign_in_that_is_as_it_asks_is_not_repeated_without_end(
+        self, signed_in: Browser, api: DemoApi, parameters: str
+    ) -> None:
+        api.fail("GET", "/money", refusal(self.CHALLENGE + parameters), times=None)
+
+        page = signed_in.get("/money/")
+
+        assert "Location" not in page, "the sign-in page would lead back at once"
+        assert "no" in page.text, "the API's own response"
+        assert api.count("GET", "/money") == 1
         assert api.count("POST", "/auth/refresh") == 0
 
     @pytest.mark.parametrize(
