@@ -34,13 +34,12 @@ def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
 
 
 @label_api_calls(StepKind.SIGN_IN)
-def push_authorization_request(dialect: OAuth2Dialect, url: str, *, address: str) -> str:
-    """Push the authorization request of this URL (RFC 9126), if the provider wants that. Returns the URL to go to.
+def push_authorization_request(dialect: OAuth2Dialect, call: ApiCall, *, address: str) -> str:
+    """Send the pushed authorization request (RFC 9126). Returns the URL at the provider that refers to it.
 
     Raises ApiUnavailable, RequestRefused or ApiMisbehaved.
     """
-    call = dialect.push(url)
-    return url if call is None else dialect.read_pushed(_send(call, address))
+    return dialect.read_pushed(_send(call, address))
 
 
 @label_api_calls(StepKind.SIGN_IN)

@@ -13,6 +13,7 @@ REQUEST_REFUSED = (
     "The service that signs you in refused to begin this sign-in. If it happens again, tell the operator of this site. "
     "The log has the details."
 )
+TOO_MANY_BEGUN = "Too many sign-ins have begun at the address of this browser. Please try again in {}."
 _NEEDS_INTERACTION = "The service that signs you in wants to ask you something first. Please try again."
 _CANNOT_STEP_UP = "The service that signs you in cannot sign you in in the way that the page needs."
 #: Errors in the provider's redirect to the callback (RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6).

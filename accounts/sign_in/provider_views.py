@@ -26,6 +26,7 @@ from accounts.exceptions import (
     RequestRefused,
     TooManyAttempts,
     WrongIssuer,
+    in_words,
 )
 from accounts.session.freshness import ANY_SIGN_IN, read_freshness
 from accounts.sign_in.authorization_request import AuthorizationRequest, further_parameters
@@ -41,6 +42,7 @@ from accounts.sign_in.provider_errors import (
     PROVIDER_UNAVAILABLE,
     PROVIDER_UNUSABLE,
     REQUEST_REFUSED,
+    TOO_MANY_BEGUN,
     UNKNOWN_SIGN_IN,
 )
 from accounts.sign_in.sign_in import (
@@ -68,6 +70,10 @@ def login_at_provider(request: ApiRequest) -> HttpResponse:
         return begin_sign_in_at_provider(
             request, _dialect(), next_url, switch=switch, freshness=freshness, parameters=parameters
         )
+    except TooManyAttempts as error:
+        message = TOO_MANY_BEGUN.format(in_words(error.retry_after))
+        response = _provider_page(request, next_url, error=message, status=429)
+        response["Retry-After"] = str(error.retry_after)
     except ApiUnavailable as error:
         logger.error("sign-in at the provider: %s", error)
         response = _provider_page(request, next_url, error=PROVIDER_UNAVAILABLE, status=503)

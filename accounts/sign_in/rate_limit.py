@@ -7,6 +7,8 @@ until no other attempt has begun for a minute or so.
 
 - SIGN_IN_LIMIT_PER_ADDRESS counts all attempts from one address. It stops one password tried on many users. An IPv6 /48
   has five times as many: one attacker can have all its addresses. All browsers with an unknown address share one limit.
+  Fifty times as many authorization requests are pushed to the provider for one address (RFC 9126): each one costs a
+  call to the provider, whether the sign-in succeeds or not.
 - SIGN_IN_LIMIT_PER_USER counts one user name from one address. It stops many passwords tried on one user. The attacker
   locks out only his own address, and not the user elsewhere.
 - SIGN_IN_LIMIT_PER_USER_ANYWHERE counts one user name from all addresses. It stops an attack from many addresses. Such
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 KNOWN_SECONDS = 90 * 24 * 3600
 #: How many times the limit of one IPv6 /64 an IPv6 /48 has.
 IPV6_SITE_FACTOR = 5
+#: How many times the limit of one address there are for pushed authorization requests.
+PUSHED_FACTOR = 50
 
 _DAY = 24 * 3600
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": _DAY, "month": 30 * _DAY, "year": 360 * _DAY}
@@ -134,6 +138,28 @@ def rate_limited_attempt(
         _end_if_possible(counters)
         raise
     _end_if_possible(counters, place=place)
+
+
+def limit_pushed_requests(address: str) -> None:
+    """Count an authorization request that is pushed to the provider for a browser at `address`.
+
+    Raises TooManyAttempts, or ApiUnavailable if the database fails. Then the request must not be sent.
+    """
+    limits = {
+        limit.key_for("pushed", *counter.identifiers): limit
+        for counter in _counters("", "", address, is_known=False)
+        for limit in counter.limits
+    }
+    windows = {key: limit.seconds for key, limit in limits.items()}
+    with database_errors_as_unavailable():
+        counts = AttemptCount.objects.counts_of(windows)
+        used_up = [key for key, limit in limits.items() if counts[key] >= limit.amount * PUSHED_FACTOR]
+        if used_up:
+            logger.warning("sign-in from %s refused: it began too many", address or "an unknown address")
+            count_sign_in_not_tried()
+            raise TooManyAttempts(retry_after=max(map(AttemptCount.objects.seconds_left, used_up)))
+        for key, seconds in windows.items():
+            AttemptCount.objects.add(key, seconds=seconds)
 
 
 def _counters(realm: str, name: str, address: str, *, is_known: bool) -> list[_Counter]:

@@ -33,7 +33,7 @@ from accounts.session.claims import with_claims
 from accounts.session.freshness import Freshness
 from accounts.session.sealing import CannotOpen
 from accounts.sign_in.authorization_request import AuthorizationRequest
-from accounts.sign_in.rate_limit import rate_limited_attempt
+from accounts.sign_in.rate_limit import limit_pushed_requests, rate_limited_attempt
 from accounts.sign_in.repeated_sign_in import identity_of_form, sign_in_once
 from accounts.signals import session_started
 from accounts.telemetry.last_call import note_problem
@@ -74,10 +74,11 @@ def begin_sign_in_at_provider(
     freshness: Freshness,
     parameters: Mapping[str, str],
 ) -> HttpResponse:
-    """Redirect the browser to the provider, with the cookie for its return. Raises ApiUnavailable or ApiMisbehaved.
+    """Redirect the browser to the provider, with the cookie for its return.
 
     With `switch`, the provider asks the user to sign in even if it knows them. `freshness` is what the next page asks
-    of the sign-in. `parameters` are further ones of the authorization request.
+    of the sign-in. `parameters` are further ones of the authorization request. Raises ApiUnavailable, ApiMisbehaved, or
+    TooManyAttempts if the request would have to be pushed.
     """
     pending = AuthorizationRequest.begin(next_page, freshness)
     url = dialect.authorization_url(
@@ -88,7 +89,10 @@ def begin_sign_in_at_provider(
         switch=switch,
         parameters=parameters,
     )
-    url = push_authorization_request(dialect, url, address=request.api_session.address)
+    call, address = dialect.push(url), request.api_session.address
+    if call is not None:
+        limit_pushed_requests(address)
+        url = push_authorization_request(dialect, call, address=address)
     response = HttpResponseRedirect(url, headers={"Cache-Control": "private, no-store"})
     pending.remember(response, presented=request.COOKIES)
     return response

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from tests.accounts.at_provider import begin, own_path, press_button, query_of, shown, walk
 from tests.accounts.odd_provider import CLIENT_ID, CLIENT_SECRET, REALM, OddProvider
-from tests.browsers import Browser
+from tests.browsers import Browser, table_away
 from tests.demo_api.messages import Answer, Call
 from tests.demo_api.server import Fault
 from tests.real_apis.oidc import OidcProvider
@@ -68,6 +68,26 @@ def test_the_endpoints_own_query_stays_there(pushing: OddProvider, newcomer: Bro
 
     assert query_of(begin(newcomer)) == {"tenant": "1", "empty": "", "client_id": CLIENT_ID, "request_uri": URN}
     assert not {"tenant", "empty"} & fields(pushed(pushing)[0]).keys()
+
+
+def test_one_visitor_cannot_cause_any_number_of_them(
+    pushing: OddProvider, newcomer: Browser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SIGN_IN_LIMIT_PER_ADDRESS = "1/hour"
+    monkeypatch.setattr("accounts.sign_in.rate_limit.PUSHED_FACTOR", 3)
+    statuses = [press_button(newcomer).status_code for _ in range(4)]
+    page = press_button(newcomer, "/protected/?a=1")
+
+    assert statuses == [302] * 3 + [429]
+    assert 3500 < int(page["Retry-After"]) <= 3600
+    assert "Too many sign-ins have begun" in shown(page)
+    assert 'name="next" value="/protected/?a=1"' in page.text
+    assert len(pushed(pushing)) == 3
+    assert newcomer.post("/accounts/login/", REMOTE_ADDR="198.51.100.7").status_code == 302
+    with table_away("accounts_tally"):
+        assert press_button(newcomer).status_code == 503
+    settings.OAUTH_PAR = "never"
+    assert press_button(newcomer).status_code == 302
 
 
 def test_always_means_not_without_it(odd_provider: OddProvider, newcomer: Browser, settings: Settings) -> None:
