@@ -42,6 +42,10 @@ for _name in NEW_NAMES:
     _jws.register_algorithm(_name, OKPAlgorithm())
 
 
+class UnusableDocument(ApiMisbehaved):
+    """The discovery document, or the provider's keys, cannot be used. No token from elsewhere is the cause."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """Endpoints are whole URLs, empty if the provider has none. The field names are those of RFC 8414 section 2."""
@@ -75,7 +79,7 @@ def current_provider() -> Provider:
     document = discovery_document()
     endpoints = {name: _endpoint(document, name) for name in ENDPOINTS}
     if not endpoints["token_endpoint"]:
-        raise ApiMisbehaved("the provider's discovery document names no token endpoint")
+        raise UnusableDocument("the provider's discovery document names no token endpoint")
     return Provider(
         issuer=conf.oauth_issuer,
         # RFC 8414 section 2 has this default.
@@ -114,7 +118,7 @@ def check_signature(provider: Provider, token: str, *, name: str = "ID token") -
     if header.get("alg") not in _ALGORITHMS:
         raise ApiMisbehaved(f"the provider's {name} is signed with an algorithm that this site does not accept")
     if not provider.jwks_uri:
-        raise ApiMisbehaved(f"the provider sent a signed {name} but names no jwks_uri: set OAUTH_JWKS_URI")
+        raise UnusableDocument(f"the provider sent a signed {name} but names no jwks_uri: set OAUTH_JWKS_URI")
     document = _document(provider.jwks_uri)
     if not (_is_signed(token, header, document.get()) or _is_signed(token, header, document.get(fresh=True))):
         raise ApiMisbehaved(f"no key in the provider's JWKS verifies the signature of its {name}")
@@ -168,7 +172,7 @@ def _endpoint(document: dict[str, Any], name: str) -> str:
         return ""
     scheme = _http_scheme(str(url))
     if not scheme or (scheme == "http" and conf.oauth_issuer.startswith("https:") and not configured):
-        raise ApiMisbehaved(f"the provider's {name} is not an https URL")
+        raise UnusableDocument(f"the provider's {name} is not an https URL")
     return str(url)
 
 
@@ -234,7 +238,7 @@ def _discovery(issuer: str) -> _Document:
 def _fetch_discovery(issuer: str) -> dict[str, Any]:
     """OpenID Connect Discovery 1.0 section 4; for a provider that speaks plain OAuth 2.0, RFC 8414 section 3."""
     if not issuer:
-        raise ApiMisbehaved("OAUTH_ISSUER is not set")
+        raise UnusableDocument("OAUTH_ISSUER is not set")
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     origin = f"{parts.scheme}://{parts.netloc}"
@@ -244,7 +248,7 @@ def _fetch_discovery(issuer: str) -> dict[str, Any]:
         document = _fetch(f"{origin}/.well-known/oauth-authorization-server{path}")
     if document.get("issuer") != issuer:
         # An exact comparison, as both standards demand. Otherwise one provider could pose as another.
-        raise ApiMisbehaved(f"the provider's issuer is {document.get('issuer')!r}, but OAUTH_ISSUER is {issuer!r}")
+        raise UnusableDocument(f"the provider's issuer is {document.get('issuer')!r}, but OAUTH_ISSUER is {issuer!r}")
     return document
 
 
@@ -258,5 +262,5 @@ def _fetch(url: str) -> dict[str, Any]:
         retry_after = parse_retry_after(answer.headers.get("retry-after"))
         raise ApiUnavailable(f"{url}: status {answer.status}", retry_after=retry_after)
     if not is_success(answer) or not answer.json_object():
-        raise ApiMisbehaved(f"{url}: status {answer.status} without a JSON object")
+        raise UnusableDocument(f"{url}: status {answer.status} without a JSON object")
     return answer.json_object()

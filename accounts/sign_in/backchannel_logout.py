@@ -14,6 +14,7 @@ from accounts.browser.client_address import client_address
 from accounts.conf import conf
 from accounts.dialects import current_dialect
 from accounts.dialects.base import PasswordDialect, user_from
+from accounts.dialects.discovery import UnusableDocument
 from accounts.dialects.id_tokens import (
     LEEWAY_SECONDS,
     MAX_LOGOUT_TOKEN_AGE_SECONDS,
@@ -21,7 +22,7 @@ from accounts.dialects.id_tokens import (
     verify_logout_token,
 )
 from accounts.dialects.oauth2 import OAuth2Dialect
-from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
+from accounts.exceptions import RETRY_AFTER_SECONDS, ApiError, ApiMisbehaved, ApiUnavailable
 from accounts.models import AttemptCount, EndReason, SessionRecord, SessionRecordQuerySet, sid_key, user_key
 from accounts.rotation.database import database_errors_as_unavailable
 from accounts.rotation.ending import end_session
@@ -52,10 +53,10 @@ def backchannel_logout(request: HttpRequest) -> HttpResponse:
         token = verify_logout_token(_posted_token(request))
         with database_errors_as_unavailable():
             _end_sessions(token, address=client_address(request))
-    except ApiUnavailable as error:
+    except (ApiUnavailable, UnusableDocument) as error:
         logger.error("a logout token could not be used: %s", error)
         response = _error("temporarily_unavailable", "This site cannot check the token now.", status=503)
-        response["Retry-After"] = str(error.retry_after)
+        response["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
         return response
     except ApiError as error:
         logger.warning("a logout token was refused: %s", error)

@@ -350,10 +350,14 @@ class TestFailures:
                     expect_refused(answer.result())
             assert odd_provider.count("GET", KEYS) == 2
 
-    def test_keys_that_cannot_be_fetched(self, odd_provider: OddProvider) -> None:
-        odd_provider.fail("GET", KEYS, Fault.answer(503), times=1)
+    @pytest.mark.parametrize("status", [503, 404], ids=["unavailable", "a gateway in its place"])
+    def test_keys_that_cannot_be_fetched(self, odd_provider: OddProvider, status: int) -> None:
+        odd_provider.fail("GET", KEYS, Fault.answer(status), times=1)
 
-        assert post(token(odd_provider, sid="s-1")).status_code == 503
+        answer = post(token(odd_provider, sid="s-1"))
+
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        assert odd_provider.url not in answer.text
 
     def test_a_wrong_token_costs_no_key(self, odd_provider: OddProvider) -> None:
         expect_refused(post(token(odd_provider, sid="s-1", aud="another-site")))
