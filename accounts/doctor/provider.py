@@ -57,7 +57,8 @@ def examine_provider(site: str | None) -> Findings:
 def examine_endpoints(document: dict[str, Any]) -> Findings:
     """The endpoints of a discovery document that are on another scheme or host than the issuer (split horizon)."""
     endpoints = {name: document.get(name) for name in ENDPOINTS if name not in conf.oauth_endpoints}
-    findings = [_endpoint(name, url) for name, url in endpoints.items() if url and isinstance(url, str)]
+    # `current_provider` reports what is no URL.
+    findings = [_endpoint(name, url) for name, url in endpoints.items() if isinstance(url, str) and origin_of(url)]
     elsewhere = [finding for finding in findings if finding is not None]
     yield from elsewhere or [ok("provider.endpoints", "The endpoints have the scheme and the host of the issuer.")]
 
@@ -104,10 +105,8 @@ def _keys(provider: Provider, site: str | None) -> Findings:
         return
     for number, key in enumerate(keys, 1):
         name, found = f"provider.key-{number}", f"Key {number} of OAUTH_CLIENT_KEY ({key.kind}, id {key.kid})"
-        algorithm, accepted = (
-            key.algorithm(provider.token_endpoint_auth_algorithms),
-            provider.token_endpoint_auth_algorithms,
-        )
+        accepted = provider.token_endpoint_auth_algorithms
+        algorithm = key.algorithm(accepted)
         if number > 1:
             yield ok(name, f"{found} is published.")
         elif accepted and algorithm not in accepted:
@@ -153,8 +152,8 @@ def _client(provider: Provider) -> Finding:
         if method == "private_key_jwt":
             advice = (
                 f"Check OAUTH_CLIENT_ID and this host's clock. Register {reverse('accounts:jwks')} at the provider, or "
+                "the JSON of that page. It may still have older keys."
             )
-            advice += "the JSON of that page. It may still have older keys."
         found = f"The provider does not accept this client {how}: error {error_of_client}."
         return problem(name, found, f"{advice} OAUTH_CLIENT_AUTH chooses another method.")
     if refusal_by_code(answer) is None:

@@ -71,6 +71,15 @@ def test_what_does_not_fit_together(odd_provider: OddProvider, settings: Setting
     assert examined()["par"].status is Status.PROBLEM
 
 
+@pytest.mark.parametrize("url", ["https://[login.example.com/token", "https://login.example.com:99999/token"])
+def test_an_endpoint_that_is_no_url(odd_provider: OddProvider, url: str) -> None:
+    odd_provider.metadata = {"token_endpoint": url}
+    findings = examined()
+
+    assert statuses(findings) == {"endpoints": Status.OK, "document": Status.PROBLEM}
+    assert "token_endpoint is not an https URL" in findings["document"].found
+
+
 @pytest.mark.parametrize("trouble", ["away", "another issuer", "no document"])
 def test_a_document_that_cannot_be_used(odd_provider: OddProvider, settings: Settings, trouble: str) -> None:
     if trouble == "away":
