@@ -17,7 +17,7 @@ from accounts.text import clean_text
 
 #: Clock difference allowed for `exp` and `iat`. A nonce or `jti` prevents a second use.
 LEEWAY_SECONDS = 300
-#: A logout token that is older is refused. So its `jti` has to be remembered for so long.
+#: Older logout tokens are refused, so a `jti` has to be remembered only for this time.
 MAX_LOGOUT_TOKEN_AGE_SECONDS = 24 * 3600
 
 _MAX_ACR = 200

@@ -241,7 +241,7 @@ def _is_openid() -> bool:
 
 
 def _join_prompts(configured: str, asked: str) -> str:
-    """The values of both. Not `none` of the second: it would forbid the provider's pages, and somebody is here."""
+    """The values of both. `none` forbids the provider's pages, so it does not count if a visitor asks for others."""
     if not set(asked.split()) - {"none"}:
         return configured
     return " ".join(dict.fromkeys(value for value in f"{configured} {asked}".split() if value != "none"))
