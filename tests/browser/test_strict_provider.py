@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import ADA, PATIENCE_MS, STATION, run_server
 from tests.browser.watch import Watch
@@ -24,6 +24,27 @@ def provider(chromium: Browser) -> Iterator[OidcProvider]:
     """After the browser, so that without one nothing is started."""
     with OidcProvider(access_ttl=3600, private_key_jwt=True, par="required", fapi=True) as provider:
         yield provider
+
+
+def sign_in(page: Page) -> None:
+    """On the provider's page, where the user name is there already."""
+    page.get_by_label("Password").fill(DEMO_USERS[ADA])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("/protected/")
+
+
+def open_tabs_over_an_expiry(page: Page, provider: OidcProvider) -> None:
+    person = page.context
+    provider.expire_access_tokens()
+    provider.forget_calls()
+    with Gate() as gate:
+        provider.fail(*provider.refresh_call, Fault.hold_before(gate))
+        page.evaluate("count => { while (count) window.open(`/protected/?tab=${count--}`); }", TABS)
+        wait_until(lambda: provider.count("GET", ROUTE, 401) == AT_ONCE, "as many as can have met a 401")
+        gate.release()
+        wait_until(lambda: page.evaluate("true") and len(person.pages) == TABS + 1, "all tabs are there")
+        for tab in set(person.pages) - {page}:
+            expect(tab.get_by_text("rotated 1 time")).to_be_visible()
 
 
 def test_sign_in_ten_tabs_over_an_expiry_sign_out_and_back_channel_logout(
@@ -47,21 +68,10 @@ def test_sign_in_ten_tabs_over_an_expiry_sign_out_and_back_channel_logout(
         page.get_by_role("button", name="Sign in at 127.0.0.1").click()
         expect(page.get_by_label("Username")).to_have_value(ADA)
         assert "login_hint" not in page.url
-        page.get_by_label("Password").fill(DEMO_USERS[ADA])
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("/protected/")
+        sign_in(page)
         expect(page.get_by_role("rowheader", name=STATION)).to_be_visible()
 
-        provider.expire_access_tokens()
-        provider.forget_calls()
-        with Gate() as gate:
-            provider.fail(*provider.refresh_call, Fault.hold_before(gate))
-            page.evaluate("count => { while (count) window.open(`/protected/?tab=${count--}`); }", TABS)
-            wait_until(lambda: provider.count("GET", ROUTE, 401) == AT_ONCE, "as many as can have met a 401")
-            gate.release()
-            wait_until(lambda: page.evaluate("true") and len(person.pages) == TABS + 1, "all tabs are there")
-            for tab in set(person.pages) - {page}:
-                expect(tab.get_by_text("rotated 1 time")).to_be_visible()
+        open_tabs_over_an_expiry(page, provider)
         assert (provider.count_refreshes(), provider.reuses) == (1, 0)
 
         page.reload()
@@ -73,9 +83,7 @@ def test_sign_in_ten_tabs_over_an_expiry_sign_out_and_back_channel_logout(
         page.goto("/protected/")
         page.get_by_role("button", name="Sign in at 127.0.0.1").click()
         page.get_by_label("Username").fill(ADA)
-        page.get_by_label("Password").fill(DEMO_USERS[ADA])
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("/protected/")
+        sign_in(page)
         assert provider.end_sessions(ADA) == [""]
         provider.expire_access_tokens()
         page.reload()
