@@ -61,9 +61,10 @@ def check_oauth_security(**kwargs: object) -> Iterator[CheckMessage]:
             hint="Use https for OAUTH_ISSUER and for every endpoint.",
             id="accounts.W002",
         )
-    if not conf.oauth_client_secret and not conf.oauth_client_key:
+    has_key = conf.oauth_client_key and conf.oauth_client_auth in ("", "private_key_jwt")
+    if not conf.oauth_client_secret and not has_key:
         yield Warning(
-            "Neither OAUTH_CLIENT_SECRET nor OAUTH_CLIENT_KEY is set, so an attacker can use a stolen refresh token.",
+            "Neither OAUTH_CLIENT_SECRET nor OAUTH_CLIENT_KEY is used, so an attacker can use a stolen refresh token.",
             hint="Register this site as a confidential client. Its secret or key stays on the server.",
             id="accounts.W003",
         )

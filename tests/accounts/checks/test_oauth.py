@@ -161,6 +161,10 @@ class TestDeployed:
         (message,) = messages(deploy=True)
         assert (message.id, message.is_serious()) == ("accounts.W003", False)
         assert "OAUTH_CLIENT_SECRET" in message.msg
+        settings.OAUTH_CLIENT_KEY = pem(EC_KEY)
+        assert messages(deploy=True) == []
+        settings.OAUTH_CLIENT_AUTH = "client_secret_basic"
+        assert ids(messages(deploy=True)) == ["accounts.W003"]
 
     def test_the_password_grant_is_a_warning(self, settings: Settings) -> None:
         settings.API_DIALECT = "oauth2-password"
