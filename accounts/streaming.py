@@ -118,8 +118,9 @@ class PassThroughEvents:
     """The API's event stream, passed on to the browser line by line, with heartbeats. `close` closes the connection.
 
     The headers are sent at once, because the first event may take hours. Raises ApiUnavailable if the stream breaks
-    off, so the server breaks the browser's connection too. If the session reaches its maximum age, the stream ends, and
-    the browser reconnects and gets the 401. At a shutdown of the site the stream ends too, after a whole event.
+    off, so the server breaks the browser's connection too. If the session ends, the stream ends within a minute and the
+    time until the next event or heartbeat, and the browser reconnects and gets the 401. At a shutdown of the site the
+    stream ends too, after a whole event.
     """
 
     def __init__(self, response: Response, browser: BrowserSession) -> None:
@@ -133,7 +134,7 @@ class PassThroughEvents:
         line_end, text, departure = b"\n", b"\n\n", Departure()
         try:
             for piece in read_events(self._body, LINE_END):
-                self._browser.check_age()
+                self._browser.check_while_streaming()
                 text = (text + (piece or b""))[-4:]
                 if piece is None:
                     yield b":"  # in two writes, as in `_events`
@@ -237,7 +238,7 @@ def _events(request: ApiRequest, events: Iterable[Event | str]) -> Iterator[str]
     departure = Departure()
     try:
         for event in events:
-            request.api_session.check_age()
+            request.api_session.check_while_streaming()
             text = str(event)
             if text == HEARTBEAT:
                 # A browser that has left breaks the connection at the first write. The second one notices it.

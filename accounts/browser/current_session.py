@@ -28,6 +28,9 @@ from accounts.session.api_session import ApiSession
 from accounts.session.tokens import User
 from accounts.telemetry.trace import StepKind, add_step, trace_session
 
+#: How often an event stream asks the record whether its session is over.
+STREAM_CHECK_SECONDS = 60.0
+
 
 class CurrentSession:
     """The session of one request's browser. The cookie is opened at the first access.
@@ -43,6 +46,7 @@ class CurrentSession:
         self.arrived_at = time.monotonic() - self._queued
         slow = seconds_of_slow_request(request)
         self._begun_at = None if slow is None else time.monotonic() - slow
+        self._stream_checked_at = self.arrived_at
         self._loaded = self._record_checked = self._limits_checked = False
         self._presented: Presented | None = None
         self._current: ApiSession | None = None
@@ -138,6 +142,19 @@ class CurrentSession:
         """Raises SessionEnded if the session has reached API_SESSION_MAX_AGE. For streams that call no API."""
         if self._current is not None:
             self._require_session(self._load_within_limits())
+
+    def check_while_streaming(self) -> None:
+        """For each piece of an event stream. Raises SessionEnded if the session has ended, here or elsewhere.
+
+        It asks the record once in STREAM_CHECK_SECONDS. If the database cannot be reached, the stream goes on.
+        """
+        self.check_age()
+        now = time.monotonic()
+        if self._current is None or now < self._stream_checked_at + STREAM_CHECK_SECONDS:
+            return
+        self._stream_checked_at = now
+        with suppress(ApiUnavailable):
+            self._check_record(self._current)
 
     def load_before_async_view(self) -> None:
         """Open the cookie, and check the record where that is necessary: an `async def` view can make no query.

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -11,6 +12,7 @@ from django.urls import path
 from pytest_django import Settings
 
 from accounts.api_client import ApiRequest
+from accounts.browser import current_session
 from accounts.models import EndReason, SessionRecord
 from accounts.rotation.ending import end_session
 from accounts.streaming import Event, api_events, stream_events
@@ -64,6 +66,13 @@ def connect(browser: Browser, address: str, last: str = "") -> HttpResponse:
     """The response to an EventSource, with its whole body."""
     headers = {"Accept": EVENT_STREAM, "Sec-Fetch-Mode": "cors", **({"Last-Event-ID": last} if last else {})}
     return call_proxy(browser, address, content_type="", **wsgi_headers(headers))
+
+
+def listen(browser: Browser, address: str) -> Iterator[bytes]:
+    """The body of the response to an EventSource, piece by piece."""
+    response: Any = browser.client.get(address, headers={"Accept": EVENT_STREAM, "Sec-Fetch-Mode": "cors"})
+    assert response.status_code == 200
+    return iter(response)
 
 
 def reconnects_after(response: HttpResponse) -> float:
@@ -188,6 +197,26 @@ class TestAFinalFailure:
         [last] = re.findall(r"^id: (.*)$", response.text, re.MULTILINE)
 
         assert connect(signed_in, "/in-the-stream/", last).status_code == 204
+
+    @pytest.mark.parametrize("address", ["/of-the-api/", PROXY])
+    def test_a_sign_out_ends_the_streams_of_the_session(
+        self, signed_in: Browser, api: DemoApi, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(current_session, "STREAM_CHECK_SECONDS", 0.0)
+        api.fail("GET", ROUTE, Fault.answer(200, EVENTS * 100, EVENT_STREAM))
+        other_tab = signed_in.copy()
+        body = listen(signed_in, address)
+        while b"second" not in next(body):
+            pass
+
+        with connection.execute_wrapper(fail_every_statement):
+            while b"second" not in next(body):
+                pass
+        other_tab.sign_out()
+
+        assert b"second" not in b"".join(body)
+        [last] = [line[4:] for line in EVENTS.decode().split("\n") if line.startswith("id: ")]
+        assert connect(other_tab, address, last).status_code == 401
 
     @pytest.mark.parametrize("address", [*BEFORE_THE_STREAM, "/protected/events/"])
     def test_a_browser_without_a_session(self, browser: Browser, address: str) -> None:
