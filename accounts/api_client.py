@@ -1,5 +1,6 @@
 """`request.api`: calls the API with the signed-in user's access token, and refreshes the token when it has expired."""
 
+import logging
 import math
 import time
 from functools import partialmethod
@@ -24,9 +25,20 @@ from accounts.telemetry.metrics import time_call
 from accounts.telemetry.trace import Trace
 from accounts.upstream.connections import SAFE_METHODS
 from accounts.upstream.deadline import Deadline
+from accounts.upstream.dpop import (
+    PROOF_REFUSED,
+    WANTS_NONCE,
+    add_proof,
+    may_want_nonce,
+    proof_error,
+    read_nonce,
+    remember_nonce,
+)
 from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.retry_after import parse_retry_after
 from accounts.upstream.transport import pooled_adapter, prepare
+
+logger = logging.getLogger(__name__)
 
 _MAX_ATTEMPTS = 5
 _REPEATABLE_BODIES = (type(None), bytes, str, dict, list, tuple)
@@ -74,7 +86,8 @@ class ApiClient:
         """Call the API as the signed-in user. Returns the API's own response, also for a 4xx.
 
         A 401 rotates the session, and the call is repeated with the new token, whatever its method: the API has not
-        acted on the first one. A 401 that a new token cannot change is returned: the user is still signed in.
+        acted on the first one. A 401 that a new token cannot change is returned: the user is still signed in. If a
+        401 wants a nonce in the proof of a bound token (RFC 9449), the call is repeated with it and the same token.
 
         Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises BodyConsumed, and the
         next call has a new token. If a 401 asks for a recent sign-in or another kind (RFC 9470), raises
@@ -83,24 +96,31 @@ class ApiClient:
         self.called = True
         started_at = time.time()
         rotated: RotationOutcome | None = None
+        nonce = ""
         repeatable = isinstance(data, _REPEATABLE_BODIES)
         for _ in range(_MAX_ATTEMPTS):
             session = self._fresh_session()
+            tokens = session.tokens
             request = prepare(
                 method,
                 path,
-                headers={**(headers or {}), "Authorization": f"Bearer {session.tokens.access}"},
+                headers={**(headers or {}), "Authorization": tokens.authorization},
                 address=self._browser.address,
                 params=params,
                 data=data,
                 json=json,
             )
+            if tokens.dpop_key and not repeatable:
+                self._renew_nonce(path, tokens)
             # An upload has no deadline: its body comes only as fast as the browser sends it.
             ends_at = time.monotonic() + (conf.attempt_seconds if repeatable else math.inf)
-            response = _send(request, stream=stream, retry=repeatable and method in SAFE_METHODS, ends_at=ends_at)
+            retry = repeatable and method in SAFE_METHODS
+            response = _send(request, tokens, nonce, stream=stream, retry=retry, ends_at=ends_at)
             if response.status_code != 401:
                 return _check_status(response, any_status=any_status)
-            if _asks_for_sign_in(response, session) or self._is_final(session.tokens, rotated, started_at):
+            if nonce := _wanted_nonce(response, tokens, nonce, repeatable=repeatable):
+                continue
+            if _asks_for_sign_in(response, session) or self._is_final(response, tokens, rotated, started_at):
                 return response
             response.close()
             rotated = self._browser.rotate(Trigger.UNAUTHORIZED)
@@ -139,11 +159,24 @@ class ApiClient:
             error.may_have_acted = False
             raise
 
-    def _is_final(self, tokens: TokenPair, rotated: RotationOutcome | None, started_at: float) -> bool:
+    def _renew_nonce(self, path: str, tokens: TokenPair) -> None:
+        """Before a body that cannot be sent again: call the API without a body if it may want another nonce."""
+        headers = {"Authorization": tokens.authorization}
+        request = prepare("HEAD", path, headers=headers, address=self._browser.address)
+        if may_want_nonce(request):
+            ends_at = time.monotonic() + conf.attempt_seconds
+            _send(request, tokens, "", stream=False, retry=True, ends_at=ends_at)
+
+    def _is_final(
+        self, response: requests.Response, tokens: TokenPair, rotated: RotationOutcome | None, started_at: float
+    ) -> bool:
         """Whether another token cannot change a 401: it has another reason than the token, such as a permission.
 
         `rotated` is the outcome of this call's rotation, which began after `started_at` (time.time()).
         """
+        if tokens.dpop_key and proof_error(response.headers) == PROOF_REFUSED:
+            logger.error("the API refuses the DPoP proof: do its clock, and its own address, agree with this site's?")
+            return True
         if rotated is not RotationOutcome.STILL_VALID:
             if _may_have_expired(tokens):
                 return False
@@ -174,13 +207,40 @@ def _may_have_expired(tokens: TokenPair) -> bool:
     return left is not None and life is not None and left <= max(1.0, min(_EXPIRY_MARGIN_SECONDS, life / 2))
 
 
+def _wanted_nonce(response: requests.Response, tokens: TokenPair, used: str, *, repeatable: bool) -> str:
+    """The nonce with which to repeat a call, if its 401 asks for one, or "". The API has said nothing about the tokens.
+
+    `used` is the nonce that a 401 has asked for before this call; "" if none has. Raises BodyConsumed for a body that
+    cannot be repeated, and ApiUnavailable if the API asks again.
+    """
+    if not tokens.dpop_key or proof_error(response.headers) != WANTS_NONCE:
+        return ""
+    response.close()
+    if not repeatable:
+        raise BodyConsumed("the API wants another DPoP nonce, and this body cannot be sent twice", retry_after=1)
+    nonce = read_nonce(response.headers)
+    if used or not nonce:
+        raise ApiUnavailable("the API does not accept its own DPoP nonce", may_have_acted=False)
+    return nonce
+
+
 def _send(
-    request: requests.PreparedRequest, *, stream: bool, retry: bool, ends_at: float, repeated: bool = False
+    request: requests.PreparedRequest,
+    tokens: TokenPair,
+    nonce: str,
+    *,
+    stream: bool,
+    retry: bool,
+    ends_at: float,
+    repeated: bool = False,
 ) -> requests.Response:
     """Send over a pooled connection, and read the response by `ends_at` (time.monotonic()); with `stream` its headers.
 
-    `retry` allows one repetition after a broken connection, over a new one. Raises ApiUnavailable or ApiMisbehaved.
+    For bound tokens, it sends a proof with `nonce` or the newest one. `retry` allows one repetition after a broken
+    connection, over a new one. Raises ApiUnavailable or ApiMisbehaved.
     """
+    if tokens.dpop_key:
+        add_proof(request, tokens.dpop_key, nonce=nonce)
     deadline = Deadline(ends_at, new_connection=repeated)
     try:
         with deadline, ReportedCall(request, time_call) as call:
@@ -188,6 +248,8 @@ def _send(
                 request, stream=stream, timeout=(conf.connect_timeout, conf.read_timeout), proxies={}
             )
             call.status = response.status_code
+            if tokens.dpop_key:
+                remember_nonce(request, response.headers)
             if not stream:
                 # Reads the body, which gives the connection back to the pool.
                 _ = response.content
@@ -199,7 +261,7 @@ def _send(
             raise ApiUnavailable("no response in time", may_have_acted=may_have_acted) from error
         if retry:
             # Usually the API closed a kept-alive connection at the moment of sending.
-            return _send(request, stream=stream, retry=False, ends_at=ends_at, repeated=True)
+            return _send(request, tokens, nonce, stream=stream, retry=False, ends_at=ends_at, repeated=True)
         why = f"no response: {describe_failure(error)}"
         raise ApiUnavailable(why, may_have_acted=may_have_acted) from error
     if deadline.has_passed() and not stream:

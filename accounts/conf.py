@@ -59,6 +59,8 @@ class Conf:
     oauth_client_auth = setting("OAUTH_CLIENT_AUTH", str)
     #: Pushed authorization requests: auto (where the provider offers them), always or never.
     oauth_par = setting("OAUTH_PAR", lambda par: str(par).strip())
+    #: Whether tokens are bound to a key of the session (RFC 9449).
+    oauth_dpop = setting("OAUTH_DPOP", bool)
     oauth_scope = setting("OAUTH_SCOPE", lambda scope: str(scope).strip())
     #: Additional parameters of the authorization request, such as an audience.
     oauth_authorization_parameters = setting("OAUTH_AUTHORIZATION_PARAMETERS", lambda query: dict(parse_qsl(query)))

@@ -18,6 +18,13 @@ from accounts.text import parse_address
 @register()
 def check_oauth(**kwargs: object) -> Iterator[CheckMessage]:
     dialect = _oauth_dialect()
+    if conf.oauth_dpop and (dialect is None or isinstance(dialect, PasswordDialect)):
+        yield Error(
+            f"OAUTH_DPOP is on, but API_DIALECT is {conf.dialect!r}.",
+            hint="Only oauth2, and dialects of your own that are made from it, bind tokens to a key. Remove "
+            "OAUTH_DPOP, or use oauth2.",
+            id="accounts.E054",
+        )
     if dialect is None:
         return
     if (conf.oauth_issuer or _needs_issuer(dialect)) and parse_address(conf.oauth_issuer) is None:

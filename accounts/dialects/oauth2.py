@@ -3,24 +3,24 @@
 The browser signs in at the provider and comes back with a code. This site never sees the password.
 """
 
-import base64
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from accounts.conf import conf
 from accounts.dialects import base
+from accounts.dialects.authorization_urls import join_prompts, prompt_for_switch, s256, with_query
 from accounts.dialects.client_authentication import client_call
 from accounts.dialects.discovery import current_provider
 from accounts.dialects.id_tokens import check_renewed_id_token, read_authentication, verify_id_token
 from accounts.exceptions import ApiMisbehaved, CredentialsRefused, RequestRefused, WrongIssuer
 from accounts.session.tokens import TokenPair, UnusablePair, User, receive_pair, unverified_claims
 from accounts.upstream.calls import ApiAnswer, ApiCall
+from accounts.upstream.dpop import PROOF_REFUSED
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class OAuth2Dialect(base.Dialect):
         `parameters` are further ones of this sign-in, such as login_hint or max_age.
         """
         configured = conf.oauth_authorization_parameters
-        prompt = _join_prompts(configured.get("prompt", ""), parameters.get("prompt", ""))
+        prompt = join_prompts(configured.get("prompt", ""), parameters.get("prompt", ""))
         if switch:
-            prompt = _prompt_for_switch(prompt)
+            prompt = prompt_for_switch(prompt)
         request = {
             **configured,
             **parameters,
@@ -67,7 +67,7 @@ class OAuth2Dialect(base.Dialect):
             "redirect_uri": redirect_uri,
             "scope": conf.oauth_scope,
             "state": state,
-            "code_challenge": _s256(code_verifier),
+            "code_challenge": s256(code_verifier),
             "code_challenge_method": "S256",
         }
         if _is_openid():
@@ -77,7 +77,7 @@ class OAuth2Dialect(base.Dialect):
         url = current_provider().authorization_endpoint
         if not url:
             raise ApiMisbehaved("the provider's discovery document names no authorization endpoint")
-        return _with_query(url, request)
+        return with_query(url, request)
 
     def push(self, url: str) -> ApiCall | None:
         """The pushed authorization request (RFC 9126) for this URL of an authorization request; None without one."""
@@ -104,7 +104,7 @@ class OAuth2Dialect(base.Dialect):
         if not isinstance(request_uri, str) or not _URI.fullmatch(request_uri):
             raise ApiMisbehaved("the response to the pushed authorization request has no usable request_uri")
         parameters = {"client_id": conf.oauth_client_id, "request_uri": request_uri}
-        return _with_query(current_provider().authorization_endpoint, parameters)
+        return with_query(current_provider().authorization_endpoint, parameters)
 
     def check_issuer(self, issuer: str | None) -> None:
         """Check that `iss` is the provider that the browser was sent to (RFC 9207). Raises WrongIssuer."""
@@ -113,21 +113,27 @@ class OAuth2Dialect(base.Dialect):
         if can_check and issuer != provider.issuer:
             raise WrongIssuer("the authorization response comes from another provider than the request went to")
 
-    def redeem(self, code: str, *, redirect_uri: str, code_verifier: str) -> ApiCall:
-        """The token request for a code (RFC 6749 section 4.1.3)."""
+    def redeem(self, code: str, *, redirect_uri: str, code_verifier: str, dpop_key: str = "") -> ApiCall:
+        """The token request for a code (RFC 6749 section 4.1.3). With a `dpop_key`, the tokens will be bound to it."""
         return self._token_call(
             {
                 "grant_type": "authorization_code",
                 "code": code,
                 "redirect_uri": redirect_uri,
                 "code_verifier": code_verifier,
-            }
+            },
+            dpop_key,
         )
 
-    def read_redeemed(self, answer: ApiAnswer, *, nonce: str) -> base.SignedIn:
-        """Raises CredentialsRefused for a code that is spent or expired, ApiUnavailable or ApiMisbehaved."""
+    def read_redeemed(self, answer: ApiAnswer, *, nonce: str, dpop_key: str = "") -> base.SignedIn:
+        """Raises CredentialsRefused for a code that is spent or expired, ApiUnavailable or ApiMisbehaved.
+
+        UnusablePair, if the tokens are not bound to `dpop_key`: who sets OAUTH_DPOP wants that (RFC 9449 section 5).
+        """
         _raise_for_token(answer)
-        tokens = _read_pair(answer)
+        tokens = _read_pair(answer, dpop_key=dpop_key)
+        if tokens.dpop_key != dpop_key:
+            raise UnusablePair("OAUTH_DPOP is on, but the provider's token_type is not DPoP (RFC 9449)", tokens)
         if not _is_openid():
             return base.SignedIn(_user_from_claims(unverified_claims(tokens.access)), tokens)
         id_token = answer.json_object().get("id_token")
@@ -144,7 +150,8 @@ class OAuth2Dialect(base.Dialect):
     def userinfo(self, tokens: TokenPair) -> ApiCall | None:
         """The userinfo request; None without openid or a userinfo endpoint."""
         url = current_provider().userinfo_endpoint if _is_openid() else ""
-        return ApiCall(method="GET", path=url, headers={"Authorization": f"Bearer {tokens.access}"}) if url else None
+        headers = {"Authorization": tokens.authorization}
+        return ApiCall(method="GET", path=url, headers=headers, dpop_key=tokens.dpop_key) if url else None
 
     def read_userinfo(self, answer: ApiAnswer, user: User) -> User:
         """`user` with the claims of the response, if its `sub` is the same (OpenID Connect Core 5.3.2)."""
@@ -166,10 +173,12 @@ class OAuth2Dialect(base.Dialect):
         url = current_provider().end_session_endpoint
         hint = {"id_token_hint": id_token} if id_token else {}
         parameters = {**hint, "client_id": conf.oauth_client_id, "post_logout_redirect_uri": return_to}
-        return _with_query(url, parameters) if url else None
+        return with_query(url, parameters) if url else None
 
     def refresh(self, tokens: TokenPair) -> ApiCall:
-        return self._token_call({"grant_type": "refresh_token", "refresh_token": tokens.refresh})
+        """The refresh request (RFC 6749 section 6), with a proof of the pair's key if it has one."""
+        form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh}
+        return self._token_call(form, tokens.dpop_key)
 
     def read_refresh(self, answer: ApiAnswer, tokens: TokenPair) -> base.RefreshOutcome:
         if base.is_success(answer):
@@ -179,7 +188,7 @@ class OAuth2Dialect(base.Dialect):
             def read() -> TokenPair:
                 if claims and self.checks_id_tokens:
                     check_renewed_id_token(claims)
-                return _read_pair(answer, previous=tokens)
+                return _read_pair(answer, previous=tokens, dpop_key=tokens.dpop_key)
 
             user_id = _user_from_claims(claims).id if self.checks_id_tokens else ""
             return base.refreshed(read, id_token if claims else "", user_id=user_id)
@@ -187,6 +196,8 @@ class OAuth2Dialect(base.Dialect):
         if error in ("invalid_client", "unauthorized_client"):
             # The operator has to correct the client's settings. Sessions stay until then.
             logger.error("the provider refuses this client, check OAUTH_CLIENT_ID and its secret or key: %s", error)
+        elif error == PROOF_REFUSED:
+            logger.error("the provider refuses the DPoP proof, check this host's clock and OAUTH_TOKEN_ENDPOINT")
         return base.refusal_by_code(answer) or base.unknown(answer)
 
     def revoke(self, tokens: TokenPair) -> ApiCall | None:
@@ -202,8 +213,8 @@ class OAuth2Dialect(base.Dialect):
         """
         return conf.oauth_issuer or current_provider().token_endpoint
 
-    def _token_call(self, form: dict[str, str]) -> ApiCall:
-        return self._client_call(current_provider().token_endpoint, form)
+    def _token_call(self, form: dict[str, str], dpop_key: str = "") -> ApiCall:
+        return replace(self._client_call(current_provider().token_endpoint, form), dpop_key=dpop_key)
 
     def _client_call(self, url: str, form: dict[str, str]) -> ApiCall:
         """Each post to an endpoint of the provider that authenticates this client."""
@@ -240,31 +251,6 @@ def _is_openid() -> bool:
     return "openid" in conf.oauth_scope.split()
 
 
-def _join_prompts(configured: str, asked: str) -> str:
-    """The values of both. `none` forbids the provider's pages, so it does not count if a visitor asks for others."""
-    if not set(asked.split()) - {"none"}:
-        return configured
-    return " ".join(dict.fromkeys(value for value in f"{configured} {asked}".split() if value != "none"))
-
-
-def _prompt_for_switch(configured: str) -> str:
-    """`prompt` (OpenID Connect Core 3.1.2.1) with `login`, which every provider must know, unlike `select_account`."""
-    values = configured.split()
-    return configured if {"login", "select_account"} & set(values) else " ".join([*values, "login"])
-
-
-def _s256(code_verifier: str) -> str:
-    digest = hashlib.sha256(code_verifier.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _with_query(url: str, parameters: Mapping[str, str]) -> str:
-    """Add `parameters` and keep the endpoint's own query (RFC 6749 section 3.1)."""
-    parts = urlsplit(url)
-    query = urlencode(parameters)
-    return urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))
-
-
 def _raise_for_token(answer: ApiAnswer) -> None:
     """Raise unless the token endpoint sent tokens: CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
     error = answer.json_object().get("error")
@@ -278,13 +264,18 @@ def _raise_for_token(answer: ApiAnswer) -> None:
     base.raise_for_sign_in(answer, "")
 
 
-def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPair:
+def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None, *, dpop_key: str = "") -> TokenPair:
+    """The pair, bound to `dpop_key` if the response says so."""
     body = answer.json_object()
-    if str(body.get("token_type", "")).lower() not in ("bearer", ""):
+    kind = str(body.get("token_type", "")).lower()
+    if kind not in ("bearer", "", *(["dpop"] if dpop_key else [])):
         raise ApiMisbehaved("the provider's token_type is not Bearer (RFC 6750)")
+    if kind != "dpop" and previous is not None and dpop_key:
+        # The refresh token is spent, so without this pair the session would be lost.
+        logger.error("the provider sent a bearer token in place of one that is bound to a key (DPoP)")
     if previous is None and not body.get("refresh_token"):
         raise ApiMisbehaved("the provider sent no refresh token; it may need the scope offline_access")
-    return receive_pair(
+    tokens = receive_pair(
         body.get("access_token"),
         body.get("refresh_token"),
         access_expires_in=body.get("expires_in"),
@@ -292,6 +283,7 @@ def _read_pair(answer: ApiAnswer, previous: TokenPair | None = None) -> TokenPai
         refresh_expires_in=body.get("refresh_expires_in") or body.get("refresh_token_expires_in") or None,
         previous=previous,
     )
+    return replace(tokens, dpop_key=dpop_key if kind == "dpop" else "")
 
 
 def _user_from_claims(claims: Mapping[str, Any], username: str = "") -> User:

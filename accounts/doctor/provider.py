@@ -3,6 +3,8 @@
 import secrets
 import time
 from contextlib import suppress
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,11 +22,15 @@ from accounts.doctor.findings import Finding, Findings, ok, problem, warning
 from accounts.doctor.network import TROUBLE, origin_of, read_json, request
 from accounts.exceptions import ApiError, ApiUnavailable
 from accounts.session.tokens import receive_pair
+from accounts.upstream.calls import ApiAnswer
+from accounts.upstream.dpop import PROOF_REFUSED, new_key
 from accounts.upstream.failure_reasons import describe_failure
-from accounts.upstream.transport import AnswerLost, NotSent, call_once
+from accounts.upstream.transport import AnswerLost, NotSent, call_with_nonce
 
 #: The browser goes there, and not only this site.
 _FOR_BROWSERS = ("authorization_endpoint", "end_session_endpoint")
+#: `Date` counts whole seconds, and the response was under way.
+_CLOCK_SECONDS = 5.0
 _SETTINGS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri")
 
 
@@ -50,8 +56,10 @@ def examine_provider(site: str | None) -> Findings:
         yield problem("provider.document", f"The provider cannot be used: {error}.", advice)
         return
     yield _pushed_requests(provider, is_required=document.get("require_pushed_authorization_requests") is True)
+    if conf.oauth_dpop:
+        yield _dpop(document.get("dpop_signing_alg_values_supported"))
     yield from _keys(provider, site)
-    yield _client(provider)
+    yield from _client(provider)
 
 
 def examine_endpoints(document: dict[str, Any]) -> Findings:
@@ -96,6 +104,28 @@ def _pushed_requests(provider: Provider, *, is_required: bool) -> Finding:
     return ok(name, f"Authorization requests are {'pushed' if are_pushed else 'not pushed'} (RFC 9126).")
 
 
+def _dpop(algorithms: object) -> Finding:
+    name = "provider.dpop"
+    if isinstance(algorithms, list) and "ES256" in algorithms:
+        return ok(name, "The provider accepts DPoP proofs with ES256 (RFC 9449).")
+    lacks = "ES256 for DPoP proofs" if algorithms else "DPoP"
+    found = f"OAUTH_DPOP is on, but the provider's document does not name {lacks}."
+    return warning(name, found, "Switch DPoP on at the provider, or set OAUTH_DPOP=false: nobody could sign in.")
+
+
+def _clock(answer: ApiAnswer) -> Finding | None:
+    """Whether the provider's clock agrees with this host's: a DPoP proof says when it was made."""
+    try:
+        ahead = parsedate_to_datetime(answer.headers.get("date", "")).timestamp() - time.time()
+    except ValueError:
+        return None
+    name = "provider.clock"
+    if abs(ahead) <= _CLOCK_SECONDS:
+        return ok(name, "The provider's clock agrees with this host's.")
+    found = f"The provider's clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this host's."
+    return warning(name, found, "Set both by NTP. Servers refuse a DPoP proof that is too old, or not yet made.")
+
+
 def _keys(provider: Provider, site: str | None) -> Findings:
     """The client's own keys."""
     try:
@@ -137,16 +167,25 @@ def _published(site: str, ids: list[str]) -> Finding:
     )
 
 
-def _client(provider: Provider) -> Finding:
+def _client(provider: Provider) -> Findings:
     """A refresh with a made-up token. The provider checks the client first."""
     name, method = "provider.client", authentication_method(provider)
     how = "without a secret, as a public client" if method == "none" else f"with {method}"
     try:
-        call = current_dialect().refresh(receive_pair(secrets.token_urlsafe(), secrets.token_urlsafe()))
-        answer = call_once(call, address="", ends_at=time.monotonic() + conf.attempt_seconds)
+        tokens = receive_pair(secrets.token_urlsafe(), secrets.token_urlsafe())
+        tokens = replace(tokens, dpop_key=new_key() if conf.oauth_dpop else "")
+        ends_at = time.monotonic() + conf.attempt_seconds
+        answer = call_with_nonce(lambda: current_dialect().refresh(tokens), address="", ends_at=ends_at)
     except (ApiError, NotSent, AnswerLost) as error:
-        return problem(name, f"The token endpoint gives no response: {error}.", "Check its address and the firewalls.")
-    error_of_client = error_code(answer)
+        yield problem(name, f"The token endpoint gives no response: {error}.", "Check its address and the firewalls.")
+        return
+    if conf.oauth_dpop and (clock := _clock(answer)) is not None:
+        yield clock
+    yield _accepted(answer, how, method)
+
+
+def _accepted(answer: ApiAnswer, how: str, method: str) -> Finding:
+    name, error_of_client = "provider.client", error_code(answer)
     if error_of_client in ("invalid_client", "unauthorized_client"):
         advice = "Check OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET."
         if method == "private_key_jwt":
@@ -156,6 +195,9 @@ def _client(provider: Provider) -> Finding:
             )
         found = f"The provider does not accept this client {how}: error {error_of_client}."
         return problem(name, found, f"{advice} OAUTH_CLIENT_AUTH chooses another method.")
+    if error_of_client == PROOF_REFUSED:
+        found = "The provider refuses this site's DPoP proof."
+        return problem(name, found, "Set both clocks by NTP. The address of its token endpoint has to be its own.")
     if refusal_by_code(answer) is None:
         found = f"It is not known whether the provider accepts this client {how}: {unknown(answer).why}."
         return warning(name, found, "Is the client allowed to use the grant refresh_token?")

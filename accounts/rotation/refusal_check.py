@@ -18,7 +18,7 @@ from accounts.session.tokens import TokenPair
 from accounts.telemetry.trace import StepKind, label_api_calls
 from accounts.text import parse_json
 from accounts.upstream.calls import ApiAnswer, ApiCall
-from accounts.upstream.transport import AnswerLost, NotSent, call_once
+from accounts.upstream.transport import AnswerLost, NotSent, call_once, call_with_nonce
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def verify_refusal(tokens: TokenPair, *, address: str, ends_at: float) -> Refres
         nowhere = call_once(probe, address=address, ends_at=ends_at)
         if is_later(nowhere):
             return unknown(nowhere)
-        answer = call_once(call, address=address, ends_at=ends_at)
+        answer = call_with_nonce(lambda: dialect.refresh(tokens), address=address, ends_at=ends_at)
     except (ApiError, NotSent, AnswerLost) as error:
         return Unknown(f"{type(error).__name__}: {error}")
     outcome = dialect.read_refresh(answer, tokens)

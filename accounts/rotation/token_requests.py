@@ -15,7 +15,8 @@ from accounts.session.claims import ClaimsTooLarge, lacks_claims, with_claims
 from accounts.session.tokens import TokenPair, UnusablePair
 from accounts.telemetry.trace import StepKind, label_api_calls
 from accounts.upstream.calls import ApiAnswer, ApiCall
-from accounts.upstream.transport import AnswerLost, NotSent, call_once
+from accounts.upstream.dpop import new_key
+from accounts.upstream.transport import AnswerLost, NotSent, call_once, call_with_nonce
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def request_sign_in(username: str, password: str, *, address: str) -> SignedIn:
     dialect = current_dialect()
     if not isinstance(dialect, PasswordDialect):
         raise ApiMisbehaved("this dialect takes no passwords")
-    answer = _send(dialect.sign_in(username, password), address)
+    answer = _send(lambda: dialect.sign_in(username, password), address)
     with _revoked_if_unusable(address):
         return dialect.read_sign_in(answer, username)
 
@@ -39,23 +40,35 @@ def push_authorization_request(dialect: OAuth2Dialect, call: ApiCall, *, address
 
     Raises ApiUnavailable, RequestRefused or ApiMisbehaved.
     """
-    return dialect.read_pushed(_send(call, address))
+    return dialect.read_pushed(_send(lambda: call, address))
 
 
 @label_api_calls(StepKind.SIGN_IN)
 def request_tokens(
-    dialect: OAuth2Dialect, code: str, *, redirect_uri: str, code_verifier: str, nonce: str, address: str
+    dialect: OAuth2Dialect,
+    code: str,
+    *,
+    redirect_uri: str,
+    code_verifier: str,
+    nonce: str,
+    dpop_key: str = "",
+    address: str,
 ) -> SignedIn:
-    """Exchange an authorization code for tokens. Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved."""
-    answer = _send(dialect.redeem(code, redirect_uri=redirect_uri, code_verifier=code_verifier), address)
+    """Exchange an authorization code for tokens, bound to `dpop_key` if there is one.
+
+    Raises CredentialsRefused, ApiUnavailable or ApiMisbehaved.
+    """
+    # Not for every sign-in: dialects of one's own may not know it.
+    key = {"dpop_key": dpop_key} if dpop_key else {}
+    answer = _send(lambda: dialect.redeem(code, redirect_uri=redirect_uri, code_verifier=code_verifier, **key), address)
     with _revoked_if_unusable(address):
-        signed_in = dialect.read_redeemed(answer, nonce=nonce)
+        signed_in = dialect.read_redeemed(answer, nonce=nonce, **key)
     is_complete = dialect.is_named(signed_in.user) and not _lacks_claims(signed_in)
     call = None if is_complete else dialect.userinfo(signed_in.tokens)
     if call is None:
         return signed_in
     try:
-        userinfo = _send(call, address)
+        userinfo = _send(lambda: call, address)
     except ApiUnavailable as error:
         # A sign-in must not fail because the user's name is missing.
         logger.warning("the name of the user could not be read from the provider: %s", error)
@@ -83,12 +96,17 @@ def request_refresh(
     At most two attempts. The second is made only if the first cannot have spent the token: its connection was never
     established, or the dialect says that the API accepts the same token twice. Before it, `renew_lease` returns the end
     of the second attempt (time.monotonic()), or None if the lease is lost.
+
+    With OAUTH_DPOP, a pair that has no key, as of a session from before, gets one: a refresh may bind it (RFC 9449
+    section 5).
     """
     dialect = current_dialect()
+    if conf.oauth_dpop and isinstance(dialect, OAuth2Dialect) and not tokens.dpop_key:
+        tokens = replace(tokens, dpop_key=new_key())
 
     def attempt(ends_at: float) -> ApiAnswer:
         # A new call each time: a provider accepts the JWT that authenticates the client only once.
-        return call_once(dialect.refresh(tokens), address=address, ends_at=ends_at)
+        return call_with_nonce(lambda: dialect.refresh(tokens), address=address, ends_at=ends_at)
 
     try:
         try:
@@ -133,9 +151,9 @@ def _revoked_if_unusable(address: str) -> Iterator[None]:
         raise
 
 
-def _send(call: ApiCall, address: str) -> ApiAnswer:
+def _send(build: Callable[[], ApiCall], address: str) -> ApiAnswer:
     """The response to a call of a sign-in. Raises ApiUnavailable."""
     try:
-        return call_once(call, address=address, ends_at=time.monotonic() + conf.attempt_seconds)
+        return call_with_nonce(build, address=address, ends_at=time.monotonic() + conf.attempt_seconds)
     except (NotSent, AnswerLost) as error:
         raise ApiUnavailable(f"sign-in: {error}") from error

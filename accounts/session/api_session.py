@@ -168,7 +168,10 @@ class ApiSession:
                 *(tokens.access, tokens.refresh, tokens.received_at),
                 *(tokens.access_expires_at, tokens.refresh_expires_at),
                 *_without_last_defaults(
-                    [tokens.rejected_at, tokens.refresh_is_final or None, tokens.refresh_failed_at]
+                    [
+                        *(tokens.rejected_at, tokens.refresh_is_final or None, tokens.refresh_failed_at),
+                        tokens.dpop_key or None,
+                    ]
                 ),
             ],
             self.generation,
@@ -204,6 +207,7 @@ class ApiSession:
                     rejected_at=tokens[5] if len(tokens) > 5 else None,
                     refresh_is_final=len(tokens) > 6 and bool(tokens[6]),
                     refresh_failed_at=tokens[7] if len(tokens) > 7 else None,
+                    dpop_key=str(tokens[8] or "") if len(tokens) > 8 else "",
                 ),
                 generation=generation,
                 confirmed=confirmed,

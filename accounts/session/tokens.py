@@ -47,6 +47,7 @@ class TokenPair:
     time of the API's last 401 to the access token that a refresh did not change; None if there was none.
     `refresh_is_final` says that the last refresh did not extend the time until which the user can stay signed in.
     `refresh_failed_at` is a time at which the user was there, but the API was unavailable; None if there was none.
+    `dpop_key` is the private key that the tokens are bound to (`accounts.upstream.dpop`); empty for bearer tokens.
     """
 
     access: str = field(repr=False)
@@ -57,6 +58,12 @@ class TokenPair:
     rejected_at: float | None = None
     refresh_is_final: bool = False
     refresh_failed_at: float | None = None
+    dpop_key: str = field(default="", repr=False)
+
+    @property
+    def authorization(self) -> str:
+        """The Authorization header of a call to the API."""
+        return f"{'DPoP' if self.dpop_key else 'Bearer'} {self.access}"
 
     def access_seconds_left(self) -> float | None:
         """Seconds until the access token expires, negative afterwards; None if unknown."""

@@ -21,6 +21,7 @@ from accounts.session.api_session import SessionIdentity
 from accounts.session.freshness import ANY_SIGN_IN, Freshness, read_freshness
 from accounts.session.sealing import CannotOpen, Purpose, open_sealed, seal
 from accounts.text import clean_text
+from accounts.upstream.dpop import new_key, thumbprint
 
 #: How long the same callback may arrive again and leads to the same session: a reload, or a repetition by a proxy.
 REPEAT_SECONDS = 2 * 60
@@ -59,15 +60,17 @@ def further_parameters(fields: Mapping[str, str]) -> dict[str, str]:
 class AuthorizationRequest:
     """One authorization request (RFC 6749 section 4.1.1).
 
-    `code_verifier` is its only secret (RFC 7636). `state` and `nonce` are derived from it with a one-way function.
+    `code_verifier` is its secret (RFC 7636). `state` and `nonce` are derived from it with a one-way function.
     `next` is the page to show after the sign-in, `begun_at` is in seconds since the epoch. `freshness` is what the page
-    asks of the sign-in.
+    asks of the sign-in. `dpop_key` is the key that the tokens will be bound to; empty for bearer tokens. It is not
+    derived from `code_verifier`, which the provider gets.
     """
 
     code_verifier: str = field(repr=False)
     next: str
     begun_at: float
     freshness: Freshness = ANY_SIGN_IN
+    dpop_key: str = field(default="", repr=False)
 
     @classmethod
     def begin(cls, next: str, freshness: Freshness = ANY_SIGN_IN) -> "AuthorizationRequest":
@@ -78,12 +81,18 @@ class AuthorizationRequest:
             next=next if fits else "",
             begun_at=int(time.time()),
             freshness=freshness,
+            dpop_key=new_key() if conf.oauth_dpop else "",
         )
 
     @property
     def state(self) -> str:
         """Binds the response to this browser."""
         return self._derive("state").hex()
+
+    @property
+    def binding(self) -> dict[str, str]:
+        """The parameter that binds the code to `dpop_key` (RFC 9449 section 10); {} without one."""
+        return {"dpop_jkt": thumbprint(self.dpop_key)} if self.dpop_key else {}
 
     @property
     def session_identity(self) -> SessionIdentity:
@@ -129,6 +138,8 @@ class AuthorizationRequest:
     def _fields(self) -> list[object]:
         # Older releases cannot read a fourth field, so ordinary sign-ins do not have it.
         fields: list[object] = [self.code_verifier, self.next, self.begun_at]
+        if self.dpop_key:
+            return [*fields, self.freshness.parameters(), self.dpop_key]
         return [*fields, self.freshness.parameters()] if self.freshness else fields
 
 
@@ -141,8 +152,13 @@ def _open(text: str) -> AuthorizationRequest | None:
         code_verifier, next_, begun_at, *more = json.loads(open_sealed(Purpose.AUTHORIZATION, text))
     except (CannotOpen, ValueError, TypeError):
         return None
-    freshness = read_freshness(more[0] if more else {})
-    return AuthorizationRequest(code_verifier=code_verifier, next=next_, begun_at=begun_at, freshness=freshness)
+    return AuthorizationRequest(
+        code_verifier=code_verifier,
+        next=next_,
+        begun_at=begun_at,
+        freshness=read_freshness(more[0] if more else {}),
+        dpop_key=more[1] if len(more) > 1 else "",
+    )
 
 
 def _begun_at(text: str) -> float:

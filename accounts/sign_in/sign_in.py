@@ -87,7 +87,7 @@ def begin_sign_in_at_provider(
         nonce=pending.nonce,
         code_verifier=pending.code_verifier,
         switch=switch,
-        parameters=parameters,
+        parameters={**parameters, **pending.binding},
     )
     call, address = dialect.push(url), request.api_session.address
     if call is not None:
@@ -118,6 +118,7 @@ def finish_sign_in_at_provider(
                 redirect_uri=_redirect_uri(request),
                 code_verifier=pending.code_verifier,
                 nonce=pending.nonce,
+                dpop_key=pending.dpop_key,
                 address=address,
             )
         _begin_session(request, signed_in, pending.session_identity)

@@ -13,7 +13,8 @@ _MAX_MESSAGE = 300
 class ApiCall:
     """A request. `path` is relative to API_BASE_URL, or an absolute URL if the provider is another host.
 
-    `json` is sent as a JSON body, `form` as application/x-www-form-urlencoded.
+    `json` is sent as a JSON body, `form` as application/x-www-form-urlencoded. With a `dpop_key`, it is sent with a
+    proof of this key (RFC 9449), which has `dpop_nonce` or else the newest nonce of the server.
     """
 
     method: str
@@ -21,6 +22,8 @@ class ApiCall:
     json: Mapping[str, object] | None = field(default=None, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    dpop_key: str = field(default="", repr=False)
+    dpop_nonce: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

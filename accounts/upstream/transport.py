@@ -6,7 +6,8 @@ own: if a kept-alive connection breaks, it is unknown whether the API has read t
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ from accounts.telemetry.request_id import current_request_ids
 from accounts.upstream.calls import ApiAnswer, ApiCall
 from accounts.upstream.connections import Adapter
 from accounts.upstream.deadline import Deadline
+from accounts.upstream.dpop import WANTS_NONCE, add_proof, proof_error, read_nonce, remember_nonce
 from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.response import read_body
 
@@ -134,6 +136,22 @@ def check_url(url: str) -> None:
     _escape_url(url)
 
 
+def call_with_nonce(build: Callable[[], ApiCall], *, address: str, ends_at: float) -> ApiAnswer:
+    """`call_once` with the call that `build` makes; again with another one, if the server wants a nonce in its proof.
+
+    The server has not acted on the first call then, so this counts as one attempt. `build` is called for each, because
+    a server accepts the JWT that authenticates the client only once.
+    """
+    call = build()
+    answer = call_once(call, address=address, ends_at=ends_at)
+    nonce = read_nonce(answer.headers)
+    if not (call.dpop_key and nonce and 400 <= answer.status < 500):
+        return answer
+    if WANTS_NONCE not in (proof_error(answer.headers), answer.json_object().get("error")):
+        return answer
+    return call_once(replace(build(), dpop_nonce=nonce), address=address, ends_at=ends_at)
+
+
 def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     """Send a call on a connection of its own and read the whole response, before `ends_at` (time.monotonic()).
 
@@ -144,6 +162,8 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
     except ValueError as error:
         raise NotSent("the address cannot be called") from error
     request = _prepare(call.method, url, headers=call.headers, address=address, data=call.form, json=call.json)
+    if call.dpop_key:
+        add_proof(request, call.dpop_key, nonce=call.dpop_nonce)
     adapter = new_adapter()
     with Deadline(ends_at) as deadline:
         try:
@@ -165,6 +185,8 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
         headers={name.lower(): value for name, value in response.headers.items()},
         body=body,
     )
+    if call.dpop_key:
+        remember_nonce(request, answer.headers)
     # A complete response counts, even after the deadline: a process that was suspended reads it when it resumes, and it
     # may hold the only valid token pair. A response that the deadline cut short can look like an empty one.
     if deadline.has_passed() and not answer.json_object():

@@ -2,12 +2,17 @@
 
 import html
 import re
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import jwt
 from django.db import connection
 
 from accounts.dialects import discovery
 from tests.browsers import Answer, Browser
+from tests.demo_api.messages import Call
 from tests.load.browser import Browser as RealBrowser
 from tests.real_apis.visitor import Visitor
 
@@ -87,6 +92,24 @@ def forget_documents() -> None:
     """Clear the cached documents of the provider, as a restart of the site does."""
     discovery._discovery.cache_clear()
     discovery._document.cache_clear()
+
+
+def proof_of(call: Call) -> dict[str, Any]:
+    """The claims of a call's DPoP proof; {} without one."""
+    proof = call.headers.get("dpop", "")
+    return jwt.decode(proof, options={"verify_signature": False}) if proof else {}
+
+
+def without_nonce_requests(calls: Iterable[Call]) -> list[Call]:
+    """Without those that only brought a nonce: the next call is the same one, with that nonce in its proof."""
+    calls = list(calls)
+    brought = [
+        (call.method, call.path) == (after.method, after.path)
+        and call.status in (400, 401)
+        and proof_of(call).get("nonce") != proof_of(after).get("nonce")
+        for call, after in pairwise(calls)
+    ]
+    return [call for call, is_brought in zip(calls, [*brought, False], strict=False) if not is_brought]
 
 
 def skip_retry_pause() -> None:

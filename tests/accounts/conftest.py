@@ -52,7 +52,7 @@ def provider(
 @pytest.fixture(scope="session")
 def running_strict_provider() -> Iterator[OidcProvider]:
     """oidc-provider with the FAPI 2.0 profile, for tests of `strict_provider`."""
-    with OidcProvider(private_key_jwt=True, par="required", fapi=True) as provider:
+    with OidcProvider(private_key_jwt=True, par="required", dpop=True, dpop_nonces=True, fapi=True) as provider:
         provider.register_site("http://testserver")
         yield provider
 

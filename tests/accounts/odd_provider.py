@@ -175,7 +175,7 @@ class OddProvider(RecordedApi):
         }
 
     def _open(self, request: Request) -> Answer:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        token = request.headers.get("authorization", "").removeprefix("DPoP ").removeprefix("Bearer ")
         if token in self._access_tokens:
             return Answer.json(200, {"data": []})
         return Answer.json(401, {"error": "invalid_token"}, WWW_Authenticate="Bearer")

@@ -95,7 +95,7 @@ class RealApi(RecordedApi):
                 self._accepted[name] += 1
                 if json.loads(answer.body).get(self.refresh_field, token) != token:
                     self._spent.add(name)
-            elif answer.status in REFUSALS:
+            elif answer.status in REFUSALS and b"use_dpop_nonce" not in answer.body:
                 self._refused[name] += 1
 
     def _pass_on(self, request: Request) -> Answer:

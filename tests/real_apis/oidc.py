@@ -89,6 +89,7 @@ class OidcProvider(AnyProvider):
             "OAUTH_ISSUER": self.issuer,
             "OAUTH_CLIENT_ID": CLIENT_ID,
             "OAUTH_SCOPE": SCOPE,
+            **({"OAUTH_DPOP": "true"} if self._options["dpop"] else {}),
         }
         if self._key is None:
             return {**common, "OAUTH_CLIENT_SECRET": CLIENT_SECRET}

@@ -258,6 +258,14 @@ def test_a_key_is_usable_and_alone_or_chosen(settings: Settings) -> None:
         assert (message.id, "BEGIN" in message.msg, "s3cret" in message.msg) == ("accounts.E050", False, False)
 
 
+def test_only_oauth2_binds_tokens_to_a_key(settings: Settings) -> None:
+    settings.OAUTH_DPOP = True
+    assert ids(messages()) == []
+    for dialect in ("token-pair", "oauth2-password"):
+        settings.API_DIALECT = dialect
+        assert ids(messages()) == ["accounts.E054"]
+
+
 def test_pushed_requests_need_the_document_if_they_are_always_pushed(settings: Settings) -> None:
     settings.OAUTH_PAR = "always"
     assert ids(messages()) == []

@@ -13,7 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts.models import EndReason, SessionRecord
-from tests.accounts.at_provider import forget_documents, sign_in_at_provider, skip_retry_pause
+from tests.accounts.at_provider import (
+    forget_documents,
+    sign_in_at_provider,
+    skip_retry_pause,
+    without_nonce_requests,
+)
 from tests.accounts.conftest import SimpleJwtStarter, point_at
 from tests.browsers import Answer, Browser, cookies_set
 from tests.demo_api.recorded import RecordedApi
@@ -67,7 +72,7 @@ KINDS = {
         claim="name",
         sign_ins_are_tied=True,
     ),
-    "oauth2 with private_key_jwt and PAR": ApiKind(
+    "oauth2 with private_key_jwt, PAR and DPoP": ApiKind(
         find=lambda request: request.getfixturevalue("running_strict_provider"),
         name="Ada",
         claim="name",
@@ -112,11 +117,11 @@ def sign_in(browser: Browser, api: RecordedApi) -> Answer:
 
 
 def wire(api: RecordedApi) -> list[tuple[str, int]]:
-    """The calls since the last time, without a provider's documents and pages."""
+    """The calls since the last time, without a provider's documents and pages, and without requests for a nonce."""
     names = {SECRET: "data", api.sign_in_call: "sign in", api.revoke_call: "revoke"}
     calls = [
         ("refresh" if api.is_refresh(call) else names.get((call.method, call.path), ""), call.status)
-        for call in api.calls
+        for call in without_nonce_requests(api.calls)
     ]
     api.forget_calls()
     return [(name, status) for name, status in calls if name]

@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from accounts.dialects.client_authentication import PrivateKey, UnusableKey, client_keys
 from accounts.dialects.oauth2 import OAuth2Dialect
-from tests.accounts.at_provider import begin, sign_in_at_provider
+from tests.accounts.at_provider import begin, sign_in_at_provider, without_nonce_requests
 from tests.accounts.dialects.test_client_authentication import calls_as_a_client
 from tests.accounts.odd_provider import CLIENT_ID, TOKEN, OddProvider, signing_key
 from tests.browsers import Browser
@@ -95,14 +95,14 @@ def test_a_provider_that_takes_nothing_else(strict_provider: OidcProvider, newco
     authenticated = [
         call for call in strict_provider.calls if call.method == "POST" and b"client_assertion" in call.body
     ]
-    assert [(call.path, call.status) for call in authenticated] == [
+    assert [(call.path, call.status) for call in without_nonce_requests(authenticated)] == [
         ("/request", 201),
         ("/token", 200),
         ("/token", 200),
         ("/token/revocation", 200),
     ]
     claims = [verify(assertion_of(call), newcomer, "ES256", aud=strict_provider.issuer) for call in authenticated]
-    assert len({claim["jti"] for claim in claims}) == 4
+    assert len({claim["jti"] for claim in claims}) == len(authenticated)
     assert {claim["exp"] - claim["iat"] for claim in claims} == {60}
 
 

@@ -12,6 +12,7 @@ from tests.demo_api.messages import Answer
 from tests.real_apis.apis import OAuthProvider
 from tests.real_apis.oidc import OidcProvider
 
+NAMES = ("endpoints", "par", "client")
 PUBLIC = "https://login.example.com/realms/main"
 INTERNAL = "http://keycloak:8080/realms/main"
 
@@ -25,7 +26,9 @@ def test_a_strict_one_that_accepts_the_clients_key(strict_provider: OidcProvider
     spends = strict_provider.refresh_spends
     findings = examined()
 
-    assert statuses(findings) == dict.fromkeys(["endpoints", "par", "key-1", "key-2", "client"], Status.OK)
+    assert statuses(findings) == dict.fromkeys(
+        ["endpoints", "par", "dpop", "key-1", "key-2", "clock", "client"], Status.OK
+    )
     assert "are pushed" in findings["par"].found
     assert findings["key-1"].found.endswith("signs with ES256.")
     assert findings["client"].found == "The provider accepts this client with private_key_jwt."
@@ -42,7 +45,7 @@ def test_a_strict_one_that_accepts_the_clients_key(strict_provider: OidcProvider
 
 def test_another_with_a_secret(provider: OAuthProvider, settings: Settings) -> None:
     findings = examined()
-    assert statuses(findings) == dict.fromkeys(["endpoints", "par", "client"], Status.OK)
+    assert statuses(findings) == dict.fromkeys(NAMES, Status.OK)
     assert "are not pushed" in findings["par"].found
 
     settings.OAUTH_CLIENT_SECRET = "wrong"

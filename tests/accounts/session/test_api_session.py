@@ -41,6 +41,7 @@ sessions = st.builds(
         refresh_expires_at=st.none() | times,
         rejected_at=st.none() | times,
         refresh_is_final=st.booleans(),
+        dpop_key=st.just("") | token_texts,
     ),
     generation=st.integers(0, 2**62),
     confirmed=st.booleans(),
