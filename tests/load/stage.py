@@ -334,14 +334,14 @@ def _make_api(kind: str, port: int) -> RecordedApi:
     if kind == "oauth2":
         return OAuthProvider(port, consent=False)
     if kind == "oidc-provider":
-        return OidcProvider(port, private_key_jwt=True, par="required", fapi=True)
+        return OidcProvider(port, private_key_jwt=True, par="required", dpop=True, dpop_nonces=True, fapi=True)
     return DemoApi(port)
 
 
 def _tokens_on_the_wire(api: RecordedApi) -> set[str]:
-    """Access tokens, what authenticates the client, and a real API's refresh tokens."""
+    """Access tokens, what authenticates the client, proofs, and a real API's refresh tokens."""
     calls = api.calls
-    found = {call.headers.get("authorization", "").rpartition(" ")[2] for call in calls}
+    found = {call.headers.get(name, "").rpartition(" ")[2] for call in calls for name in ("authorization", "dpop")}
     if isinstance(api, RealApi):
         names = (api.refresh_field, "client_assertion")
         found |= {fields.get(name, "") for fields in map(api.read_body, calls) for name in names}
