@@ -8,15 +8,20 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from django.conf import settings
+
+from accounts.session.api_session import ApiSession
+from accounts.upstream.dpop import new_key
 from tests.benchmarks.quick_api import access_token
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
 from tests.benchmarks.servers import SERVERS, cpu_per_page, quick_api
 from tests.load.bound_browser import BOUND, BoundBrowser
 from tests.load.browser import PAGE, Browser
-from tests.load.site import Site
+from tests.load.site import KEY, Site
 
 CONNECTIONS = (1, 8, 32)
 THREADS = 4
@@ -102,7 +107,11 @@ def measure_shares(report: Report, rounds: int, pages: int) -> None:
 
 
 def measure_bound(report: Report, rounds: int, pages: int) -> None:
-    """What a page of a session costs that is bound to the device, by what it costs without."""
+    """What a page of a session costs that is bound to the device, or whose tokens are bound to a key (DPoP), by what it
+    costs without.
+    """
+    if not settings.configured:
+        settings.configure(SECRET_KEY=KEY, API_SESSION_KEYS=[KEY])
     rows: list[list[Cell | Ratio]] = []
     for server in SERVERS:
         figures: dict[str, list[float]] = defaultdict(list)
@@ -112,12 +121,12 @@ def measure_bound(report: Report, rounds: int, pages: int) -> None:
                     {name: partial(cpu, pages) for name, cpu in sessions.items()}, rounds
                 ).items():
                     figures[name] += found
-        rows.append([server, ratio(figures["bound"], to=figures["unbound"])])
+        rows.append([server, *(ratio(figures[name], to=figures["unbound"]) for name in ("bound", "dpop"))])
     report.add(
         Table(
             "bound",
-            "CPU time of the protected page in a session that is bound to the device, by that in one that is not",
-            ("server", "bound"),
+            "CPU time of the protected page in a session that is bound, by that in one that is not",
+            ("server", "to the device", "tokens to a key (DPoP)"),
             rows,
             f"One connection; one worker; {STARTS} times {rounds} alternating rounds of {pages} pages; medians and"
             " quartiles.",
@@ -151,7 +160,13 @@ def bound_and_unbound(server: str) -> Iterator[dict[str, Callable[[int], float]]
                 read = partial(cpu_per_page, site, PAGE, cookie, connections=1, headers=browser.headers)
                 read(pages=WARM_UP_PAGES)
                 found[name] = lambda pages, read=read: read(pages=pages)  # type: ignore[misc]
-            yield found
+            sealed = unbound.jar.value("session")
+            session = ApiSession.open_cookie(sealed)
+            proving = replace(session, tokens=replace(session.tokens, dpop_key=new_key())).seal_for_cookie()
+            cookie = cookie.replace(sealed, proving)
+            read_proving = partial(cpu_per_page, site, PAGE, cookie, connections=1, headers=unbound.headers)
+            read_proving(pages=WARM_UP_PAGES)
+            yield {**found, "dpop": lambda pages: read_proving(pages=pages)}
 
 
 @contextmanager
