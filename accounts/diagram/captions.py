@@ -123,6 +123,9 @@ def caption_for_request(step: Step, after: Sequence[Step]) -> str:
 
 def caption_for_api_call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
     """What Django sent to the API, and the outcome."""
+    call = (step.kind, step.method, step.path)
+    if step.status in (400, 401) and after and call == (after[0].kind, after[0].method, after[0].path):
+        return f"The server wants a nonce in the proof of the session's key: {step.status}. Django repeats the call."
     if step.kind == StepKind.SIGN_IN:
         return f"Django asked the API to sign the user in{_api_response(step)}"
     if step.kind == StepKind.REFRESH:

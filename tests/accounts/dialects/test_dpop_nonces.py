@@ -6,14 +6,18 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from accounts.history.traced_requests import TracedRequestWriter
 from accounts.upstream import dpop
 from protected import proxy
 from tests.accounts.at_provider import begin, proof_of, sign_in_at_provider, skip_retry_pause
 from tests.accounts.odd_provider import TOKEN, OddProvider
-from tests.browsers import Browser, cookies_set
+from tests.accounts.telemetry.traces import trace_writer
+from tests.browsers import PATIENCE_SECONDS, Browser, cookies_set
 from tests.demo_api.messages import Call
 from tests.demo_api.server import Fault
 from tests.real_apis.oidc import OidcProvider
+
+__all__ = ["trace_writer"]
 
 ROUTE = "/protected-route"
 PROXIED = f"/protected/api{ROUTE}"
@@ -188,6 +192,23 @@ def test_a_body_that_cannot_be_repeated(ada: Browser, bound: OddProvider, monkey
     bound.fail("HEAD", ROUTE, apis_challenge("newer"))
     assert upload() == (200, "", [("HEAD", APIS), ("POST", "newer")])
     assert ada.session().generation == 0
+
+
+def test_the_request_trace_says_what_happened_and_shows_no_proof(
+    ada: Browser, bound: OddProvider, trace_writer: TracedRequestWriter
+) -> None:
+    bound.fail("GET", ROUTE, apis_challenge())
+    assert ada.is_signed_in()
+    bound.expire_access_tokens()
+    bound.fail("POST", TOKEN, providers_challenge())
+    assert ada.is_signed_in()
+
+    headers = [call.headers["dpop"] for call in bound.calls if "dpop" in call.headers]
+    assert trace_writer.finish(PATIENCE_SECONDS)
+    trace = ada.get("/protected/trace/").text
+    for status in (400, 401):
+        assert f"The server wants a nonce in the proof of the session&#x27;s key: {status}." in trace
+    assert not [text for text in (PROVIDERS, APIS, *headers) if text in trace]
 
 
 def test_a_refused_proof_is_no_reason_for_a_refresh(

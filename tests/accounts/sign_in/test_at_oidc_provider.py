@@ -23,7 +23,7 @@ from tests.real_apis.visitor import Visitor
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[OidcProvider]:
-    with OidcProvider(private_key_jwt=True, par="required") as provider:
+    with OidcProvider(private_key_jwt=True, par="required", dpop=True, dpop_nonces=True) as provider:
         provider.register_site("http://testserver")
         yield provider
 
