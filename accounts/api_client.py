@@ -162,10 +162,14 @@ class ApiClient:
     def _renew_nonce(self, path: str, tokens: TokenPair) -> None:
         """Before a body that cannot be sent again: call the API without a body if it may want another nonce."""
         headers = {"Authorization": tokens.authorization}
-        request = prepare("HEAD", path, headers=headers, address=self._browser.address)
-        if may_want_nonce(request):
-            ends_at = time.monotonic() + conf.attempt_seconds
-            _send(request, tokens, "", stream=False, retry=True, ends_at=ends_at)
+        request = prepare("HEAD", path.partition("?")[0], headers=headers, address=self._browser.address)
+        if not may_want_nonce(request):
+            return
+        try:
+            _send(request, tokens, "", stream=False, retry=True, ends_at=time.monotonic() + conf.attempt_seconds)
+        except ApiUnavailable as error:
+            error.may_have_acted = False
+            raise
 
     def _is_final(
         self, response: requests.Response, tokens: TokenPair, rotated: RotationOutcome | None, started_at: float

@@ -1,5 +1,5 @@
 """The proxy to the API for browser scripts: same origin, with only the cookie. It does the work of an interceptor in a
-single-page app: it adds the bearer token and refreshes it.
+single-page app: it adds the access token and refreshes it.
 
 API_PROXY_ALLOW lists the calls that it passes on, to one API only. Allow-lists choose the headers of requests and
 responses: our cookies never reach the API, its cookies never reach the browser, and hop-by-hop headers end here (RFC
@@ -146,7 +146,7 @@ def api(request: ApiRequest, path: str) -> HttpResponseBase:
             any_status=not wants_events,
         )
     except BodyConsumed:
-        detail = "The access token had expired and was refreshed. Send the same request again."
+        detail = "The access token, or its proof, had expired and was renewed. Send the same request again."
         return _refuse(401, detail, **{"Retry-After": "1"})
     if wants_events and api_response.status_code in TEMPORARY_STATUSES:
         api_response.close()

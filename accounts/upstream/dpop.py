@@ -103,7 +103,7 @@ def forget_nonces() -> None:
 
 
 # Reading a key takes longer than signing with it.
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=512)
 def _read_key(key: str) -> tuple[ec.EllipticCurvePrivateKey, dict[str, str]]:
     """The private key, and the public one as a JWK."""
     scalar = int.from_bytes(base64.urlsafe_b64decode(key + "="))

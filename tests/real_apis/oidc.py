@@ -121,8 +121,13 @@ class OidcProvider(AnyProvider):
     def _client_authentication(self) -> dict[str, Any]:
         if self._key is None:
             return {"client_secret": CLIENT_SECRET}
-        jwk = {**self._key.export_public(as_dict=True), "kid": self._key.thumbprint(), "use": "sig"}
-        return {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [jwk]}}
+        return {"token_endpoint_auth_method": "private_key_jwt", "jwks": self.client_keys}
+
+    @property
+    def client_keys(self) -> dict[str, Any]:
+        """The public key of the client, as it was registered."""
+        assert self._key is not None
+        return {"keys": [{**self._key.export_public(as_dict=True), "kid": self._key.thumbprint(), "use": "sig"}]}
 
 
 def installed() -> Path:

@@ -1,6 +1,8 @@
 """oidc-provider ends sessions of this site, and its API asks for another kind of sign-in."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
@@ -10,7 +12,10 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.api_client import ApiRequest
+from accounts.dialects.base import Refused
 from accounts.models import EndReason, SessionRecord
+from accounts.rotation.token_requests import request_refresh
+from accounts.upstream.dpop import new_key
 from config.urls import urlpatterns as site
 from tests.accounts.at_provider import begin, sign_in_at_provider, walk
 from tests.accounts.conftest import point_at
@@ -71,6 +76,26 @@ def test_who_signs_out_at_the_provider_or_is_signed_out_by_its_staff_is_signed_o
     assert phone.is_signed_in()
     assert desk.get(walk(begin(desk))).status_code == 302
     assert desk.is_signed_in()
+
+
+def test_a_stolen_refresh_token_of_a_public_client_is_useless_without_the_key(
+    oidc_provider: OidcProvider, newcomer: Browser, settings: Settings
+) -> None:
+    settings.OAUTH_CLIENT_AUTH = settings.OAUTH_CLIENT_KEY = ""
+    registered = {"token_endpoint_auth_method": "private_key_jwt", "jwks": oidc_provider.client_keys}
+    oidc_provider.set_client(token_endpoint_auth_method="none", jwks=None)
+    try:
+        sign_in_at_provider(newcomer)
+        for generation in (1, 2):
+            oidc_provider.expire_access_tokens()
+            assert newcomer.is_signed_in()
+            assert newcomer.session().generation == generation
+        thief = replace(newcomer.session().tokens, dpop_key=new_key())
+        outcome = request_refresh(thief, address="", ends_at=time.monotonic() + 30, renew_lease=lambda: None)
+    finally:
+        oidc_provider.set_client(**registered)
+
+    assert outcome == Refused(is_certain=True)
 
 
 @pytest.mark.urls(__name__)
