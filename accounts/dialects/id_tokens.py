@@ -35,6 +35,15 @@ _CLAIM_CHECKS: Options = {
     "verify_iss": True,
     "verify_sub": True,
 }
+# What the operator is told, and the provider that sent a logout token.
+_WHY_REFUSED = {
+    jwt.ExpiredSignatureError: "it has expired",
+    jwt.ImmatureSignatureError: "its iat or nbf is in the future",
+    jwt.InvalidAudienceError: "its aud is not this client",
+    jwt.InvalidIssuedAtError: "its iat is no time",
+    jwt.InvalidIssuerError: "its iss is another issuer",
+    jwt.exceptions.InvalidSubjectError: "its sub is no text",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +114,7 @@ def verify_logout_token(logout_token: str) -> LogoutToken:
         "it has a nonce": "nonce" in claims,
         "its events do not have the logout": not _has_logout(events),
         "its jti is no text": not isinstance(jti, str) or not jti,
-        "it has neither sid nor sub": not (isinstance(sid, str) and isinstance(sub, str) and (sid or sub)),
+        "it has no usable sid or sub": not (isinstance(sid, str) and isinstance(sub, str) and (sid or sub)),
         "it is more than a day old": int(claims["iat"]) < time.time() - MAX_LOGOUT_TOKEN_AGE_SECONDS,
     }
     for why, is_refused in refusals.items():
@@ -130,5 +139,11 @@ def _decode(provider: Provider, token: str, name: str, *, require: Iterable[str]
             options={**_CLAIM_CHECKS, "require": list(require)},
         )
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
-        raise ApiMisbehaved(f"the provider's {name}: {type(error).__name__}") from error
+        raise ApiMisbehaved(f"the provider's {name}: {_why_refused(error)}") from error
     return claims
+
+
+def _why_refused(error: Exception) -> str:
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"it has no {error.claim}"
+    return next((why for kind, why in _WHY_REFUSED.items() if isinstance(error, kind)), "it cannot be read")

@@ -108,7 +108,7 @@ def _named_sessions(token: LogoutToken) -> SessionRecordQuerySet:
         user = user_from({"id": token.sub})
         key = user_key(user)
         if not key and not token.sid:
-            raise ApiMisbehaved("the sub of the provider's logout token is too long")
+            raise ApiMisbehaved("the provider's logout token: its sub is no id of a user here")
         # An index has `user_id`.
         records = records.filter(user_id=str(user.id)[:255], user_key=key)
     return records

@@ -213,6 +213,7 @@ class TestTheToken:
         for name, changes in BAD_CLAIMS.items():
             description = expect_refused(post(token(odd_provider, **{"sid": "s-1", **changes()})))
             assert "logout token" in description, name
+            assert "Error" not in description, f"{name}: a name of the code is no reason"
             assert reason(browser) == "", name
 
     def test_good_claims(self, odd_provider: OddProvider) -> None:
@@ -225,8 +226,22 @@ class TestTheToken:
         browser = sign_in(odd_provider, sid="s-1")
 
         for name, forge in FORGED.items():
-            expect_refused(post(forge(claims(odd_provider, sid="s-1"))))
+            assert "Error" not in expect_refused(post(forge(claims(odd_provider, sid="s-1")))), name
             assert reason(browser) == "", name
+
+    def test_the_provider_is_told_what_is_wrong(self, odd_provider: OddProvider) -> None:
+        reasons: dict[str, dict[str, Any]] = {
+            "it has no exp": {"exp": None},
+            "it has expired": {"exp": from_now(-LEEWAY_SECONDS - 30)},
+            "its iat or nbf is in the future": {"iat": from_now(LEEWAY_SECONDS + 60)},
+            "its iat is no time": {"iat": "soon"},
+            "its aud is not this client": {"aud": "another-site"},
+            "its iss is another issuer": {"iss": "https://evil.example"},
+            "its sub is no text": {"sub": 7},
+        }
+        for why, changes in reasons.items():
+            description = expect_refused(post(token(odd_provider, **{"sid": "s-1", **changes})))
+            assert description == f"the provider's logout token: {why}"
 
     def test_an_id_token_is_none(self, odd_provider: OddProvider) -> None:
         """The user's own browser may hold one."""
