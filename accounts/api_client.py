@@ -91,7 +91,7 @@ class ApiClient:
 
         Only forms, bytes, text and JSON can be sent again. After any other body, a 401 raises BodyConsumed, and the
         next call has a new token. If a 401 asks for a recent sign-in or another kind (RFC 9470), raises
-        FreshSignInRequired. If the sign-in is as it asks, it is returned.
+        FreshSignInRequired.
         """
         self.called = True
         started_at = time.time()
@@ -120,7 +120,8 @@ class ApiClient:
                 return _check_status(response, any_status=any_status)
             if nonce := _wanted_nonce(response, tokens, nonce, repeatable=repeatable):
                 continue
-            if _asks_for_sign_in(response, session) or self._is_final(response, tokens, rotated, started_at):
+            _check_sign_in(response, session)
+            if self._is_final(response, tokens, rotated, started_at):
                 return response
             response.close()
             rotated = self._browser.rotate(Trigger.UNAUTHORIZED)
@@ -193,17 +194,16 @@ class ApiClient:
         return True
 
 
-def _asks_for_sign_in(response: requests.Response, session: ApiSession) -> bool:
-    """Whether a 401 asks for what the sign-in of `session` is already: another sign-in would only lead back to it.
-
-    Raises FreshSignInRequired if it asks for more. False for any other 401.
-    """
+def _check_sign_in(response: requests.Response, session: ApiSession) -> None:
+    """Raises FreshSignInRequired if a 401 asks for a recent sign-in or another kind (RFC 9470)."""
     freshness = read_challenge(response.headers.get("WWW-Authenticate", ""))
-    if freshness is not None and not freshness.is_met(session):
-        # A refresh does not change when and how the user signed in.
-        response.close()
-        raise FreshSignInRequired(freshness)
-    return freshness is not None
+    if freshness is None:
+        return
+    # A refresh does not change when and how the user signed in.
+    response.close()
+    if again := freshness.is_met(session):
+        logger.warning("the API asks for a sign-in that this session has: %s", freshness)
+    raise FreshSignInRequired(freshness, again=again)
 
 
 def _may_have_expired(tokens: TokenPair) -> bool:

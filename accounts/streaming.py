@@ -228,8 +228,10 @@ def _html(request: ApiRequest, first: str, others: Iterator[str]) -> Iterator[st
             yield part
     except (AccountsError, RequestException) as error:
         _log(request, error)
-        login = sign_in_url(request, error) if isinstance(error, SignInRequired) else ""
-        yield render_to_string("stream_ended.html", {"login": login, "switch_url": switch_url(request)})
+        context = {"switch_url": switch_url(request)}
+        if isinstance(error, SignInRequired):
+            context |= {"login": sign_in_url(request, error), "why": why_required(error)}
+        yield render_to_string("stream_ended.html", context)
     yield session_update(request)
 
 

@@ -42,11 +42,14 @@ def why_not_fresh(freshness: Freshness) -> str:
     return "This needs a recent sign-in."
 
 
-def sign_in_address(next_url: str, *, switch: bool = False, ended: str = "", freshness: Freshness | None = None) -> str:
+def sign_in_address(
+    next_url: str, *, switch: bool = False, ended: str = "", freshness: Freshness | None = None, again: bool = False
+) -> str:
     """The address of the sign-in page, which leads back to `next_url`.
 
-    With `switch` it shows the form to a signed-in user, too, and with `freshness` to one whose sign-in is not as that
-    asks. `ended` is the reason for the end of a session (`SessionEnded.reason`), for the page to tell the user.
+    With `switch` it shows the form to a signed-in user, too, with `freshness` to one whose sign-in is not as that asks,
+    and with `again` to one whose sign-in is. `ended` is the reason for the end of a session (`SessionEnded.reason`),
+    for the page to tell the user.
     """
     query = {"switch": "1"} if switch else {}
     if short := shorten(next_url):
@@ -55,6 +58,8 @@ def sign_in_address(next_url: str, *, switch: bool = False, ended: str = "", fre
         query["ended"] = ended if ended in _TOLD_REASONS else "1"
     if freshness is not None:
         query |= freshness.parameters()
+    if again:
+        query["again"] = "1"
     address = reverse("accounts:login")
     return f"{address}?{urlencode(query)}" if query else address
 
@@ -62,7 +67,7 @@ def sign_in_address(next_url: str, *, switch: bool = False, ended: str = "", fre
 def address_for(error: SignInRequired, next_url: str) -> str:
     """The address of the sign-in page that tells the user of `error`, and leads back to `next_url`."""
     if isinstance(error, FreshSignInRequired):
-        return sign_in_address(next_url, ended=error.reason, freshness=error.freshness)
+        return sign_in_address(next_url, ended=error.reason, freshness=error.freshness, again=error.again)
     return sign_in_address(next_url, ended=error.reason if isinstance(error, SessionEnded) else "")
 
 

@@ -52,13 +52,15 @@ ANY_SIGN_IN = Freshness()
 class FreshSignInRequired(SignInRequired):
     """The user has to sign in again, although they may be signed in: the sign-in is not as `freshness` asks.
 
-    `reason` is as in SessionEnded, if the session has ended, or else empty.
+    `reason` is as in SessionEnded, if the session has ended, or else empty. With `again`, the sign-in is as `freshness`
+    asks, as far as this site knows, but the API does not accept it.
     """
 
-    def __init__(self, freshness: Freshness, *, reason: str = "") -> None:
+    def __init__(self, freshness: Freshness, *, reason: str = "", again: bool = False) -> None:
         super().__init__("a recent sign-in, or one of another kind, is required")
         self.freshness = freshness
         self.reason = reason
+        self.again = again
 
 
 def read_freshness(fields: Mapping[str, str]) -> Freshness:

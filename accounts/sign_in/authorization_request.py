@@ -34,7 +34,7 @@ RESERVED_PARAMETERS = frozenset(
         *("response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce"),
         *("code_challenge", "code_challenge_method", "dpop_jkt", "request", "request_uri"),
         *("client_secret", "client_assertion", "client_assertion_type"),
-        *("next", "switch", "ended", "csrfmiddlewaretoken"),
+        *("next", "switch", "again", "ended", "csrfmiddlewaretoken"),
     }
 )
 _MAX_PARAMETER = 255

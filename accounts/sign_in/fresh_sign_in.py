@@ -20,12 +20,16 @@ def is_signed_in_as_asked(request: ApiRequest) -> bool:
     return (
         request.api_session.is_signed_in()
         and "switch" not in request.GET
+        # The API would only ask again, and the browser would be redirected in a circle.
+        and "again" not in request.GET
         and is_met(request, read_freshness(request.GET))
     )
 
 
 def fresh_notice(request: ApiRequest) -> str:
     """What the sign-in page says to a user whose sign-in is not as the next page asks; "" if it asks for nothing."""
+    if "again" in request.GET:
+        return "The service behind this site does not accept your present sign-in for this page."
     freshness = read_freshness(request.POST or request.GET)
     return why_not_fresh(freshness) if freshness else ""
 

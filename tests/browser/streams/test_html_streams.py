@@ -229,7 +229,7 @@ def test_signing_out_in_another_tab_ends_the_stream_with_the_way_back(
         other.get_by_role("button", name="Sign out").click()
         other.wait_for_url("/")
         two.release()
-        expect(page.get_by_text("Your session has ended, and so does this page.")).to_be_visible()
+        expect(page.get_by_text("Your session has ended. So this page ends here.")).to_be_visible()
 
     page.get_by_role("link", name="Sign in again").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
