@@ -91,12 +91,15 @@ def _posted_token(request: HttpRequest) -> str:
 def _end_sessions(token: LogoutToken, *, address: str) -> None:
     """End the sessions that `token` names, unless it was used before. Raises ApiMisbehaved or DatabaseError."""
     used = f"logout-token/{json.dumps([conf.oauth_issuer, token.jti])}"
+    was_used = "the provider's logout token was used before"
     if AttemptCount.objects.count_of(used, seconds=_REMEMBERED_SECONDS):
-        raise ApiMisbehaved("the provider's logout token was used before")
+        raise ApiMisbehaved(was_used)
     for session_id, user_id in _named_sessions(token).values_list("pk", "user_id"):
         end_session(session_id, EndReason.BY_PROVIDER, user_id=user_id, address=address)
     # Last: if the database fails before, the provider can send the same token again.
-    AttemptCount.objects.claim(used, seconds=_REMEMBERED_SECONDS)
+    if not AttemptCount.objects.claim(used, seconds=_REMEMBERED_SECONDS):
+        # The same token arrived twice at the same moment.
+        raise ApiMisbehaved(was_used)
 
 
 def _named_sessions(token: LogoutToken) -> SessionRecordQuerySet:

@@ -17,6 +17,8 @@ from pytest_django import Settings
 
 from accounts.history.background_writer import BackgroundWriter
 from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord, user_key
+from accounts.rotation.ending import end_session
+from accounts.sign_in import backchannel_logout
 from tests.accounts.at_provider import begin
 from tests.accounts.history.test_events import told
 from tests.accounts.odd_provider import CLIENT_ID, CLIENT_SECRET, KEYS, Claims, OddProvider, merge, published, signed
@@ -282,6 +284,23 @@ class TestTheToken:
 
         assert "used before" in expect_refused(post(text))
         assert reason(again) == ""
+
+    def test_twice_at_the_same_moment_it_is_accepted_once(
+        self, odd_provider: OddProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        browser = sign_in(odd_provider, sid="s-1")
+        text, others = token(odd_provider, sid="s-1"), []
+
+        def end_after_another(*args: Any, **options: Any) -> Any:
+            monkeypatch.undo()
+            others.append(post(text).status_code)
+            return end_session(*args, **options)
+
+        monkeypatch.setattr(backchannel_logout, "end_session", end_after_another)
+
+        assert "used before" in expect_refused(post(text))
+        assert others == [200]
+        assert reason(browser) == EndReason.BY_PROVIDER
 
 
 class TestTheRequest:
