@@ -160,13 +160,15 @@ def _provider_page(
     fields = request.POST or request.GET
     addresses = [conf.oauth_issuer, conf.oauth_endpoints.get("authorization_endpoint", "")]
     provider = urlsplit(next(filter(None, addresses), ""))
+    # What the address of the page added may be what the provider refused: the button tries without it.
+    further = {} if error == REQUEST_REFUSED else further_parameters(fields)
     context = {
         **(developer_context() if status in (502, 503) else {}),
         "next": next_url,
         "ended": ended_notice(request),
         "fresh": fresh_notice(request),
         "provider": provider.hostname,
-        "parameters": {**further_parameters(fields), **read_freshness(fields).parameters()},
+        "parameters": {**further, **read_freshness(fields).parameters()},
         "error": error,
         "words": words,
     }

@@ -126,6 +126,19 @@ def test_a_refusal_is_a_page_with_the_providers_words(
     assert 'name="next" value="/protected/?a=1"' in page.text
 
 
+def test_after_a_refusal_the_button_tries_without_what_the_address_added(
+    pushing: OddProvider, newcomer: Browser
+) -> None:
+    pushing.answers[PAR] = Answer.json(400, {"error": "invalid_request"})
+
+    page = newcomer.post("/accounts/login/", {"next": "/protected/", "prompt": "create", "max_age": "300"})
+
+    assert page.status_code == 502
+    assert 'name="prompt"' not in page.text
+    assert 'name="max_age" value="300"' in page.text
+    assert 'name="next" value="/protected/"' in page.text
+
+
 @pytest.mark.parametrize(
     "answer",
     [
