@@ -65,7 +65,8 @@ def origin_of(url: str) -> str:
     with suppress(ValueError):
         pieces = urlsplit(url)
         port = f":{pieces.port}" if pieces.port else ""
-        return f"{pieces.scheme}://{pieces.hostname}{port}" if pieces.scheme and pieces.hostname else ""
+        host = f"[{pieces.hostname}]" if ":" in (pieces.hostname or "") else pieces.hostname
+        return f"{pieces.scheme}://{host}{port}" if pieces.scheme and pieces.hostname else ""
     return ""
 
 

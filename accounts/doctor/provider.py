@@ -75,6 +75,8 @@ def _endpoint(name: str, url: str) -> Finding | None:
     issuer, endpoint = urlsplit(conf.oauth_issuer), urlsplit(url)
     host, issuer_host = endpoint.hostname or "", issuer.hostname or ""
     finding = f"provider.{name.replace('_', '-')}"
+    if not origin_of(url):
+        return problem(finding, f"The document's {name} is no whole address.", "Correct the document at the provider.")
     found = f"The document names {origin_of(url)}, but the issuer is at {origin_of(conf.oauth_issuer)}"
     advice = "Give the provider its public address there (Keycloak: KC_HOSTNAME; behind a proxy, also its headers)"
     if name in _SETTINGS:
@@ -87,7 +89,9 @@ def _endpoint(name: str, url: str) -> Finding | None:
         return warning(finding, f"{found}.", advice)
     if is_private(host) != is_private(issuer_host):
         return (problem if name in _FOR_BROWSERS else warning)(finding, f"{found}. One of them is private.", advice)
-    if name in _FOR_BROWSERS and "." not in host.strip("[]").replace(":", ".") and not settings.DEBUG:
+    has_short_name = name in _FOR_BROWSERS and "." not in host.replace(":", ".")
+    # A developer's own browser may know the name of the issuer.
+    if has_short_name and not (settings.DEBUG and host in (issuer_host, "localhost")):
         found = f"The document names {origin_of(url)}, a host name that browsers outside of your network do not know."
         return warning(finding, found, advice)
     return ok(finding, f"{found}. Both can be right.") if host != issuer_host else None

@@ -128,6 +128,28 @@ def test_a_split_horizon(settings: Settings, issuer: str, name: str, url: str, s
         assert (finding in by_name(examine_endpoints({name: url}))) == (name == "userinfo_endpoint")
 
 
+def test_a_developer_whose_browser_does_not_know_the_container(settings: Settings) -> None:
+    settings.DEBUG, settings.OAUTH_ISSUER = True, "http://localhost:8080/realms/main"
+    findings = by_name(examine_endpoints({"authorization_endpoint": f"{INTERNAL}/auth"}))
+
+    assert statuses(findings) == {"authorization-endpoint": Status.WARNING}
+    assert "OAUTH_AUTHORIZATION_ENDPOINT" in findings["authorization-endpoint"].advice
+    for issuer, url in [("http://keycloak:8080", INTERNAL), ("http://127.0.0.1:8080", "http://localhost:8080/auth")]:
+        settings.OAUTH_ISSUER = issuer
+        assert Status.WARNING not in statuses(by_name(examine_endpoints({"authorization_endpoint": url}))).values()
+
+
+def test_an_address_that_is_not_whole(settings: Settings) -> None:
+    settings.OAUTH_ISSUER = PUBLIC
+    finding = by_name(examine_endpoints({"token_endpoint": "/token"}))["token-endpoint"]
+
+    assert finding.status is Status.PROBLEM
+    assert finding.found == "The document's token_endpoint is no whole address."
+    settings.OAUTH_ISSUER = "http://127.0.0.1:8080"
+    finding = by_name(examine_endpoints({"token_endpoint": "http://[::1]:8080/token"}))["token-endpoint"]
+    assert "http://[::1]:8080" in finding.found
+
+
 def test_other_dialects_have_none(settings: Settings) -> None:
     assert not is_needed()
     settings.API_DIALECT = "no.such.Dialect"
