@@ -1,4 +1,4 @@
-"""The keys that seal sessions, and whether living sessions still need them. A key has no date, but each sealed copy in
+"""The keys that seal sessions, and whether active sessions still need them. A key has no date, but each sealed copy in
 the database begins with the id of its key."""
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from accounts.session.sealing import KEY_ID_CHARACTERS, CannotOpen, key_ids, sea
 
 @dataclass(slots=True)
 class _Use:
-    """The living sessions whose newest copy one key sealed, and when the first of these was stored."""
+    """The active sessions whose newest copy one key sealed, and when the first of these was stored."""
 
     sessions: int = 0
     first: datetime | None = None
 
     def __str__(self) -> str:
         since = f" since {self.first:%Y-%m-%d %H:%M} UTC" if self.first else ""
-        return f"{count(self.sessions, 'living session')}{since}"
+        return f"{count(self.sessions, 'active session')}{since}"
 
 
 def examine_keys() -> Findings:
@@ -55,13 +55,13 @@ def _key(number: int, id_: str, use: _Use, unseen: int) -> Finding:
     if use.sessions:
         return ok(name, f"{label} is a former key. It sealed {use}.", "Keep it, and look again later.")
     if unseen:
-        found = f"{label} is a former key. It sealed no stored session, but {count(unseen, 'living session')} may still"
+        found = f"{label} is a former key. It sealed no stored session, but {count(unseen, 'active session')} may still"
         found += " have a cookie that it sealed: they began before the first session under key 1."
         return ok(name, found, "Keep it, and look again later.")
     advice = "Remove it from API_SESSION_KEYS on all hosts."
     if not settings.API_SESSION_KEYS:
         advice = "No session needs it in SECRET_KEY_FALLBACKS. Django itself may still need it there."
-    return ok(name, f"{label} is a former key that no living session needs.", advice)
+    return ok(name, f"{label} is a former key that no active session needs.", advice)
 
 
 def _uses() -> dict[str, _Use]:
@@ -80,7 +80,7 @@ def _uses() -> dict[str, _Use]:
 
 
 def _sessions_that_may_need_an_older_key(first_key_seen_at: datetime | None) -> int:
-    """The number of living sessions whose cookie may be sealed with an older key: they have not rotated yet, or no
+    """The number of active sessions whose cookie may be sealed with an older key: they have not rotated yet, or no
     request confirmed their newest generation. A session that began under the first key has no such cookie."""
     of_unknown_key = _living().filter(Q(sealed="") | Q(confirmed__lt=F("generation")))
     if first_key_seen_at is not None:

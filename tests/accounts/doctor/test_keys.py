@@ -77,7 +77,7 @@ class TestUse:
         finding = examined()["key-1"]
 
         since = timezone.now() - timedelta(days=3)
-        assert "2 living sessions" in finding.found
+        assert "2 active sessions" in finding.found
         assert f"{since:%Y-%m-%d}" in finding.found
 
     def test_a_former_key_that_still_seals_sessions_is_to_stay(self, settings: Settings) -> None:
@@ -87,7 +87,7 @@ class TestUse:
         finding = examined()["key-2"]
 
         assert finding.status is Status.OK
-        assert "1 living session" in finding.found
+        assert "1 active session" in finding.found
         assert "Keep it" in finding.advice
 
     def test_one_that_nobody_needs_can_go(self, settings: Settings) -> None:
@@ -104,7 +104,7 @@ class TestUse:
 
         finding = examined()["key-2"]
 
-        assert "1 living session may still have a cookie" in finding.found
+        assert "1 active session may still have a cookie" in finding.found
         assert "Keep it" in finding.advice
 
     def test_so_may_one_whose_browser_was_not_seen_since_its_rotation(self, settings: Settings) -> None:
@@ -138,7 +138,7 @@ class TestUse:
         finding = examined()["missing"]
 
         assert finding.status is Status.PROBLEM
-        assert "2 living sessions" in finding.found
+        assert "2 active sessions" in finding.found
         assert id_ in finding.found
 
     def test_what_no_key_can_have_sealed_is_one_too(self) -> None:
