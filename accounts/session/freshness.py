@@ -80,10 +80,11 @@ def read_challenge(www_authenticate: str) -> Freshness | None:
     """
     if "insufficient_user_authentication" not in www_authenticate:
         return None
-    found = {
-        name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain
+    found = [
+        (name.lower(), re.sub(r"\\(.)", r"\1", quoted) or plain)
         for name, quoted, plain in _PARAMETER.findall(www_authenticate)
-    }
-    if found.get("error") != "insufficient_user_authentication":
+    ]
+    # There may be several challenges, each with an `error`, such as Bearer and DPoP.
+    if ("error", "insufficient_user_authentication") not in found:
         return None
-    return read_freshness(found) or Freshness(max_age=MIN_AGE_SECONDS)
+    return read_freshness(dict(found)) or Freshness(max_age=MIN_AGE_SECONDS)

@@ -370,6 +370,7 @@ class TestTheApi:
             ('max_age="-5", acr_values="\u2603"', Freshness(max_age=60)),
             ('max_age="' + "9" * 5000 + '"', Freshness(max_age=60)),
             ('max_age="9999999999"', Freshness(max_age=2**31 - 1)),
+            ('max_age="300", DPoP error="invalid_token", error_description="d"', Freshness(max_age=300)),
         ],
         ids=repr,
     )
