@@ -55,11 +55,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let streams end at SIGTERM. Remove the queries from what gunicorn logs of a request that it could not handle."""
+    """Let streams end with the worker. Remove queries from what gunicorn logs of requests that it could not handle."""
     from accounts.shutdown import watch_for_shutdown
     from config.logs import without_queries
 
-    watch_for_shutdown()
+    # With max_requests, a worker ends without a signal, and a new one begins only then.
+    watch_for_shutdown(lambda: not worker.alive)
 
     def hide_queries(handler: Any) -> None:
         format_record = handler.format
