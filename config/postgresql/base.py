@@ -89,10 +89,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 _wait_for_connection = WaitingClient.wait
 
 
-def _wait_and_lose_none(client: WaitingClient[Any], timeout: float) -> Any:
+def _wait_and_take_late(client: WaitingClient[Any], timeout: float) -> Any:
     """As psycopg_pool does. But a client that gets its connection at the moment of the timeout takes it.
 
-    Without this the connection is lost to the pool for good. With gevent and hundreds of greenlets, that happens often.
+    From 3.3.1 on, psycopg_pool raises a PoolTimeout and gives the connection to the next client. With gevent and many
+    greenlets, that one comes too late as well, and so do the others: all time out while connections are free.
     """
     try:
         return _wait_for_connection(client, timeout)
@@ -102,7 +103,7 @@ def _wait_and_lose_none(client: WaitingClient[Any], timeout: float) -> Any:
         return client.conn
 
 
-WaitingClient.wait = _wait_and_lose_none  # type: ignore[assignment, method-assign]
+WaitingClient.wait = _wait_and_take_late  # type: ignore[assignment, method-assign]
 
 
 def _forget_pools() -> None:

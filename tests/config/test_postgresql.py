@@ -30,8 +30,8 @@ def test_reserved_connections_are_a_pool_of_their_own(wrapper: DatabaseWrapper) 
     assert wrapper.reserve().pool is not first_pool
 
 
-def test_a_connection_that_comes_at_the_moment_of_the_timeout_is_not_lost() -> None:
-    """psycopg_pool raises a PoolTimeout, and nobody has the connection. After a few times the pool is empty."""
+def test_a_connection_that_comes_at_the_moment_of_the_timeout_is_taken() -> None:
+    """psycopg_pool raises a PoolTimeout, and passes the connection to the next client, which may be late as well."""
     client: WaitingClient[Any] = WaitingClient()
     connection: Any = object()
 
