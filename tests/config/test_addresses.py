@@ -20,6 +20,7 @@ def site(tmp_path: Path) -> Path:
         ("API_BASE_URL", "api.example.com"),
         ("API_BASE_URL", "https://api.example.com/v1?key=1"),
         ("API_BASE_URL", "\n"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("OAUTH_ISSUER", "https://login.exam ple.com"),
         ("OAUTH_TOKEN_ENDPOINT", "/token"),
     ],

@@ -1,4 +1,4 @@
-"""A hundred event streams in one worker that is replaced, while the session rotates."""
+"""Many event streams in one worker that is replaced, while the session rotates."""
 
 import itertools
 import threading
@@ -17,7 +17,8 @@ from tests.load.servers import GeventSite, UvicornSite
 pytestmark = pytest.mark.storm
 
 PROXIED, OWN = "/protected/api/protected-route/events", "/protected/events/?rows=1000&delay=0.5"
-STREAMS = [*[PROXIED] * 100, *[OWN] * 10]
+OWN_STREAMS = 5
+STREAMS = [*[PROXIED] * 20, *[OWN] * OWN_STREAMS]
 
 
 class Gevent(GeventSite):
@@ -81,7 +82,7 @@ def test_streams_end_at_a_shutdown_and_go_on_in_the_next_process(
             wait_until(lambda: all(map(has_gone_on, sources, before)), "all streams go on")
             assert browser.open().status == 200
             assert browser.sign_out().status == 302
-            own = sources[-10:]
+            own = sources[-OWN_STREAMS:]
             wait_until(lambda: all(source.stopped_by for source in own), "the site's own streams end with the session")
     assert not [vars(source) for source in sources if source.out_of_order or source.broken]
     assert {source.stopped_by for source in own} <= {204, 401}
