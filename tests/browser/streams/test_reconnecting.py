@@ -61,18 +61,17 @@ def test_it_outlives_an_api_that_breaks_off_and_comes_back(page: Page, api: Demo
     first.speak.set()
     wait_for(page, "window.heard.includes('row 1')")
 
-    first.die.set()
-    api.stop_serving()
-    wait_for(page, "window.heard.filter(it => it === 'cut off').length >= 3")
+    # It comes back in 1 to 2 seconds. tests/protected/test_event_sources.py has an API that is unreachable.
+    api.fail("GET", EVENTS, Fault.answer(503, headers={"Retry-After": "1"}), times=2)
     second = ApiEvents(api, 2)
     second.speak.set()
-    api.start_serving()
+    first.die.set()
     wait_for(page, "window.heard.includes('row 2')")
 
     assert page.evaluate("window.source.readyState === EventSource.OPEN")
     assert {(it.status, it.headers["content-type"]) for it in responses} == {(200, EVENT_STREAM)}
-    assert len(responses) >= 4
-    assert set(page.evaluate("window.heard")) == {"row 1", "cut off", "row 2"}
+    assert len(responses) == 4
+    assert page.evaluate("window.heard") == ["row 1", "cut off", "cut off", "cut off", "row 2"]
     assert api.calls[-1].headers["last-event-id"] == "1"
     page.evaluate("window.source.close()")
     second.die.set()
