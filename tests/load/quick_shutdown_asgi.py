@@ -1,6 +1,6 @@
-"""The site, whose event streams end within a second of SIGTERM."""
+"""The site, whose event streams end within half a second of SIGTERM."""
 
 from accounts import shutdown
 from config.asgi import application as application
 
-shutdown.SPREAD_SECONDS = 1.0
+shutdown.SPREAD_SECONDS = 0.5

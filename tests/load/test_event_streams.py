@@ -1,6 +1,7 @@
 """Many event streams in one worker that is replaced, while the session rotates."""
 
 import itertools
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.demo_api.messages import Answer, Request
 from tests.demo_api.server import DemoApi
 from tests.load.browser import Browser
 from tests.load.event_sources import EventSource, following
-from tests.load.processes import wait_until
+from tests.load.processes import stop_process, wait_until
 from tests.load.servers import GeventSite, UvicornSite
 
 pytestmark = pytest.mark.storm
@@ -27,6 +28,12 @@ class Gevent(GeventSite):
 
     def replace(self) -> None:
         self.reload()
+
+    def stop(self) -> None:
+        """At once: `replace` has shown how the streams end."""
+        if self._process is not None:
+            stop_process(self._process, signal.SIGINT)
+            self._process = None
 
 
 class Uvicorn(UvicornSite):
