@@ -70,12 +70,19 @@ def add_proof(request: PreparedRequest, key: str, *, nonce: str = "") -> None:
     request.headers["DPoP"] = _jws.encode(json.dumps(claims).encode(), private, "ES256", headers=headers)
 
 
-def remember_nonce(request: PreparedRequest, headers: Mapping[str, str]) -> None:
-    """Keep the nonce of a response, for the next proofs for this server. Without one, that of before is still valid."""
+def remember_nonce(request: PreparedRequest, headers: Mapping[str, str], *, error: object = "") -> None:
+    """Keep the nonce of a response, for the next proofs for this server. Without one, that of before is still valid.
+
+    But if the response refuses the proof, by its `error` or its header, the reason may be that nonce: it is forgotten.
+    """
+    server, nonce = _server(request), read_nonce(headers)
+    if not nonce and PROOF_REFUSED in (error, proof_error(headers)):
+        _nonces.pop(server, None)
+        return
     if len(_nonces) >= _MAX_SERVERS:
         # More than a site has, so the settings have changed.
         _nonces.clear()
-    _nonces[_server(request)] = (read_nonce(headers) or _newest_nonce(request)[0], time.monotonic())
+    _nonces[server] = (nonce or _newest_nonce(request)[0], time.monotonic())
 
 
 def may_want_nonce(request: PreparedRequest) -> bool:

@@ -230,6 +230,27 @@ def test_a_refused_proof_is_no_reason_for_a_refresh(
     assert ada.is_signed_in()
 
 
+def test_a_server_that_no_longer_takes_nonces_gets_none(ada: Browser, bound: OddProvider) -> None:
+    bound.fail("GET", ROUTE, apis_challenge())
+    bound.expire_access_tokens()
+    bound.fail("POST", TOKEN, providers_challenge())
+    assert ada.is_signed_in()
+    bound.forget_calls()
+    # As oidc-provider does after a restart without nonces.
+    refusal = {"error": "invalid_dpop_proof"}
+    headers = {"WWW-Authenticate": 'DPoP error="invalid_dpop_proof"'}
+    bound.fail("GET", ROUTE, Fault.answer(401, refusal, headers=headers))
+    assert ada.get(PROXIED).status_code == 401
+    bound.expire_access_tokens()
+    bound.fail("POST", TOKEN, Fault.answer(400, refusal))
+    assert ada.open_page().status_code == 503
+    skip_retry_pause()
+
+    assert ada.is_signed_in()
+    nonces = [call[2] for call in wire(bound)]
+    assert nonces == [APIS, None, PROVIDERS, None, None, None], "each server got its nonce once more"
+
+
 def test_a_call_that_is_repeated_over_a_new_connection_has_a_new_proof(ada: Browser, bound: OddProvider) -> None:
     assert ada.is_signed_in()
     bound.fail("GET", ROUTE, Fault.reset())
