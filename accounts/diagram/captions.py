@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from accounts.conf import conf
 from accounts.models import EventKind, Trigger
 from accounts.telemetry.trace import Step, StepKind
 
@@ -123,8 +124,7 @@ def caption_for_request(step: Step, after: Sequence[Step]) -> str:
 
 def caption_for_api_call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:
     """What Django sent to the API, and the outcome."""
-    call = (step.kind, step.method, step.path)
-    if step.status in (400, 401) and after and call == (after[0].kind, after[0].method, after[0].path):
+    if _wanted_nonce(step, after):
         return f"The server wants a nonce in the proof of the session's key: {step.status}. Django repeats the call."
     if step.kind == StepKind.SIGN_IN:
         return f"Django asked the API to sign the user in{_api_response(step)}"
@@ -163,6 +163,14 @@ def _cookie_sentence(before: Sequence[Step]) -> str:
         return f"The response sets the new session as a cookie, generation {written.generation}."
     confirmed = ", now marked as confirmed" if last_step(before, EventKind.CONFIRMED) else ""
     return f"The response sets the cookie again, generation {written.generation}{confirmed}."
+
+
+def _wanted_nonce(step: Step, after: Sequence[Step]) -> bool:
+    """Whether the server wanted a nonce in the proof (RFC 9449): the same call follows at once."""
+    statuses = (401,) if step.kind == StepKind.CALL else (400, 401)
+    if not conf.oauth_dpop or step.status not in statuses or not after:
+        return False
+    return (step.kind, step.method, step.path) == (after[0].kind, after[0].method, after[0].path)
 
 
 def _caption_for_data_call(step: Step, before: Sequence[Step], after: Sequence[Step]) -> str:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.diagram.steps import DiagramRow, Direction, diagram_rows, milliseconds, summarize
 from accounts.diagram.svg import (
@@ -131,6 +132,10 @@ def test_every_step_has_a_place_and_a_caption(kind: str) -> None:
             [Step("call", 1, path="/a", took=1.0), Step("call", 2, path="/a", status=200, took=1.0)],
             "got no response. Django tried again.",
         ),
+        (
+            [Step("call", 1, path="/a", status=401), Step("call", 2, path="/a", status=200)],
+            "The API did not accept the token: 401.",
+        ),
         ([Step("call", 1, path="/a", status=503, took=1.0)], "The API failed with 503. The session stays."),
         ([Step("refresh", 1, took=1.0)], "This is not a refusal: the session stays."),
         ([Step("refresh", 1, status=502, took=1.0)], "The API responded with 502. This is not a refusal"),
@@ -157,6 +162,13 @@ def test_every_step_has_a_place_and_a_caption(kind: str) -> None:
 )
 def test_a_caption_says_what_happened(steps: list[Step], caption: str) -> None:
     assert caption in " ".join(row.caption for row in diagram_rows([ROTATION[0], *steps]))
+
+
+def test_a_call_that_fails_with_one_query_and_not_with_the_next_is_not_about_a_nonce(settings: Settings) -> None:
+    settings.OAUTH_DPOP = True
+    steps = [Step("call", 1, path="/a", status=400), Step("call", 2, path="/a", status=200)]
+
+    assert "nonce" not in " ".join(row.caption for row in diagram_rows([ROTATION[0], *steps]))
 
 
 def test_the_summary_has_what_happened_to_the_session() -> None:
