@@ -60,7 +60,12 @@ class Answer:
     def signs_out(self) -> bool:
         """Whether a person who gets this is signed out: sent to the sign-in page, or told so as a script."""
         to_sign_in = self.status == 302 and self.header("Location").startswith("/accounts/login/")
-        return to_sign_in or self.status == 401
+        return to_sign_in or (self.status == 401 and not self.is_the_apis_own)
+
+    @property
+    def is_the_apis_own(self) -> bool:
+        """Whether the site only passes on what the API has said to a script. No response of its own has this policy."""
+        return self.header("Content-Security-Policy") == "sandbox; default-src 'none'"
 
     @property
     def deletes_session(self) -> bool:

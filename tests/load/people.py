@@ -20,8 +20,9 @@ STREAMS = (
     "/protected/download/?bytes=2000000",
 )
 SCRIPTS_CALL = "/protected/api/protected-route"
-#: What a sick API, or its gateway, says to a script in its own words.
-PASSED_ON = (400, 403, 404, 429, 500)
+#: What a sick API, or its gateway, says to a script in its own words. A 401 may come twice: all tokens may expire, or
+#: a gateway may refuse the call, right after a refresh. Then a 401 is passed on for a while, and the session stays.
+PASSED_ON = (400, 401, 403, 404, 429, 500)
 #: What a stream says whose session ended on the way.
 _ENDED = (b"Your session has ended",)
 
@@ -96,7 +97,10 @@ class Person:
             tab.lose()
 
     def _run_a_script(self) -> None:
-        self._take(self._open_tab(SCRIPTS_CALL, as_script=True), *PASSED_ON)
+        answer = self._take(self._open_tab(SCRIPTS_CALL, as_script=True), *PASSED_ON)
+        if answer is not None and answer.status == 401:
+            self.browser.port = self._steady
+            self._act.generation(self.browser)
 
     def _rest(self) -> None:
         time.sleep(self._dice.uniform(0, MAX_REST_SECONDS))
