@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from http.cookies import Morsel
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import F
 from django.http import HttpResponse
 from django.test import Client
 
@@ -118,9 +120,13 @@ def thread_connection_closed() -> Iterator[None]:
             connection.close()
 
 
-def let_databases_clock_move_on() -> None:
-    """SQLite counts milliseconds: what follows within a few is not known to be later."""
-    time.sleep(0.05)
+def let_a_minute_pass_in_records() -> None:
+    """Ends and rotations so far were a minute ago.
+
+    Right after one, a request is not known to be later: a slow query dates its arrival too early.
+    """
+    a_minute = timedelta(minutes=1)
+    SessionRecord.objects.update(ended_at=F("ended_at") - a_minute, last_rotated_at=F("last_rotated_at") - a_minute)
 
 
 def cookies_set(response: HttpResponse) -> dict[str, "Morsel[str]"]:

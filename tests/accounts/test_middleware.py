@@ -17,7 +17,7 @@ from accounts.api_client import ApiRequest
 from accounts.exceptions import ApiMisbehaved, ApiUnavailable, NotSignedIn
 from accounts.models import EndReason, SessionRecord
 from config.urls import urlpatterns as site
-from tests.browsers import Browser, cookies_set, let_databases_clock_move_on, records_away
+from tests.browsers import Browser, cookies_set, let_a_minute_pass_in_records, records_away
 from tests.demo_api.server import DemoApi, Fault
 
 SECRET = "/protected-route"
@@ -228,7 +228,7 @@ class TestCopyOfAnEndedSession:
     @pytest.mark.parametrize("reason", ENDS.values(), ids=ENDS)
     def test_opens_no_page_after_its_token_has_expired(self, thief: Browser, page: str, reason: EndReason) -> None:
         SessionRecord.objects.end(thief.session().id, reason)
-        let_databases_clock_move_on()
+        let_a_minute_pass_in_records()
 
         response = thief.get(page)
 
@@ -353,7 +353,7 @@ def every_request(settings: Settings) -> None:
 class TestCheckOfEveryRequest:
     def test_an_end_has_effect_at_once(self, signed_in: Browser, api: DemoApi) -> None:
         SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
-        let_databases_clock_move_on()
+        let_a_minute_pass_in_records()
         api.forget_calls()
 
         response = signed_in.open_page()

@@ -7,7 +7,7 @@ import pytest
 from django.http import HttpResponse
 
 from accounts.models import EndReason, SessionRecord
-from tests.browsers import ADA, Browser, cookies_set, let_databases_clock_move_on, records_away
+from tests.browsers import ADA, Browser, cookies_set, let_a_minute_pass_in_records, records_away
 from tests.demo_api.server import DemoApi
 
 SIGNED_OUT = {
@@ -109,7 +109,7 @@ def test_an_unconfirmed_cookie_of_an_ended_session_returns_no_user(signed_in: Br
     api.expire_access_tokens()
     signed_in.open_page()
     SessionRecord.objects.end(signed_in.session().id, EndReason.SIGNED_OUT)
-    let_databases_clock_move_on()
+    let_a_minute_pass_in_records()
 
     response = signed_in.get("/accounts/session/")
 

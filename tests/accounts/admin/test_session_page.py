@@ -10,7 +10,7 @@ from accounts.history.background_writer import BackgroundWriter
 from accounts.models import EventKind, SessionEvent, Trigger
 from tests.accounts.admin.pages import FIREFOX, add_event, add_record, detail, rows, staff
 from tests.accounts.history.test_events import post_session_update, stream, told
-from tests.browsers import ADA, Browser, let_databases_clock_move_on
+from tests.browsers import ADA, Browser, let_a_minute_pass_in_records
 from tests.demo_api.server import DemoApi, Fault
 
 
@@ -32,7 +32,7 @@ class TestTheSessionPage:
         before = signed_in.take()
         api.expire_access_tokens()
         request_id = signed_in.open_page()["X-Request-ID"]
-        let_databases_clock_move_on()
+        let_a_minute_pass_in_records()
         signed_in.put(before)
         signed_in.open_page()
         api.expire_access_tokens()

@@ -19,7 +19,7 @@ from accounts.rotation.ending import end_session
 from accounts.signals import session_event
 from tests.accounts.rotation.helpers import failing_store, move_back, rotate_and_confirm
 from tests.accounts.rotation.hosts import several_hosts
-from tests.browsers import GRACE, PATIENCE_SECONDS, Browser, let_databases_clock_move_on
+from tests.browsers import GRACE, PATIENCE_SECONDS, Browser, let_a_minute_pass_in_records
 from tests.demo_api.server import DemoApi, Fault
 
 
@@ -127,7 +127,7 @@ class TestRecordedEvents:
         before = known.take()
         api.expire_access_tokens()
         known.open_page()
-        let_databases_clock_move_on()
+        let_a_minute_pass_in_records()
         known.put(before)
         known.open_page()
 

@@ -14,7 +14,7 @@ from accounts.models import EndReason, SessionRecord
 from accounts.rotation.ending import end_session
 from accounts.signals import session_ended
 from tests.accounts.rotation.helpers import rotate_and_confirm
-from tests.browsers import Browser, cookies_set, let_databases_clock_move_on
+from tests.browsers import Browser, cookies_set, let_a_minute_pass_in_records
 from tests.demo_api.server import DemoApi, Fault, Gate
 
 
@@ -148,7 +148,7 @@ class TestEndings:
             gate.release()
             assert page.result(30).status_code == 302
         assert not cookies_set(page.result())
-        let_databases_clock_move_on()
+        let_a_minute_pass_in_records()
         response = signed_in.open_page()
         assert cookies_set(response)["session"].value == ""
 

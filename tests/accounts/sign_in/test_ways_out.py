@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from accounts.models import EndReason, SessionRecord
 from tests.accounts.sign_in.helpers import sent_to, signed_in_email
-from tests.browsers import ADA, GRACE, Answer, Browser, cookies_set, let_databases_clock_move_on, records_away
+from tests.browsers import ADA, GRACE, Answer, Browser, cookies_set, let_a_minute_pass_in_records, records_away
 from tests.demo_api.server import DemoApi, Fault
 
 ROUTE = "/protected-route"
@@ -202,7 +202,7 @@ class TestTheSwitchPage:
     def test_a_session_that_was_ended_elsewhere_is_nobodys(self, signed_in: Browser) -> None:
         signed_in.get("/")  # which shows the message of the sign-in
         SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
-        let_databases_clock_move_on()
+        let_a_minute_pass_in_records()
 
         page = signed_in.get(SWITCH)
 
@@ -247,7 +247,7 @@ class TestHome:
 
     def test_a_session_that_was_ended_elsewhere_makes_a_visitor(self, signed_in: Browser) -> None:
         SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
-        let_databases_clock_move_on()
+        let_a_minute_pass_in_records()
         signed_in.age(61)
 
         assert_has_none(signed_in.get("/"))
