@@ -6,7 +6,7 @@ from csp.constants import HEADER
 from csp.middleware import CheckableLazyObject, CSPMiddleware
 from csp.utils import build_policy
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.security import SecurityMiddleware
 
@@ -20,6 +20,12 @@ class SecurityHeadersMiddleware(SecurityMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         return None
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        # Django's own middleware, further in, has set them.
+        if "Cross-Origin-Opener-Policy" in response.headers:
+            return response
+        return super().process_response(request, response)
 
 
 class ContentSecurityPolicyMiddleware(CSPMiddleware):

@@ -27,9 +27,9 @@ class FixedURLNode(URLNode):
     def render(self, context: Context) -> str:
         if not context.autoescape:
             return super().render(context)
-        return _address(
-            get_resolver(get_urlconf()), self.view_name.var, _current_app(context), get_script_prefix(), get_language()
-        )
+        request: Any = getattr(context, "request", None)
+        resolver, prefix = _resolver_and_prefix(request)
+        return _address(resolver, self.view_name.var, _current_app(request), prefix, get_language())
 
 
 class FixedStaticNode(StaticNode):
@@ -60,9 +60,18 @@ def _is_fixed(expression: FilterExpression) -> bool:
     return isinstance(expression.var, str) and not expression.filters
 
 
-def _current_app(context: Context) -> str | None:
+def _resolver_and_prefix(request: Any) -> tuple[URLResolver, str]:
+    """They stay the same for a whole request, and Django looks them up for each address."""
+    found: tuple[URLResolver, str] | None = getattr(request, "_resolver_and_prefix", None)
+    if found is None:
+        found = get_resolver(get_urlconf()), get_script_prefix()
+        if request is not None:
+            request._resolver_and_prefix = found
+    return found
+
+
+def _current_app(request: Any) -> str | None:
     """The namespace of the page, as in Django's tag: a name may have another address there."""
-    request: Any = getattr(context, "request", None)
     namespace = getattr(getattr(request, "resolver_match", None), "namespace", None)
     current_app: str | None = getattr(request, "current_app", namespace)
     return current_app

@@ -1,8 +1,10 @@
 """The API's JSON of any shape, as a table or as text."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from accounts.exceptions import ApiMisbehaved
 
@@ -10,6 +12,9 @@ from accounts.exceptions import ApiMisbehaved
 MAX_CELLS = 100_000
 #: Longer text is not indented: indenting deeply nested data makes it hundreds of times as long.
 MAX_INDENTED = 10_000
+
+_NUMBER, _TEXT = mark_safe(' class="number"'), mark_safe("")
+_END_OF_FIRST, _END_OF_CELL = mark_safe("</th>"), mark_safe("</td>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +26,21 @@ class Table:
     text: str = ""
     numeric: list[bool] = field(default_factory=list)
 
-    def aligned_columns(self) -> Iterator[tuple[str, bool]]:
-        """The name of each column, and whether it holds numbers."""
-        return zip(self.columns, self.numeric, strict=True)
+    def head_html(self) -> SafeString:
+        """The names of the columns, as `<th>`."""
+        return format_html_join("", '<th scope="col"{}>{}</th>', zip(self._classes(), self.columns, strict=True))
 
-    def aligned_rows(self) -> Iterator[Iterator[tuple[str, bool]]]:
-        """The cells of each row, and whether their column holds numbers."""
-        return (zip(row, self.numeric, strict=True) for row in self.rows)
+    def rows_html(self) -> SafeString:
+        """The rows, as `<tr>`. A template with a loop over the cells takes four times as long."""
+        first, *others = self._classes()
+        starts = [format_html('<th scope="row"{}>', first), *(format_html("<td{}>", kind) for kind in others)]
+        ends = [_END_OF_FIRST, *[_END_OF_CELL] * len(others)]
+        rows = (format_html_join("", "{}{}{}", zip(starts, row, ends, strict=True)) for row in self.rows)
+        return format_html_join("\n", "<tr>{}</tr>", ([row] for row in rows))
+
+    def _classes(self) -> list[SafeString]:
+        """An attribute for each column. Numbers are aligned to the right."""
+        return [_NUMBER if is_number else _TEXT for is_number in self.numeric]
 
 
 def as_table(body: object) -> Table:
