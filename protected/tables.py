@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import dataclass, field
+from html import escape
 
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.exceptions import ApiMisbehaved
@@ -12,9 +12,6 @@ from accounts.exceptions import ApiMisbehaved
 MAX_CELLS = 100_000
 #: Longer text is not indented: indenting deeply nested data makes it hundreds of times as long.
 MAX_INDENTED = 10_000
-
-_NUMBER, _TEXT = mark_safe(' class="number"'), mark_safe("")
-_END_OF_FIRST, _END_OF_CELL = mark_safe("</th>"), mark_safe("</td>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +25,21 @@ class Table:
 
     def head_html(self) -> SafeString:
         """The names of the columns, as `<th>`."""
-        return format_html_join("", '<th scope="col"{}>{}</th>', zip(self._classes(), self.columns, strict=True))
+        cells = zip(self._classes(), self.columns, strict=True)
+        return mark_safe("".join(f'<th scope="col"{kind}>{escape(name)}</th>' for kind, name in cells))  # noqa: S308  # escaped
 
     def rows_html(self) -> SafeString:
-        """The rows, as `<tr>`. A template with a loop over the cells takes four times as long."""
+        """The rows, as `<tr>`. A template with a loop over the cells takes ten times as long."""
         first, *others = self._classes()
-        starts = [format_html('<th scope="row"{}>', first), *(format_html("<td{}>", kind) for kind in others)]
-        ends = [_END_OF_FIRST, *[_END_OF_CELL] * len(others)]
-        rows = (format_html_join("", "{}{}{}", zip(starts, row, ends, strict=True)) for row in self.rows)
-        return format_html_join("\n", "<tr>{}</tr>", ([row] for row in rows))
+        starts = [f'<th scope="row"{first}>', *(f"<td{kind}>" for kind in others)]
+        ends = ["</th>", *["</td>"] * len(others)]
+        rows = (zip(starts, row, ends, strict=True) for row in self.rows)
+        lines = ("".join([start + escape(cell) + end for start, cell, end in row]) for row in rows)
+        return mark_safe("".join([f"<tr>{line}</tr>\n" for line in lines]))  # noqa: S308  # escaped
 
-    def _classes(self) -> list[SafeString]:
+    def _classes(self) -> list[str]:
         """An attribute for each column. Numbers are aligned to the right."""
-        return [_NUMBER if is_number else _TEXT for is_number in self.numeric]
+        return [' class="number"' if is_number else "" for is_number in self.numeric]
 
 
 def as_table(body: object) -> Table:

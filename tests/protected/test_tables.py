@@ -154,3 +154,23 @@ class TestLimits:
 
         with pytest.raises(ApiMisbehaved, match="too deep"):
             as_table([{"deep": deep}] if rows else deep)
+
+
+class TestHtml:
+    def test_numbers_have_a_class_and_the_first_cell_names_its_row(self) -> None:
+        table = as_table([{"pier": "north", "metres": 2.5}, {"pier": "south"}])
+
+        assert table.head_html() == '<th scope="col">pier</th><th scope="col" class="number">metres</th>'
+        assert table.rows_html() == (
+            '<tr><th scope="row">north</th><td class="number">2.5</td></tr>\n'
+            '<tr><th scope="row">south</th><td class="number"></td></tr>\n'
+        )
+
+    def test_the_names_and_the_cells_are_escaped(self) -> None:
+        table = as_table([{"<a>": "<b>&\"'{}", "c": {"<d>": "</td>"}}])
+
+        assert table.head_html() == '<th scope="col">&lt;a&gt;</th><th scope="col">c</th>'
+        assert table.rows_html() == (
+            '<tr><th scope="row">&lt;b&gt;&amp;&quot;&#x27;{}</th>'
+            "<td>{&quot;&lt;d&gt;&quot;: &quot;&lt;/td&gt;&quot;}</td></tr>\n"
+        )
