@@ -32,7 +32,7 @@ _CANCEL_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 #: With greenlets (gevent), a statement waits for so long before others run. Else each one would hold its connection
 #: for as long as all others take that are ready: with hundreds of them, the pool's few connections would not suffice.
-_QUICK_SECONDS = 0.02
+_QUICK_SECONDS = 0.005
 _EVENTS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
 
 
