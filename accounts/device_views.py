@@ -6,7 +6,6 @@ that is signed with the device's key and repeats a challenge of this site.
 
 import logging
 from dataclasses import replace
-from uuid import UUID
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error as AnyDatabaseError
@@ -26,11 +25,13 @@ from accounts.device.protocol import (
     PROOF_HEADER,
     challenge_header,
     end_of_binding,
+    read_identifier,
     session_config,
     unquoted,
 )
 from accounts.exceptions import ApiMisbehaved
 from accounts.models import AttemptCount
+from accounts.rotation.binding import is_bound_to
 from accounts.rotation.database import drop_broken_connection
 from accounts.session.api_session import ApiSession
 from accounts.session.device_key import device_key
@@ -56,7 +57,8 @@ def register(request: ApiRequest) -> HttpResponse:
     try:
         key = check_registration(_proof(request), session.id)
     except StaleChallenge as error:
-        return _challenge(session, error)
+        # No binding has a name yet.
+        return _challenge(session, str(session.id), error)
     except Unproven as error:
         _note_refusal(session, error)
         return _refuse("This is no valid registration of a device.")
@@ -79,26 +81,27 @@ def register(request: ApiRequest) -> HttpResponse:
 @login_not_required
 @require_POST
 def refresh(request: ApiRequest) -> HttpResponse:
-    """Renews the device cookie for a proof of the key. Needs neither the database nor the API.
+    """Renews the device cookie for a proof of the key. Needs no API, and a query only if no cookie has a key.
 
     Without a valid proof it responds with 403 and a challenge, which the browser signs. A binding that this browser's
     session does not have any more ends: the browser would ask for ever.
     """
+    identifier = unquoted(request.headers.get(ID_HEADER, ""))
     try:
-        asked_for = UUID(unquoted(request.headers.get(ID_HEADER, "")))
+        asked_for, key = read_identifier(identifier)
     except ValueError:
         return _refuse("There is no session to prove.")
     session = _read_session(request)
-    if session is None and (response := _unreadable_cookie(request)) is not None:
-        return response
-    if session is None or session.id != asked_for or not (key := _key_of(request, session)):
-        return JsonResponse(end_of_binding(asked_for), headers=_HEADERS)
+    if session is None or session.id != asked_for:
+        return _unreadable_cookie(request) or JsonResponse(end_of_binding(identifier), headers=_HEADERS)
+    if not _is_bound_to(request, session, key):
+        return JsonResponse(end_of_binding(identifier), headers=_HEADERS)
     if PROOF_HEADER not in request.headers:
-        return _challenge(session)
+        return _challenge(session, identifier)
     try:
         check_proof(_proof(request), session.id, key)
     except Unproven as error:
-        return _challenge(session, error)
+        return _challenge(session, identifier, error)
     return _proven(session, key)
 
 
@@ -127,12 +130,16 @@ def _read_session(request: ApiRequest) -> ApiSession | None:
     return session
 
 
-def _key_of(request: ApiRequest, session: ApiSession) -> str:
-    """The key of the session; that of the device cookie, if a response that was under way has replaced the session."""
+def _is_bound_to(request: ApiRequest, session: ApiSession, key: str) -> bool:
+    """Whether the session is bound to this key. Raises ApiUnavailable.
+
+    A response that was under way may have replaced the session cookie by one without a key. Then the device cookie has
+    it; and if that has expired since, the record knows it.
+    """
     if session.device:
-        return session.device
+        return session.device == key
     proof = read_cookie(request.COOKIES, session.id)
-    return proof.key if proof else ""
+    return proof.key == key if proof else is_bound_to(session.id, key)
 
 
 def _proof(request: ApiRequest) -> str:
@@ -142,14 +149,14 @@ def _proof(request: ApiRequest) -> str:
 def _proven(session: ApiSession, key: str) -> HttpResponse:
     count_device("proven")
     add_step(StepKind.DEVICE_PROVEN)
-    response = JsonResponse(session_config(session.id), headers=_HEADERS)
+    response = JsonResponse(session_config(session.id, key), headers=_HEADERS)
     set_device_cookie(response, session.id, key)
     return response
 
 
-def _challenge(session: ApiSession, error: Unproven | None = None) -> HttpResponse:
+def _challenge(session: ApiSession, identifier: str, error: Unproven | None = None) -> HttpResponse:
     response = _refuse("Sign the challenge with the key of the device.", status=403)
-    response[CHALLENGE_HEADER] = challenge_header(session.id)
+    response[CHALLENGE_HEADER] = challenge_header(session.id, identifier)
     if error is None:
         add_step(StepKind.DEVICE_CHALLENGED)
         # Each refresh begins like this. Django would log a warning of a forbidden request each time.

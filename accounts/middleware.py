@@ -17,7 +17,7 @@ from requests import PreparedRequest, RequestException
 
 from accounts.api_client import ApiClient, ApiRequest
 from accounts.browser.cookies import delete_cookies, drop_non_ascii_cookies, write_cookies
-from accounts.browser.device import is_from_another_site, offer_binding
+from accounts.browser.device import is_loaded_again, offer_binding
 from accounts.browser.error_responses import (
     api_error_response,
     device_unproven_response,
@@ -229,7 +229,7 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
         response["Cache-Control"] = "private, no-store"
     is_due = session is not None and (browser.signed_in or browser.has_rotated)
     offer_binding(request, response, session or browser.current_unchecked(), is_due=is_due)
-    if browser.is_unproven and is_from_another_site(request):
-        # The browser renews the proof for the second request, which comes from this page.
-        response["Refresh"] = "0"
+    if browser.is_unproven and response.status_code == 200 and is_loaded_again(request):
+        # It shows nobody as signed in. An error page stays: loaded again, it could not say the same.
+        response["Refresh"], response["Cache-Control"] = "0", "private, no-store"
     return response

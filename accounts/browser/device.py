@@ -67,16 +67,23 @@ def is_from_another_site(request: HttpRequest) -> bool:
     return request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
 
 
+def is_loaded_again(request: HttpRequest) -> bool:
+    """Whether a page without a proof makes the browser load it again. The second request is from our own origin, so the
+    browser renews the proof for it. A form's POST is not sent twice.
+    """
+    return request.method == "GET" and is_from_another_site(request)
+
+
 def offer_binding(
     request: HttpRequest, response: HttpResponseBase, session: ApiSession | None, *, is_due: bool
 ) -> None:
     """Ask the browser to make a key for the session, if it has none.
 
     `is_due` is for one response to a sign-in or a rotation: a browser makes a key for each response that asks. After a
-    request from another site, a cookie lets the next request ask.
+    request from another site, a cookie lets the next page ask. The scripts of a page would ask several times at once.
     """
     name = f"{conf.cookie_name}-device-offer"
-    is_late = name in request.COOKIES
+    is_late = name in request.COOKIES and request.headers.get("Sec-Fetch-Mode") == "navigate"
     if not (is_due or is_late) or session is None or not can_bind(request):
         return
     if not session.device and is_from_another_site(request):

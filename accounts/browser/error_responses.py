@@ -8,7 +8,7 @@ from django.middleware.csrf import REASON_NO_REFERER
 from django.shortcuts import render
 from django.utils.http import escape_leading_slashes
 
-from accounts.browser.device import is_from_another_site
+from accounts.browser.device import is_loaded_again
 from accounts.browser.event_source import is_event_source, reconnect_response
 from accounts.browser.next_page import address_for, is_own_url, shorten, sign_in_address, why_ended, why_not_fresh
 from accounts.conf import conf
@@ -56,14 +56,17 @@ def device_unproven_response(request: HttpRequest) -> HttpResponse:
     if is_script(request):
         detail = "Your session is bound to another device, or this browser could not prove that it has the key."
         return JsonResponse({"detail": detail, "login": login}, status=401)
+    is_repeated = is_loaded_again(request)
     context = {
         "is_safe": request.method in _SAFE_METHODS,
         "page": next_path(request),
         "login": login,
-        # The page loads itself again (`accounts.middleware.write_session`).
-        "is_repeated": is_from_another_site(request),
+        "is_repeated": is_repeated,
     }
-    return render(request, "403_device.html", context, status=403)
+    response = render(request, "403_device.html", context, status=403)
+    if is_repeated:
+        response["Refresh"] = "0"
+    return response
 
 
 def forbidden_response(request: HttpRequest) -> HttpResponse:

@@ -85,10 +85,13 @@ class BrowserSession(CurrentSession):
         set_user(self._request)
 
     def bind(self, device: str) -> bool:
-        """Write the key of a device into the cookie. Returns whether that is possible: not if the session is over."""
+        """Write the key of a device into the cookie. Returns whether that is possible.
+
+        It is not if the session is over, or bound to another key.
+        """
         with suppress(ApiUnavailable):
             self._load()
-        if self._current is None:
+        if self._current is None or self._current.device not in ("", device):
             return False
         newest = session_to_write(replace(self._current, device=device), self.presented)
         if newest is None:

@@ -22,18 +22,32 @@ def registration_header(session_id: UUID) -> str:
     return f'(ES256 RS256);path="{path}";challenge="{new_challenge(session_id)}"'
 
 
-def challenge_header(session_id: UUID) -> str:
-    return f'"{new_challenge(session_id)}";id="{session_id}"'
+def challenge_header(session_id: UUID, identifier: str) -> str:
+    return f'"{new_challenge(session_id)}";id="{identifier}"'
 
 
-def session_config(session_id: UUID) -> dict[str, Any]:
+def binding_identifier(session_id: UUID, key: str) -> str:
+    """The browser's name for a binding. It has the key in it: no cookie may have it when the browser asks for a refresh.
+
+    It also tells a second key for the same session from the first one.
+    """
+    return f"{session_id}.{key}"
+
+
+def read_identifier(identifier: str) -> tuple[UUID, str]:
+    """The session and the key in a `binding_identifier`. Raises ValueError."""
+    session_id, _, key = identifier.partition(".")
+    return UUID(session_id), key
+
+
+def session_config(session_id: UUID, key: str) -> dict[str, Any]:
     """Which cookie the browser has to have before it sends a request, and where it gets the cookie.
 
     `attributes` are those of `accounts.browser.cookies.set_cookie`. The paths left out do not read the session.
     """
     excluded = [settings.STATIC_URL, "/health", reverse("accounts:device-register")]
     return {
-        "session_identifier": str(session_id),
+        "session_identifier": binding_identifier(session_id, key),
         "refresh_url": reverse("accounts:device-refresh"),
         "scope": {
             "include_site": False,
@@ -49,9 +63,9 @@ def session_config(session_id: UUID) -> dict[str, Any]:
     }
 
 
-def end_of_binding(session_id: UUID) -> dict[str, Any]:
-    """Makes the browser forget this session's key."""
-    return {"session_identifier": str(session_id), "continue": False}
+def end_of_binding(identifier: str) -> dict[str, Any]:
+    """Makes the browser forget the key of this binding."""
+    return {"session_identifier": identifier, "continue": False}
 
 
 def unquoted(header: str) -> str:

@@ -16,7 +16,7 @@ from tests.accounts.device.conftest import signed_in_over_https
 from tests.accounts.session_updates import post, session_update
 from tests.browsers import Browser, cookies_set, records_away
 from tests.demo_api.server import DemoApi
-from tests.device_browser import DeviceBrowser
+from tests.device_browser import Device, DeviceBrowser
 
 SESSION = "__Host-session"
 
@@ -137,10 +137,29 @@ class TestLostAndLateResponses:
         assert bound.open_page().status_code == 200
         assert bound.is_signed_in()
 
-    def test_without_both_the_key_a_refresh_ends_the_browsers_binding(self, bound: DeviceBrowser) -> None:
+    def test_without_the_key_in_a_cookie_the_record_decides(self, bound: DeviceBrowser, site: DemoApi) -> None:
+        """The browser has slept since the late response, so its device cookie has expired."""
         forget_key(bound)
         bound.expire_device_cookie()
-        assert bound.refresh().json()["continue"] is False
+        let_grace_period_pass(bound)
+        stranger = DeviceBrowser(bound.take(), device=Device())
+        config = dict(bound.config or {})
+        key = text_of_jwk(stranger.device.jwk)
+        stranger.config = config | {"session_identifier": f"{bound.session().id}.{key}"}
+        assert stranger.refresh().json()["continue"] is False
+        with records_away():
+            assert bound.refresh().status_code == 503
+
+        site.expire_access_tokens()
+        assert bound.open_page().status_code == 200
+        assert bound.open_page().status_code == 200
+        assert bound.session().device
+
+    def test_without_a_binding_in_the_record_a_refresh_ends_the_browsers_binding(self, site: DemoApi) -> None:
+        browser = signed_in_over_https()
+        forget_key(browser)
+        browser.expire_device_cookie()
+        assert browser.refresh().json()["continue"] is False
 
     def test_of_two_registrations_at_once_the_first_counts(self, site: DemoApi) -> None:
         browser = signed_in_over_https(registers=False)
@@ -154,6 +173,14 @@ class TestLostAndLateResponses:
         assert browser.is_signed_in()
         assert browser.is_signed_in()
         assert browser.record().device_key == device_key(text_of_jwk(browser.device.jwk))
+
+    def test_no_second_key_beside_a_device_cookie(self, bound: DeviceBrowser) -> None:
+        """A copy of all cookies, where a late response has dropped the key from the session cookie."""
+        forget_key(bound)
+        AttemptCount.objects.all().delete()
+        thief = DeviceBrowser(bound.take(), device=Device())
+        assert register(thief).status_code == 400
+        assert bound.is_signed_in()
 
     def test_a_session_update_of_a_stream_that_began_before(self, site: DemoApi) -> None:
         browser = signed_in_over_https(registers=False)

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
 from django.utils import timezone
+from django.views.decorators.cache import cache_control
 from pytest_django import Settings
 
 from accounts.exceptions import DeviceUnproven
@@ -28,8 +29,18 @@ def hello(request: HttpRequest) -> HttpResponse:
     return HttpResponse("hello")
 
 
+def declined(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{request.user} has declined", status=403)
+
+
+def whose(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"of {request.user}")
+
+
 urlpatterns = [
     path("personal/", login_required(hello)),
+    path("once/", declined),
+    path("kept/", cache_control(max_age=60)(whose)),
     path("recent/", require_fresh_sign_in(max_age=300)(hello)),
     *site_addresses,
 ]
@@ -68,12 +79,19 @@ def test_each_kind_of_client(thief: Browser, bound: DeviceBrowser, site: DemoApi
 @pytest.mark.parametrize("elsewhere", ["cross-site", "same-site"])
 def test_a_link_on_another_site_leads_to_a_second_request(thief: Browser, bound: DeviceBrowser, elsewhere: str) -> None:
     cross_site = {"Sec-Fetch-Site": elsewhere}
-    for address, status in (("/protected/", 403), ("/", 200)):
+    for address, status in (("/protected/", 403), ("/", 200), ("/kept/", 200)):
         page = thief.get(address, headers=cross_site)
         assert (page.status_code, page["Refresh"]) == (status, "0")
         assert b"could not prove" not in page.content
+        assert page["Cache-Control"] == "private, no-store"
         assert "Refresh" not in thief.get(address, headers={"Sec-Fetch-Site": "same-origin"}).headers
     assert "Refresh" not in bound.get("/protected/", headers=cross_site).headers
+    form = thief.post("/accounts/sessions/", {"end": "others"}, headers=cross_site)
+    assert form.status_code == 403
+    assert "Refresh" not in form.headers
+    assert b"Go back to the page" in form.content
+    # Loaded again, this page could not say the same, or would do the same once more.
+    assert "Refresh" not in thief.get("/once/", headers=cross_site).headers
 
 
 def test_headers_that_only_browsers_send_let_nobody_in(thief: Browser) -> None:
