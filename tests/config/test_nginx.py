@@ -3,6 +3,7 @@
 import http.client
 import re
 import secrets
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from tests.load.site import Site
 pytestmark = pytest.mark.nginx
 
 GATE_SECONDS = 10
+VISITORS_REQUESTS = 14
 UPLOAD_SECONDS = 0.5
 MEGABYTE = 1024 * 1024
 PROXY = "/protected/api/protected-route"
@@ -184,6 +186,49 @@ class Listener(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class Holder(Listener):
+    """In the site's place: holds each GET until all have arrived that a visitor may send at once, and longer."""
+
+    together = threading.Barrier(VISITORS_REQUESTS + 1)
+    released = threading.Event()
+
+    def do_GET(self) -> None:
+        self.together.wait(GATE_SECONDS)
+        self.released.wait(GATE_SECONDS)
+        self.send_response(204)
+        self.end_headers()
+
+
+@pytest.mark.usefixtures("provider")
+def test_too_many_requests_at_once_do_not_cost_a_browser_its_key(certificate: Path) -> None:
+    """After a 429, Chromium gives the key of its device up; after a 503 it tries again."""
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Holder) as listener,
+        ThreadPoolExecutor(VISITORS_REQUESTS + 1) as threads,
+        Nginx(listener.server_port, certificate) as nginx,
+    ):
+
+        def ask(method: str, path: str) -> int:
+            with closing(http.client.HTTPSConnection("127.0.0.1", nginx.port, context=nginx.tls)) as connection:
+                connection.request(method, path, headers={"Cookie": "__Host-session=one", "Content-Length": "0"})
+                return connection.getresponse().status
+
+        threads.submit(listener.serve_forever)
+        try:
+            held = [threads.submit(ask, "GET", "/") for _ in range(VISITORS_REQUESTS)]
+            Holder.together.wait(GATE_SECONDS)
+            refused = ask("POST", "/"), ask("POST", "/accounts/device/refresh/")
+            Holder.released.set()
+            statuses = {request.result() for request in held}
+            assert ask("POST", "/accounts/device/refresh/") == 200
+        finally:
+            Holder.released.set()
+            listener.shutdown()
+
+    assert statuses == {204}
+    assert refused == (429, 503)
 
 
 @pytest.mark.usefixtures("provider")
