@@ -27,7 +27,7 @@ def challenge_header(session_id: UUID, identifier: str) -> str:
 
 
 def binding_identifier(session_id: UUID, key: str) -> str:
-    """The browser's name for a binding. It has the key in it: no cookie may have it when the browser asks for a refresh.
+    """The browser's name for a binding. It has the key in it: at a refresh, there may be no cookie that has the key.
 
     It also tells a second key for the same session from the first one.
     """
