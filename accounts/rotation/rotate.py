@@ -39,8 +39,9 @@ FIRST_PAUSE_SECONDS = 0.010
 MAX_PAUSE_SECONDS = 0.100
 LEASE_MARGIN_SECONDS = 1.0
 #: A lease that has run out is taken over after the database has responded for so long: if it was unavailable before,
-#: the worker with the lease may have a pair that it could not store, and stores it now.
-TAKE_OVER_SECONDS = 3.0
+#: the worker with the lease may have a pair that it could not store, and stores it now. A worker on another host may
+#: find the database some seconds later: it pauses, connects and probes (config/postgresql/connection.py).
+TAKE_OVER_SECONDS = 6.0
 RETRY_SECONDS = 1.0
 
 
@@ -85,7 +86,7 @@ def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patie
             # The record judges by the device's key, too.
             (session.id, session.generation, session.device, patient),
             lambda: _claim_or_wait(session, presented, trigger=trigger, patient=patient),
-            wait_seconds=conf.lease_seconds + LEASE_MARGIN_SECONDS + conf.attempt_seconds if patient else 0.0,
+            wait_seconds=_claim_seconds() + conf.attempt_seconds if patient else 0.0,
         )
     except NoResult as no_result:
         _record_wait(started, where="process")
@@ -106,7 +107,7 @@ def _claim_or_wait(session: ApiSession, presented: Presented, *, trigger: Trigge
     owner = uuid4().hex
     # If the worker with the lease has died, one request claims it when it has run out, and the others wait for that
     # request. So no request waits longer than one lease and one attempt.
-    claim_until = time.monotonic() + conf.lease_seconds + LEASE_MARGIN_SECONDS
+    claim_until = time.monotonic() + _claim_seconds()
     give_up_at = claim_until + conf.attempt_seconds if patient else 0.0
     pause, waiting_since = FIRST_PAUSE_SECONDS, None
     while True:
@@ -262,6 +263,11 @@ def _adopt(record: SessionRecord, session: ApiSession, presented: Presented) -> 
     except CannotOpen as error:
         # Another host sealed it with a key that this one does not have yet. The session must survive that.
         raise ApiUnavailable("the session's record cannot be opened with this host's keys") from error
+
+
+def _claim_seconds() -> float:
+    """How long a request tries to claim the lease: until a dead worker's has run out and can be taken over."""
+    return max(conf.lease_seconds, TAKE_OVER_SECONDS) + LEASE_MARGIN_SECONDS
 
 
 def _record_wait(since: float, *, where: str) -> None:
