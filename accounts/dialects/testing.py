@@ -24,7 +24,7 @@ from accounts.dialects import base
 from accounts.exceptions import ApiError, CredentialsRefused
 from accounts.session.tokens import TokenPair
 from accounts.upstream.calls import ApiAnswer, ApiCall
-from accounts.upstream.transport import call_once
+from accounts.upstream.transport import call_with_nonce
 
 _PATIENCE_SECONDS = 30.0
 _HTML = {"content-type": "text/html"}
@@ -191,12 +191,12 @@ class DialectContract:
 
     def ask(self, call: ApiCall) -> ApiAnswer:
         """Send a call of the dialect."""
-        return call_once(call, address="", ends_at=time.monotonic() + _PATIENCE_SECONDS)
+        return call_with_nonce(lambda: call, address="", ends_at=time.monotonic() + _PATIENCE_SECONDS)
 
     def open_protected(self, tokens: TokenPair) -> ApiAnswer:
         """Send an ordinary call with the access token."""
-        headers = {"Authorization": f"Bearer {tokens.access}"}
-        return self.ask(ApiCall(method="GET", path=self.protected_path, headers=headers))
+        headers = {"Authorization": tokens.authorization}
+        return self.ask(ApiCall(method="GET", path=self.protected_path, headers=headers, dpop_key=tokens.dpop_key))
 
     def refresh(self, tokens: TokenPair) -> base.RefreshOutcome:
         return self.dialect.read_refresh(self.ask(self.dialect.refresh(tokens)), tokens)

@@ -12,11 +12,13 @@ from accounts.dialects.simplejwt import SimpleJwtDialect
 from accounts.dialects.testing import DialectContract
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.session.tokens import TokenPair
+from accounts.upstream.dpop import new_key
 from tests.accounts.at_provider import forget_documents, query_of
 from tests.accounts.conftest import SimpleJwtStarter
 from tests.browsers import ADA
 from tests.demo_api.server import DEMO_USERS, DemoApi
-from tests.real_apis.apis import OAuthProvider, SimpleJwtApi
+from tests.real_apis.apis import AnyProvider, OAuthProvider, SimpleJwtApi
+from tests.real_apis.oidc import OidcProvider
 from tests.real_apis.visitor import Visitor
 
 
@@ -74,8 +76,8 @@ class TestOAuth2(DialectContract):
     dialect: OAuth2Dialect = OAuth2Dialect()
     protected_path = "/protected-route"
     redirect_uri = "http://testserver/accounts/callback/"
-    state, nonce, code_verifier = "s" * 32, "n" * 32, "v" * 43
-    api: OAuthProvider
+    state, nonce, code_verifier, dpop_key = "s" * 32, "n" * 32, "v" * 43, ""
+    api: AnyProvider
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
@@ -96,8 +98,23 @@ class TestOAuth2(DialectContract):
         back = query_of(Visitor().follow(url))
         assert back["state"] == self.state
         self.dialect.check_issuer(back.get("iss"))
-        call = self.dialect.redeem(back["code"], redirect_uri=self.redirect_uri, code_verifier=self.code_verifier)
-        return self.dialect.read_redeemed(self.ask(call), nonce=self.nonce)
+        key = {"dpop_key": self.dpop_key}
+        call = self.dialect.redeem(
+            back["code"], redirect_uri=self.redirect_uri, code_verifier=self.code_verifier, **key
+        )
+        return self.dialect.read_redeemed(self.ask(call), nonce=self.nonce, **key)
 
     def expire_access_token(self, tokens: TokenPair) -> None:
         self.api.expire_access_tokens()
+
+
+class TestOAuth2WithBoundTokens(TestOAuth2):
+    dpop_key = new_key()
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def serve(cls) -> Iterator[None]:
+        with OidcProvider(dpop=True, dpop_nonces=True) as cls.api:
+            cls.api.register_site("http://testserver")
+            cls.base_url = cls.api.url
+            yield
