@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from accounts.dialects import current_dialect
 from accounts.dialects.base import RefreshOutcome, Refused, Unknown, is_later, unknown
 from accounts.exceptions import ApiError
+from accounts.rotation.token_requests import with_key
 from accounts.session.tokens import TokenPair
 from accounts.telemetry.trace import StepKind, label_api_calls
 from accounts.text import parse_json
@@ -35,6 +36,7 @@ def verify_refusal(tokens: TokenPair, *, address: str, ends_at: float) -> Refres
     response for the other path. Both must arrive before `ends_at` (time.monotonic()).
     """
     dialect = current_dialect()
+    tokens = with_key(tokens, dialect)
     try:
         call = dialect.refresh(tokens)
         probe = probe_beside(call)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from accounts.conf import conf
 from accounts.dialects import current_dialect
-from accounts.dialects.base import PasswordDialect, RefreshOutcome, SignedIn, Unknown
+from accounts.dialects.base import Dialect, PasswordDialect, RefreshOutcome, SignedIn, Unknown
 from accounts.dialects.oauth2 import OAuth2Dialect
 from accounts.exceptions import ApiError, ApiMisbehaved, ApiUnavailable
 from accounts.session.claims import ClaimsTooLarge, lacks_claims, with_claims
@@ -87,6 +87,15 @@ def _lacks_claims(signed_in: SignedIn) -> bool:
         return False
 
 
+def with_key(tokens: TokenPair, dialect: Dialect) -> TokenPair:
+    """A pair to refresh. With OAUTH_DPOP, one without a key, as of a session from before, gets one.
+
+    A refresh may bind it (RFC 9449 section 5).
+    """
+    stays = tokens.dpop_key or not (conf.oauth_dpop and isinstance(dialect, OAuth2Dialect))
+    return tokens if stays else replace(tokens, dpop_key=new_key())
+
+
 @label_api_calls(StepKind.REFRESH)
 def request_refresh(
     tokens: TokenPair, *, address: str, ends_at: float, renew_lease: Callable[[], float | None]
@@ -96,13 +105,9 @@ def request_refresh(
     At most two attempts. The second is made only if the first cannot have spent the token: its connection was never
     established, or the dialect says that the API accepts the same token twice. Before it, `renew_lease` returns the end
     of the second attempt (time.monotonic()), or None if the lease is lost.
-
-    With OAUTH_DPOP, a pair that has no key, as of a session from before, gets one: a refresh may bind it (RFC 9449
-    section 5).
     """
     dialect = current_dialect()
-    if conf.oauth_dpop and isinstance(dialect, OAuth2Dialect) and not tokens.dpop_key:
-        tokens = replace(tokens, dpop_key=new_key())
+    tokens = with_key(tokens, dialect)
 
     def attempt(ends_at: float) -> ApiAnswer:
         # A new call each time: a provider accepts the JWT that authenticates the client only once.

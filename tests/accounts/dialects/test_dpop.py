@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,11 @@ from jwcrypto.jwk import JWK
 from pytest_django import Settings
 
 from accounts.api_client import ApiRequest
+from accounts.dialects.base import Refreshed
+from accounts.rotation.refusal_check import verify_refusal
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import Purpose, open_sealed
+from accounts.session.tokens import receive_pair
 from accounts.upstream.dpop import forget_nonces, new_key, thumbprint
 from config.urls import urlpatterns as site
 from tests.accounts.at_provider import (
@@ -226,6 +230,14 @@ def test_sessions_from_before_get_a_key_at_their_next_refresh(
     settings.OAUTH_DPOP = True
     odd_provider.tokens = {"token_type": "Bearer"}
     assert newcomer.get(odd_provider.come_back(pending)).status_code == 302
+
+
+def test_the_check_of_a_refusal_gives_a_session_from_before_a_key_too(bound: OddProvider) -> None:
+    outcome = verify_refusal(receive_pair("access", "refresh"), address="", ends_at=time.monotonic() + 30)
+
+    assert isinstance(outcome, Refreshed)
+    [refresh] = proven(bound.calls)
+    assert check_proof(refresh, bound.url)["jkt"] == thumbprint(outcome.tokens.dpop_key)
 
 
 def test_a_callback_that_is_fetched_twice_leads_to_the_same_key(
