@@ -23,17 +23,9 @@ from accounts.session.tokens import TokenPair
 from accounts.telemetry.api_call import ReportedCall
 from accounts.telemetry.metrics import time_call
 from accounts.telemetry.trace import Trace
+from accounts.upstream import dpop
 from accounts.upstream.connections import SAFE_METHODS
 from accounts.upstream.deadline import Deadline
-from accounts.upstream.dpop import (
-    PROOF_REFUSED,
-    WANTS_NONCE,
-    add_proof,
-    may_want_nonce,
-    proof_error,
-    read_nonce,
-    remember_nonce,
-)
 from accounts.upstream.failure_reasons import describe_failure
 from accounts.upstream.retry_after import parse_retry_after
 from accounts.upstream.transport import pooled_adapter, prepare
@@ -164,13 +156,16 @@ class ApiClient:
         """Before a body that cannot be sent again: call the API without a body if it may want another nonce."""
         headers = {"Authorization": tokens.authorization}
         request = prepare("HEAD", path.partition("?")[0], headers=headers, address=self._browser.address)
-        if not may_want_nonce(request):
+        if not dpop.may_want_nonce(request):
             return
         try:
-            _send(request, tokens, "", stream=False, retry=True, ends_at=time.monotonic() + conf.attempt_seconds)
+            ends_at = time.monotonic() + conf.attempt_seconds
+            response = _send(request, tokens, "", stream=False, retry=True, ends_at=ends_at)
         except ApiUnavailable as error:
             error.may_have_acted = False
             raise
+        if nonce := dpop.read_nonce(response.headers):
+            dpop.keep_nonce(request, nonce)
 
     def _is_final(
         self, response: requests.Response, tokens: TokenPair, rotated: RotationOutcome | None, started_at: float
@@ -179,7 +174,7 @@ class ApiClient:
 
         `rotated` is the outcome of this call's rotation, which began after `started_at` (time.time()).
         """
-        if tokens.dpop_key and proof_error(response.headers) == PROOF_REFUSED:
+        if tokens.dpop_key and dpop.proof_error(response.headers) == dpop.PROOF_REFUSED:
             logger.error("the API refuses the DPoP proof: do its clock, and its own address, agree with this site's?")
             return True
         if rotated is not RotationOutcome.STILL_VALID:
@@ -217,12 +212,13 @@ def _wanted_nonce(response: requests.Response, tokens: TokenPair, used: str, *, 
     `used` is the nonce that a 401 has asked for before this call; "" if none has. Raises BodyConsumed for a body that
     cannot be repeated, and ApiUnavailable if the API asks again.
     """
-    if not tokens.dpop_key or proof_error(response.headers) != WANTS_NONCE:
+    if not tokens.dpop_key or dpop.proof_error(response.headers) != dpop.WANTS_NONCE:
         return ""
     response.close()
+    nonce = dpop.read_nonce(response.headers)
     if not repeatable:
+        dpop.keep_nonce(response.request, nonce)
         raise BodyConsumed("the API wants another DPoP nonce, and this body cannot be sent twice", retry_after=1)
-    nonce = read_nonce(response.headers)
     if used or not nonce:
         raise ApiUnavailable("the API does not accept its own DPoP nonce", may_have_acted=False)
     return nonce
@@ -244,7 +240,7 @@ def _send(
     connection, over a new one. Raises ApiUnavailable or ApiMisbehaved.
     """
     if tokens.dpop_key:
-        add_proof(request, tokens.dpop_key, nonce=nonce)
+        dpop.add_proof(request, tokens.dpop_key, nonce=nonce)
     deadline = Deadline(ends_at, new_connection=repeated)
     try:
         with deadline, ReportedCall(request, time_call) as call:
@@ -253,7 +249,7 @@ def _send(
             )
             call.status = response.status_code
             if tokens.dpop_key:
-                remember_nonce(request, response.headers)
+                dpop.remember_nonce(request, response.headers, used=nonce)
             if not stream:
                 # Reads the body, which gives the connection back to the pool.
                 _ = response.content

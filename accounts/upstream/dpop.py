@@ -70,19 +70,28 @@ def add_proof(request: PreparedRequest, key: str, *, nonce: str = "") -> None:
     request.headers["DPoP"] = _jws.encode(json.dumps(claims).encode(), private, "ES256", headers=headers)
 
 
-def remember_nonce(request: PreparedRequest, headers: Mapping[str, str], *, error: object = "") -> None:
+def remember_nonce(request: PreparedRequest, headers: Mapping[str, str], *, used: str = "", error: object = "") -> None:
     """Keep the nonce of a response, for the next proofs for this server. Without one, that of before is still valid.
 
-    But if the response refuses the proof, by its `error` or its header, the reason may be that nonce: it is forgotten.
+    `used` is the one that the server has asked this call for. What a response asks for is kept only after that: a
+    server may accept a nonce once, and another thread could use it up. If the response refuses the proof, by its
+    `error` or its header, the reason may be the nonce of before: it is forgotten.
     """
-    server, nonce = _server(request), read_nonce(headers)
-    if not nonce and PROOF_REFUSED in (error, proof_error(headers)):
-        _nonces.pop(server, None)
+    nonce, errors = read_nonce(headers), (error, proof_error(headers))
+    if WANTS_NONCE in errors:
         return
+    if PROOF_REFUSED in errors and not nonce:
+        _nonces.pop(_server(request), None)
+        return
+    keep_nonce(request, nonce or used or _newest_nonce(request)[0])
+
+
+def keep_nonce(request: PreparedRequest, nonce: str) -> None:
+    """Use `nonce`, "" for none, in the next proofs for this server."""
     if len(_nonces) >= _MAX_SERVERS:
         # More than a site has, so the settings have changed.
         _nonces.clear()
-    _nonces[server] = (nonce or _newest_nonce(request)[0], time.monotonic())
+    _nonces[_server(request)] = (nonce, time.monotonic())
 
 
 def may_want_nonce(request: PreparedRequest) -> bool:

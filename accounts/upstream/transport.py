@@ -186,7 +186,7 @@ def call_once(call: ApiCall, *, address: str, ends_at: float) -> ApiAnswer:
         body=body,
     )
     if call.dpop_key:
-        remember_nonce(request, answer.headers, error=answer.json_object().get("error"))
+        remember_nonce(request, answer.headers, used=call.dpop_nonce, error=answer.json_object().get("error"))
     # A complete response counts, even after the deadline: a process that was suspended reads it when it resumes, and it
     # may hold the only valid token pair. A response that the deadline cut short can look like an empty one.
     if deadline.has_passed() and not answer.json_object():

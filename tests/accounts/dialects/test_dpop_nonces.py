@@ -1,8 +1,12 @@
 """Servers that want a nonce in DPoP proofs (RFC 9449 sections 8 and 9): the call is repeated, and nothing is spent."""
 
+import secrets
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import jwt
 import pytest
 from pytest_django import Settings
 
@@ -13,7 +17,7 @@ from tests.accounts.at_provider import begin, proof_of, sign_in_at_provider, ski
 from tests.accounts.odd_provider import TOKEN, OddProvider
 from tests.accounts.telemetry.traces import trace_writer
 from tests.browsers import PATIENCE_SECONDS, Browser, cookies_set
-from tests.demo_api.messages import Call
+from tests.demo_api.messages import Answer, Call, Request
 from tests.demo_api.server import Fault
 from tests.real_apis.oidc import OidcProvider
 
@@ -170,6 +174,29 @@ def test_an_api_that_never_stops_asking_costs_no_refresh(ada: Browser, bound: Od
     bound.heal()
     assert ada.is_signed_in()
     assert ada.session().generation == 0
+
+
+def test_ten_tabs_at_an_api_that_takes_each_nonce_once(
+    ada: Browser, bound: OddProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unused: set[str] = set()
+    lock = threading.Lock()
+
+    def open_once(request: Request) -> Answer:
+        nonce = jwt.decode(request.headers["dpop"], options={"verify_signature": False}).get("nonce")
+        fresh = secrets.token_urlsafe()
+        with lock:
+            is_unused = nonce in unused
+            unused.discard(nonce)
+            unused.add(fresh)
+        if is_unused:
+            return Answer.json(200, {"data": []}, DPoP_Nonce=fresh)
+        return Answer.json(401, {}, WWW_Authenticate='DPoP error="use_dpop_nonce"', DPoP_Nonce=fresh)
+
+    monkeypatch.setattr(bound, "_open", open_once)
+    tabs = [ada.copy() for _ in range(10)] * 10
+    with ThreadPoolExecutor(10) as pool:
+        assert {page.status_code for page in pool.map(Browser.open_page, tabs)} == {200}
 
 
 def test_a_body_that_cannot_be_repeated(ada: Browser, bound: OddProvider, monkeypatch: pytest.MonkeyPatch) -> None:
