@@ -16,6 +16,8 @@ GATE_SECONDS = 10
 LOCKED_SECONDS = 2.0
 #: accounts.rotation.store tries for STORE_SECONDS to store a new pair.
 AWAY_SHORTLY_SECONDS = 2.0
+#: config.postgresql.connection pauses for a second after a failed try, which ends up to a second later.
+OUTAGE_PAUSE_SECONDS = 2.0
 
 
 def locked_for_two_seconds(stage: Stage) -> Figures:
@@ -166,8 +168,12 @@ def _sqlite_locked(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _away(stage: Stage) -> Iterator[PostgresServer]:
-    """The server, for a scenario to take away; afterwards it is there again, whatever happened."""
+    """The server, for a scenario to take away; afterwards it is there again, whatever happened.
+
+    Another scenario may just have brought it back, and each worker pauses before it tries again.
+    """
     assert stage.postgres is not None
+    time.sleep(max(0.0, stage.postgres.started_at + OUTAGE_PAUSE_SECONDS - time.monotonic()))
     try:
         yield stage.postgres
     finally:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,8 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="storm-postgres-"))
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        #: When it last began to answer (time.monotonic()).
+        self.started_at = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -94,6 +97,7 @@ class PostgresServer:
                 **program_owner(),
             )
         wait_until(self._answers, "PostgreSQL answers")
+        self.started_at = time.monotonic()
 
     def stop(self) -> None:
         """Break all connections and end in good order."""
