@@ -75,8 +75,6 @@ def _endpoint(name: str, url: str) -> Finding | None:
     issuer, endpoint = urlsplit(conf.oauth_issuer), urlsplit(url)
     host, issuer_host = endpoint.hostname or "", issuer.hostname or ""
     finding = f"provider.{name.replace('_', '-')}"
-    if not origin_of(url):
-        return problem(finding, f"The document's {name} is no whole address.", "Correct the document at the provider.")
     found = f"The document names {origin_of(url)}, but the issuer is at {origin_of(conf.oauth_issuer)}"
     advice = "Give the provider its public address there (Keycloak: KC_HOSTNAME; behind a proxy, also its headers)"
     if name in _SETTINGS:
