@@ -73,8 +73,8 @@ test: install  ## all tests that can run here
 	@{ command -v node && command -v npm; } >/dev/null || \
 		echo "No node with npm, so no tests with oidc-provider and Vite here. To install it: apt-get install nodejs npm"
 	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-branch --cov-fail-under=95
-	@# Three at a time, because most of them wait for browsers and processes, and without coverage, which slows them down.
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m large
+	@# Four at a time, because most of them wait for browsers and processes, and without coverage, which slows them down.
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m large
 
 lint: install  ## formatting, linting, types, import rules, missing migrations, Django's deployment checks
 	$(BIN)/ruff format --check .

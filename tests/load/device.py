@@ -17,14 +17,16 @@ MARGIN_SECONDS = 0.3
 SHORT_PROOF = {"API_SESSION_DEVICE_PROOF_SECONDS": str(PROOF_SECONDS)}
 
 
-def a_device_cookie_of_two_seconds(stage: Stage) -> Figures:
+def a_device_cookie_of_a_few_seconds(stage: Stage) -> Figures:
     """Device cookies and access tokens run out all the time: the browser holds its requests back, and goes on."""
-    with stage.another_site(workers=2, environment=SHORT_PROOF) as site, Act(stage, [site], access_ttl=1) as act:
+    # Of six seconds, the browser keeps the cookie for four: on a busy machine a request may be under way for the rest.
+    proof = {"API_SESSION_DEVICE_PROOF_SECONDS": "6"}
+    with stage.another_site(workers=2, environment=proof) as site, Act(stage, [site], access_ttl=1) as act:
         browsers = [_sign_in(act) for _ in range(BROWSERS)]
         give_up_at = time.monotonic() + stage.scale.seconds
         while time.monotonic() < give_up_at:
             act.expect_pages([tab for browser in browsers for tab in browser.open_tabs(TABS)])
-        time.sleep(PROOF_SECONDS + MARGIN_SECONDS)
+        time.sleep(4 + MARGIN_SECONDS)
         for browser in browsers:
             act.expect_alive(browser)
             assert browser.refreshes > 1

@@ -108,7 +108,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     copies.thief_first_owner_second,
     copies.old_generation_in_a_later_leeway,
     copies.old_unconfirmed_cookie_on_a_page_without_api,
-    device.a_device_cookie_of_two_seconds,
+    device.a_device_cookie_of_a_few_seconds,
     device.a_thief_without_the_key,
     device.a_rotation_beside_the_registration,
     device.a_rotation_that_ends_before_the_registration_is_seen,

@@ -218,8 +218,8 @@ def test_an_old_unconfirmed_cookie_is_found_out_on_a_page_without_api(stage: Sta
     copies.old_unconfirmed_cookie_on_a_page_without_api(stage)
 
 
-def test_a_device_cookie_of_two_seconds_is_enough(stage: Stage) -> None:
-    device.a_device_cookie_of_two_seconds(stage)
+def test_a_device_cookie_of_a_few_seconds_is_enough(stage: Stage) -> None:
+    device.a_device_cookie_of_a_few_seconds(stage)
 
 
 def test_a_thief_without_the_key_is_not_served_and_ends_nothing(stage: Stage) -> None:

@@ -3,18 +3,31 @@
 Played is what depends on how an API spells its answers, how early it may be asked, and what else it ends when one token
 is revoked. Left out, since the site does the same in front of every API, and `test_storm` shows it: what the database
 alone decides (locked, away, restored, copied cookies other than the first kind, the order of confirmations), keys,
-timeouts byte by byte, suspended and replaced workers, a lease that has to run out, lasting load. `make storm` plays
-these too. With a real API nobody can play another clock than the machine's, and with SimpleJWT no grace period: it
-has none.
+device binding, timeouts byte by byte, suspended and replaced workers, a lease that has to run out, lasting load.
+`make storm` plays these too. With a real API nobody can play another clock than the machine's, and with SimpleJWT no
+grace period: it has none.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.load import clocks, copies, databases, hosts, idle, lost, odd_answers, restarts, sick_api, tabs, workers
+from tests.load import (
+    clocks,
+    copies,
+    databases,
+    device,
+    hosts,
+    idle,
+    lost,
+    odd_answers,
+    restarts,
+    sick_api,
+    tabs,
+    workers,
+)
 from tests.load.postgres import PostgresServer
-from tests.load.scenarios import SCENARIOS, Scenario
+from tests.load.scenarios import LONG_SCENARIOS, SCENARIOS, Scenario
 from tests.load.stage import KINDS, SHORT, Stage
 
 pytestmark = pytest.mark.storm
@@ -78,6 +91,14 @@ LEFT_OUT: tuple[Scenario, ...] = (
     copies.thief_first_owner_second,
     copies.old_generation_in_a_later_leeway,
     copies.old_unconfirmed_cookie_on_a_page_without_api,
+    device.a_device_cookie_of_a_few_seconds,
+    device.a_thief_without_the_key,
+    device.a_rotation_beside_the_registration,
+    device.a_rotation_that_ends_before_the_registration_is_seen,
+    device.a_session_update_from_before_the_registration,
+    device.a_registration_that_comes_late,
+    device.signing_in_again_with_a_new_key,
+    *LONG_SCENARIOS,
 )
 
 
