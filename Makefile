@@ -72,7 +72,7 @@ test: install  ## all tests that can run here
 		echo "No PgBouncer, so no test behind one here. To install it: apt-get install pgbouncer"
 	@{ command -v node && command -v npm; } >/dev/null || \
 		echo "No node with npm, so no tests with oidc-provider and Vite here. To install it: apt-get install nodejs npm"
-	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-branch --cov-fail-under=95
+	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-branch --cov-fail-under=95
 	@# Four at a time, because most of them wait for browsers and processes, and without coverage, which slows them down.
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m large
 

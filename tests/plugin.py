@@ -4,7 +4,6 @@ import functools
 import gc
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from tests.demo_api.server import DemoApi
 
 #: These tests start browsers or many processes. `pytest` leaves them out; `pytest -m large` runs them.
 LARGE = {"browser", "nginx", "postgres", "prometheus", "proxies", "storm", "vite"}
-#: Of a parametrized test, so many cases count for coverage.
-MEASURED_CASES = 3
-cases: Counter[str] = Counter()
+#: Random tests do not count for coverage, which slows them down by a quarter.
+UNMEASURED = ("tests/fuzz/", "tests/accounts/rotation/test_rotation_model.py")
 #: Of sign-ins that fail.
 SIGN_IN_LIMITS = ("SIGN_IN_LIMIT_PER_ADDRESS", "SIGN_IN_LIMIT_PER_USER", "SIGN_IN_LIMIT_PER_USER_ANYWHERE")
 #: Migrations fill these, and tests only read them.
@@ -39,10 +37,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    function = item.nodeid.partition("[")[0]
-    cases[function] += 1
-    # Coverage slows a test down by a quarter. Further cases and random ones run next to no lines that others do not.
-    if function.startswith("tests/fuzz/") or (function.startswith("tests/") and cases[function] > MEASURED_CASES):
+    if item.nodeid.startswith(UNMEASURED):
         item.add_marker("no_cover")
     marks = {mark.name for mark in item.iter_markers()} & LARGE
     if marks:
