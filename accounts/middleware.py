@@ -230,6 +230,6 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
     is_due = session is not None and (browser.signed_in or browser.has_rotated)
     offer_binding(request, response, session or browser.current_unchecked(), is_due=is_due)
     if browser.is_unproven and response.status_code == 200 and is_loaded_again(request):
-        # It shows nobody as signed in. An error page stays: loaded again, it could not say the same.
+        # The page shows no signed-in user. An error page is not loaded again: its message would be gone.
         response["Refresh"], response["Cache-Control"] = "0", "private, no-store"
     return response

@@ -112,7 +112,7 @@ def _dpop(algorithms: object) -> Finding:
         return ok(name, "The provider accepts DPoP proofs with ES256 (RFC 9449).")
     lacks = "ES256 for DPoP proofs" if algorithms else "DPoP"
     found = f"OAUTH_DPOP is on, but the provider's document does not name {lacks}."
-    return warning(name, found, "Switch DPoP on at the provider, or set OAUTH_DPOP=false: nobody could sign in.")
+    return warning(name, found, "Users cannot sign in. Switch DPoP on at the provider, or set OAUTH_DPOP=false.")
 
 
 def _clock(answer: ApiAnswer) -> Finding | None:

@@ -47,7 +47,7 @@ def claim_lease(
                 run_out=run_out,
             )
         except AnyDatabaseError:
-            # The database may have carried it out. Nobody will use this lease.
+            # The database may have stored this lease, and no request will use it.
             _release_in_background(session.id, owner)
             raise
 
