@@ -19,6 +19,10 @@ from accounts.rotation.rotate import RotationOutcome, rotate
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import needs_refresh
 
+#: A response that is sent so soon after its request saw the record needs no further look at it. On the way to the
+#: browser it is under way for longer.
+RECENTLY_SEEN_SECONDS = 0.050
+
 
 class BrowserSession(CurrentSession):
     """`CurrentSession`, and how a request changes it: rotations, sign-ins, session updates, the cookie."""
@@ -64,6 +68,8 @@ class BrowserSession(CurrentSession):
         self._record_checked = True
         if rotated.outcome is not RotationOutcome.STILL_VALID:
             self._current, self.modified = rotated.session, True
+            if rotated.newest_at is not None:
+                self._newest, self._newest_at = rotated.session, rotated.newest_at
             self.has_rotated = rotated.is_own and rotated.outcome is RotationOutcome.MINTED
             self.id_token = rotated.id_token or self.id_token
             renew_user(self._request, rotated.session.user)
@@ -104,7 +110,14 @@ class BrowserSession(CurrentSession):
         session, modified, self.modified = self._current, self.modified, False
         if session is None or not modified:
             return None
-        return session if self.signed_in else session_to_write(session, self.presented)
+        if self.signed_in or self._is_known_as_newest(session):
+            return session
+        return session_to_write(session, self.presented)
+
+    def _is_known_as_newest(self, session: ApiSession) -> bool:
+        """Whether this request saw a moment ago that the record has this session as its newest one."""
+        is_in_cookie = not session.device or self.presented.has_device_in_cookie
+        return session is self._newest and is_in_cookie and time.monotonic() - self._newest_at <= RECENTLY_SEEN_SECONDS
 
     def accept_update(self, update: ApiSession) -> None:
         """Replace the presented session by `update`, which the body of an earlier response carried.

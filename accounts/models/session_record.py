@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from accounts.models.clocks import Moment
 from accounts.models.end_reason import EndReason
-from accounts.models.session_statements import LONGEST_PAUSE_SECONDS, SessionRecordQuerySet
+from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS
+from accounts.models.session_statements import SessionRecordQuerySet
 from accounts.session.api_session import ApiSession
 
 _ENDED, _NOT_ENDED = Q(ended_at__isnull=False), Q(ended_at__isnull=True)

@@ -3,15 +3,20 @@
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import models, router
+from django.db import connections, models, router
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from accounts.models import json_functions
+from accounts.models import rotation_statements as statements
 from accounts.models.clocks import Moment, host_time
 from accounts.models.end_reason import EndReason
+from accounts.models.prepared_update import PreparedUpdate
+from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS
 from accounts.models.user_key import sid_key, user_key
 from accounts.session.api_session import ApiSession
 from accounts.session.device_key import device_key
@@ -20,12 +25,24 @@ from accounts.text import clean_text
 if TYPE_CHECKING:
     from accounts.models.session_record import SessionRecord
 
-#: The longest pause after a failure. One that ends later was set before the database's clock was set back.
-LONGEST_PAUSE_SECONDS = 60.0
+
+class Stored(IntEnum):
+    """What became of a new generation."""
+
+    NOT_STORED = 0
+    STORED = 1  # and its record is bound to the same device, or to none
+    STORED_OTHERWISE = 2  # its record is bound to another device, or the database does not tell
 
 
 class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     """The statements of the rotation. Each UPDATE returns whether it changed the row."""
+
+    @property
+    def _alias(self) -> str:
+        return router.db_for_write(self.model)
+
+    def _run(self, statement: PreparedUpdate, **values: Any) -> tuple[int, Any]:
+        return statement.run(self.model._default_manager.all(), self._alias, **values)
 
     def not_ended(self, session_id: UUID) -> "SessionRecordQuerySet":
         return self.filter(pk=session_id, ended_at=None)
@@ -36,7 +53,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         From the database that is written to: a replica that lags behind does not know a new session.
         """
         records = self.using(router.db_for_write(self.model))
-        record = records.annotate(now=Now()).filter(pk=session_id).first()
+        record = next(iter(records.annotate(now=Now()).filter(pk=session_id).order_by()), None)
         if record is not None:
             # Read after the query: its duration can only date a request's arrival too early, never too late.
             now: datetime = record.now  # type: ignore[attr-defined]
@@ -97,22 +114,34 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         its cookie, after a restored backup or a rotation that could not be stored. `run_out` is the record whose lease
         has run out. It is taken too, if no request has claimed or renewed it since.
         """
-        unleased = Q(lease_until=None)
+        values: dict[str, Any] = {
+            "session_id": session_id,
+            "generation": generation,
+            "owner": owner,
+            "duration": timedelta(seconds=lease_seconds),
+            "lease_host_time": _lease_host_time(owner, lease_seconds),
+        }
+        keys = list(device_keys)
+        if run_out is None and len(keys) <= 2:
+            return bool(self._run(statements.CLAIM, **values, device_key=keys[0], other_device_key=keys[-1])[0])
+        unleased = statements.NOT_LEASED
         if run_out is not None and run_out.lease_until is not None:
             # Not `=`: SQLite compares times as text, and has two forms of the same time.
             same_end = run_out.lease_until - timedelta(milliseconds=1), run_out.lease_until
             unleased |= Q(lease_owner=run_out.lease_owner, lease_until__range=same_end)
-        longest_pause = Now() + timedelta(seconds=LONGEST_PAUSE_SECONDS)
-        not_paused = Q(retry_at=None) | Q(retry_at__lte=Now()) | Q(retry_at__gt=longest_pause)
-        return bool(
-            self.not_ended(session_id)
-            .filter(unleased, not_paused, generation__lte=generation, device_key__in=device_keys)
-            .update(lease_owner=owner, retry_at=None, **_lease(owner, lease_seconds))
-        )
+        claimable, changes = statements.claim(self, **values, device_keys=keys, unleased=unleased)
+        return bool(claimable.update(**changes))
 
     def renew(self, session_id: UUID, *, owner: str, lease_seconds: float) -> bool:
         """Extend the lease for a second attempt, if `owner` still has it."""
-        return bool(self.not_ended(session_id).filter(lease_owner=owner).update(**_lease(owner, lease_seconds)))
+        return bool(
+            self.not_ended(session_id)
+            .filter(lease_owner=owner)
+            .update(
+                lease_until=Now() + timedelta(seconds=lease_seconds),
+                lease_host_time=_lease_host_time(owner, lease_seconds),
+            )
+        )
 
     def release(self, session_id: UUID, *, owner: str, retry_in: float | None = None) -> bool:
         """Release the lease. With `retry_in`, no request can claim it for that many seconds, at most 60."""
@@ -123,29 +152,26 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             .update(lease_owner="", lease_until=None, retry_at=retry_at)
         )
 
-    def store(self, session: ApiSession) -> bool:
+    def store(self, session: ApiSession) -> Stored:
         """Store a new generation, unless the record has it already or has a newer one.
 
         The generation decides, not the lease: a request that stalled beyond its lease still has the only valid pair.
         """
-        return bool(
-            self.not_ended(session.id)
-            .filter(generation__lt=session.generation)
-            .update(
-                generation=session.generation,
-                # Sessions of an earlier release have none, and the API may have a new address.
-                user_key=user_key(session.user),
-                sealed=session.seal_for_record(),
-                last_rotated_at=Now(),
-                expires_at=session.expiry(),
-                lease_owner="",
-                lease_until=None,
-                retry_at=None,
-                # Earlier releases do not write it. So it tells which generations a host of this one stored without a
-                # key: a copy from before the binding may have made them.
-                **({} if session.device else {"device_generation": session.generation}),
-            )
+        rows, key = self._run(
+            statements.STORE,
+            session_id=session.id,
+            generation=session.generation,
+            # Sessions of an earlier release have none, and the API may have a new address.
+            user_key=user_key(session.user),
+            sealed=session.seal_for_record(),
+            expires_at=session.expiry(),
+            # Earlier releases do not write it. So it tells which generations a host of this one stored without a key:
+            # a copy from before the binding may have made them.
+            unbound_generation=None if session.device else session.generation,
         )
+        if not rows:
+            return Stored.NOT_STORED
+        return Stored.STORED if key == device_key(session.device) else Stored.STORED_OTHERWISE
 
     def catch_up(self, session: ApiSession) -> bool:
         """Store a generation that the record missed: its own UPDATE failed, or a backup was restored.
@@ -166,6 +192,24 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         """Replace the sealed copy of this generation, if it is the newest and there is a copy."""
         records = self.not_ended(session.id).filter(generation=session.generation).exclude(sealed="")
         return bool(records.update(sealed=session.seal_for_record()))
+
+    def confirm_newest(self, session: ApiSession, device: str) -> bool:
+        """Store that the browser presented the newest generation, which no request had presented before.
+
+        `device` is the key that the browser presented. Changes nothing if it is not the newest one, if the session has
+        ended or is bound otherwise, or if the retired generations have to be read first. Then `confirm` can do it.
+        """
+        if connections[self._alias].vendor not in json_functions.VENDORS:
+            return False
+        now = host_time(time.monotonic(), time.time())
+        rows, _ = self._run(
+            statements.CONFIRM,
+            session_id=session.id,
+            generation=session.generation,
+            device_key=device_key(device),
+            host_time={str(session.generation): now},
+        )
+        return bool(rows)
 
     def confirm(self, record: "SessionRecord", generation: int, **retired: Any) -> bool:
         """Store that the browser presented `generation`, and the fields with the `retired` generations.
@@ -219,7 +263,6 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         return bool(self.filter(pk=record.pk, revocations_left=instead_of).update(revocations_left=number))
 
 
-def _lease(owner: str, seconds: float) -> dict[str, Any]:
-    """The fields of a lease that begins now. Other releases do not write `lease_host_time`, so it has an owner."""
-    begun = host_time(time.monotonic(), time.time())
-    return {"lease_until": Now() + timedelta(seconds=seconds), "lease_host_time": [owner, seconds, *begun]}
+def _lease_host_time(owner: str, seconds: float) -> list[Any]:
+    """For a lease that begins now. Other releases do not write `lease_host_time`, so it has an owner."""
+    return [owner, seconds, *host_time(time.monotonic(), time.time())]

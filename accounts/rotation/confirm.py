@@ -14,33 +14,48 @@ from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
 
 
-def check_record(session: ApiSession, presented: Presented) -> ApiSession:
-    """Fetch the record of a session, and confirm that its browser has sent the generation that it presented.
+def check_record(session: ApiSession, presented: Presented) -> tuple[ApiSession, bool]:
+    """Check the record of a session, and confirm that its browser has sent the generation that it presented.
 
-    Returns the session: confirmed, or unconfirmed if the browser has sent a newer generation or not yet this one.
-    Raises SessionEnded, BodyConsumed, or ApiUnavailable if the records cannot be reached.
+    Returns the session, and whether the record has it as its newest one. The session is confirmed, or unconfirmed if
+    the browser has sent a newer generation or not yet this one. Raises SessionEnded, BodyConsumed, or ApiUnavailable if
+    the records cannot be reached.
     """
     with database_errors_as_unavailable():
+        if _confirm_newest(session, presented):
+            return replace(session, confirmed=True), True
         while True:
             record = fetch_active_record(session, presented)
             status = refuse_retired(record, session, presented)
             if in_open_transaction():
                 # The cookie must not say what a rollback could undo.
-                return replace(session, confirmed=False)
+                return replace(session, confirmed=False), False
             if update_binding(record, session, presented):
                 continue
             if status is GenerationStatus.IN_GRACE_PERIOD:
-                return replace(session, confirmed=False)
+                return replace(session, confirmed=False), False
             if record.generation < session.generation:
                 SessionRecord.objects.catch_up(session)
             elif session.generation != presented.generation:
-                return session
+                return session, False
             elif record.confirmed == session.generation:
-                return replace(session, confirmed=True)
+                return replace(session, confirmed=True), record.generation == session.generation
             elif SessionRecord.objects.confirm(record, session.generation, **retired_by(record, session.generation)):
                 record_rotation_event(EventKind.CONFIRMED, session, presented)
-                return replace(session, confirmed=True)
+                return replace(session, confirmed=True), record.generation == session.generation
             # The record has caught up, or another request has changed it: fetch it again.
+
+
+def _confirm_newest(session: ApiSession, presented: Presented) -> bool:
+    """Confirm a generation in one statement, if no request has presented it before. Then no newer one exists, and the
+    browser has sent none that would retire it. Returns whether it did.
+    """
+    if session.confirmed or session.generation != presented.generation or in_open_transaction():
+        return False
+    if not SessionRecord.objects.confirm_newest(session, presented.device):
+        return False
+    record_rotation_event(EventKind.CONFIRMED, session, presented)
+    return True
 
 
 def store_rejection(session: ApiSession) -> None:

@@ -9,7 +9,7 @@ from django.db import Error as AnyDatabaseError
 
 from accounts.conf import conf
 from accounts.models import SessionRecord
-from accounts.models.session_statements import LONGEST_PAUSE_SECONDS
+from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS
 from accounts.rotation.background import go_on_in_background
 from accounts.rotation.binding import update_binding
 from accounts.rotation.database import connect, database_errors_as_unavailable, drop_broken_connection

@@ -1,0 +1,70 @@
+"""How many statements a rotation costs, and when the way out looks at the record once more."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.browser import session as browser_session
+from accounts.models import EndReason, SessionRecord
+from accounts.models.rotation_statements import MAX_RETIRED
+from tests.accounts.rotation.helpers import rotate_and_confirm
+from tests.browsers import PATIENCE_SECONDS, Browser
+from tests.demo_api.server import DemoApi, Fault, Gate
+
+
+def test_a_rotation_costs_two_statements_its_confirmation_one_and_a_good_token_none(
+    signed_in: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine makes no response late.
+    monkeypatch.setattr(browser_session, "RECENTLY_SEEN_SECONDS", PATIENCE_SECONDS)
+    # The first statement with JSON makes Django find out once what the database can do.
+    rotate_and_confirm(signed_in, api)
+    with CaptureQueriesContext(connection) as good:
+        signed_in.open_page()
+    api.expire_access_tokens()
+    with CaptureQueriesContext(connection) as rotating:
+        signed_in.open_page()
+    with CaptureQueriesContext(connection) as confirming:
+        signed_in.open_page()
+
+    assert [len(good), len(rotating), len(confirming)] == [0, 2, 1]
+    assert signed_in.session().confirmed
+
+
+def test_the_list_of_retired_generations_is_read_and_shortened_now_and_then(
+    signed_in: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browser_session, "RECENTLY_SEEN_SECONDS", PATIENCE_SECONDS)
+    for _ in range(MAX_RETIRED):
+        rotate_and_confirm(signed_in, api)
+
+    with CaptureQueriesContext(connection) as queries:
+        rotate_and_confirm(signed_in, api)
+
+    statements = [query["sql"].partition(" ")[0] for query in queries]
+    assert statements == ["UPDATE", "UPDATE", "UPDATE", "SELECT", "UPDATE"]
+    assert signed_in.record().confirmed == MAX_RETIRED + 1
+
+
+@pytest.mark.parametrize("confirms", [False, True], ids=["after its rotation", "after its confirmation"])
+def test_a_response_that_is_sent_later_looks_at_the_record_once_more(
+    signed_in: Browser, api: DemoApi, confirms: bool
+) -> None:
+    api.expire_access_tokens()
+    if confirms:
+        signed_in.open_page()
+    with Gate() as gate, ThreadPoolExecutor() as threads:
+        if not confirms:
+            api.fail("GET", "/protected-route", Fault.answer(401, {"message": "expired"}))
+        api.fail("GET", "/protected-route", Fault.hold_before(gate))
+        page = threads.submit(signed_in.copy().open_page)
+        assert gate.reached.wait(PATIENCE_SECONDS)
+        SessionRecord.objects.end(signed_in.session().id, EndReason.SIGNED_OUT)
+        time.sleep(browser_session.RECENTLY_SEEN_SECONDS)
+        gate.release()
+
+    assert page.result().status_code == 200
+    assert "session" not in page.result().cookies, "the response undid the sign-out"
