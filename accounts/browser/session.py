@@ -13,7 +13,7 @@ from accounts.dialects import current_dialect
 from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded
 from accounts.history.events import record_event
 from accounts.models import EventKind, Trigger
-from accounts.rotation.confirm import session_to_write, store_rejection
+from accounts.rotation.confirm import for_cookie, session_to_write, store_rejection
 from accounts.rotation.limits import note_use
 from accounts.rotation.rotate import RotationOutcome, rotate
 from accounts.session.api_session import ApiSession
@@ -110,14 +110,11 @@ class BrowserSession(CurrentSession):
         session, modified, self.modified = self._current, self.modified, False
         if session is None or not modified:
             return None
-        if self.signed_in or self._is_known_as_newest(session):
+        if self.signed_in:
             return session
+        if session is self._newest and time.monotonic() - self._newest_at <= RECENTLY_SEEN_SECONDS:
+            return for_cookie(session, self.presented)
         return session_to_write(session, self.presented)
-
-    def _is_known_as_newest(self, session: ApiSession) -> bool:
-        """Whether this request saw a moment ago that the record has this session as its newest one."""
-        is_in_cookie = not session.device or self.presented.has_device_in_cookie
-        return session is self._newest and is_in_cookie and time.monotonic() - self._newest_at <= RECENTLY_SEEN_SECONDS
 
     def accept_update(self, update: ApiSession) -> None:
         """Replace the presented session by `update`, which the body of an earlier response carried.

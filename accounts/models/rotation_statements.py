@@ -1,6 +1,7 @@
-"""The statements of a rotation: claim and store; and the confirmation, if the browser has sent the newest generation.
+"""The statements of a rotation: claim and store; the confirmation, if the browser has sent the newest generation; and
+the look at the record on the way out.
 
-Each is one UPDATE, which Django builds once (`prepared_update.py`): these functions get parameters in place of values.
+Django builds each of them once (`prepared_statement.py`): these functions get parameters in place of values.
 """
 
 from datetime import timedelta
@@ -10,9 +11,12 @@ from django.db.models import BigIntegerField, CharField, DateTimeField, Duration
 from django.db.models.functions import Coalesce, JSONArray, Now
 
 from accounts.models.json_functions import Epoch, JSONAppend, JSONLength, JSONMerge
-from accounts.models.prepared_update import PreparedUpdate
+from accounts.models.prepared_statement import PreparedStatement
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from accounts.models.session_record import SessionRecord
     from accounts.models.session_statements import SessionRecordQuerySet
 
     Change = tuple[SessionRecordQuerySet, dict[str, Any]]
@@ -88,10 +92,20 @@ def _confirm(
     }
 
 
+def _is_newest(
+    records: "SessionRecordQuerySet", *, session_id: Any, generation: Any, presented_generation: Any, device_key: Any
+) -> "QuerySet[SessionRecord, tuple[int]]":
+    """The record, if this generation is the newest, and the browser has sent none that retires the presented one."""
+    active = records.not_ended(session_id).order_by()
+    return active.filter(generation=generation, confirmed__lte=presented_generation, device_key=device_key).values_list(
+        "generation"
+    )
+
+
 _ID, _NUMBER, _TEXT, _TIME = UUIDField(), BigIntegerField(), CharField(), DateTimeField(null=True)
 _DURATION, _JSON = DurationField(), JSONField()
 
-CLAIM = PreparedUpdate(
+CLAIM = PreparedStatement(
     _claim,
     session_id=_ID,
     generation=_NUMBER,
@@ -101,7 +115,7 @@ CLAIM = PreparedUpdate(
     device_key=_TEXT,
     other_device_key=_TEXT,
 )
-STORE = PreparedUpdate(
+STORE = PreparedStatement(
     _store,
     returning="device_key",
     session_id=_ID,
@@ -111,4 +125,7 @@ STORE = PreparedUpdate(
     sealed=_TEXT,
     expires_at=_TIME,
 )
-CONFIRM = PreparedUpdate(_confirm, session_id=_ID, generation=_NUMBER, device_key=_TEXT, host_time=_JSON)
+CONFIRM = PreparedStatement(_confirm, session_id=_ID, generation=_NUMBER, device_key=_TEXT, host_time=_JSON)
+IS_NEWEST = PreparedStatement(
+    _is_newest, session_id=_ID, generation=_NUMBER, presented_generation=_NUMBER, device_key=_TEXT
+)

@@ -15,7 +15,7 @@ from accounts.models import json_functions
 from accounts.models import rotation_statements as statements
 from accounts.models.clocks import Moment, host_time
 from accounts.models.end_reason import EndReason
-from accounts.models.prepared_update import PreparedUpdate
+from accounts.models.prepared_statement import PreparedStatement
 from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS
 from accounts.models.user_key import sid_key, user_key
 from accounts.session.api_session import ApiSession
@@ -41,7 +41,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def _alias(self) -> str:
         return router.db_for_write(self.model)
 
-    def _run(self, statement: PreparedUpdate, **values: Any) -> tuple[int, Any]:
+    def _run(self, statement: PreparedStatement, **values: Any) -> tuple[int, Any]:
         return statement.run(self.model._default_manager.all(), self._alias, **values)
 
     def not_ended(self, session_id: UUID) -> "SessionRecordQuerySet":
@@ -59,6 +59,20 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             now: datetime = record.now  # type: ignore[attr-defined]
             record.fetched_at = Moment(now.timestamp(), time.monotonic(), time.time())
         return record
+
+    def is_newest(self, session: ApiSession, *, presented_generation: int) -> bool:
+        """Whether the record has not ended, has no newer generation than `session`, and is bound to the same device.
+
+        False too if the browser has sent a newer generation than the presented one.
+        """
+        rows, _ = self._run(
+            statements.IS_NEWEST,
+            session_id=session.id,
+            generation=session.generation,
+            presented_generation=presented_generation,
+            device_key=device_key(session.device),
+        )
+        return bool(rows)
 
     def active(self) -> "SessionRecordQuerySet":
         """Sessions that a browser can still use, as far as this site knows."""

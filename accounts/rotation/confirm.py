@@ -74,6 +74,10 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
     without a key does not replace the one that is bound to a device meanwhile.
     """
     try:
+        if session.device == presented.device and SessionRecord.objects.is_newest(
+            session, presented_generation=presented.generation
+        ):
+            return for_cookie(session, presented)
         record = SessionRecord.objects.fetch(session.id)
         if (
             record is None
@@ -85,11 +89,16 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
             SessionRecord.objects.catch_up(session)
         newest = record.newest(session)
         if newest.device:
-            # The browser has to send a key that its cookie does not have yet.
-            return newest if presented.has_device_in_cookie else replace(newest, confirmed=False)
+            return for_cookie(newest, presented)
         return None if lacks_device(record, replace(presented, generation=newest.generation)) else newest
     except AnyDatabaseError:
         drop_broken_connection()
         return session if session.generation > presented.generation else None
     except CannotOpen:
         return None
+
+
+def for_cookie(session: ApiSession, presented: Presented) -> ApiSession:
+    """The newest session. It is unconfirmed if its cookie brings the key of a device: the browser has to send that."""
+    is_in_cookie = not session.device or presented.has_device_in_cookie
+    return session if is_in_cookie else replace(session, confirmed=False)

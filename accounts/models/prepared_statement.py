@@ -1,4 +1,4 @@
-"""An UPDATE that Django builds once, and that runs with other values each time.
+"""A statement that Django builds once, and that runs with other values each time.
 
 To build the SQL of a rotation's statements takes Django several times as long as to run it.
 """
@@ -25,16 +25,16 @@ class Parameter(Expression):
         return "%s", [self]
 
 
-class PreparedUpdate:
-    """The UPDATE that `build` describes: from all rows and a Parameter for each of `fields`, it makes the rows to
-    change and their new values.
+class PreparedStatement:
+    """The statement that `build` describes: from all rows and a Parameter for each of `fields`.
 
-    `returning` is a column whose value in the changed row is returned, where the database can do that.
+    `build` returns the rows to read, one column of them; or the rows to change and their new values. Then `returning`
+    is the column of the changed rows to read, where the database can do that.
     """
 
     def __init__(
         self,
-        build: Callable[..., "tuple[QuerySet[Any], dict[str, Any]]"],
+        build: "Callable[..., QuerySet[Any] | tuple[QuerySet[Any], dict[str, Any]]]",
         *,
         returning: str = "",
         **fields: "Field[Any, Any]",
@@ -46,8 +46,9 @@ class PreparedUpdate:
         self._built: dict[str, tuple[str, list[Any]]] = {}
 
     def run(self, rows: "QuerySet[Any]", using: str, **values: Any) -> tuple[int, Any]:
-        """Change `rows` in the database `using`. Returns how many it changed, and what `returning` says, or None.
+        """Run it in the database `using`, where `rows` are all rows of the table.
 
+        Returns how many rows it read or changed, and the column of the first one; None if the column is not read.
         Raises DatabaseError.
         """
         connection = connections[using]
@@ -60,13 +61,17 @@ class PreparedUpdate:
         ]
         with connection.cursor() as cursor:
             cursor.execute(sql, prepared)
-            if " RETURNING " not in sql:
+            if cursor.description is None:
                 return cursor.rowcount, None
-            returned = cursor.fetchall()
-        return len(returned), returned[0][0] if returned else None
+            found = cursor.fetchall()
+        return len(found), found[0][0] if found else None
 
     def _to_sql(self, rows: "QuerySet[Any]", using: str) -> tuple[str, list[Any]]:
-        changed, values = self._build(rows, **self._parameters)
+        built = self._build(rows, **self._parameters)
+        if isinstance(built, QuerySet):
+            sql, parameters = built.query.get_compiler(using).as_sql()
+            return sql, list(parameters)
+        changed, values = built
         query: Any = changed.query.chain(UpdateQuery)
         query.add_update_values(values)
         sql, parameters = query.get_compiler(using).as_sql()
