@@ -14,7 +14,8 @@ from pytest_django import Settings
 from accounts.dialects.base import Refreshed
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.models import EndReason, SessionRecord
-from accounts.rotation import rotate
+from accounts.rotation import lease, rotate
+from accounts.rotation.background import go_on_in_background
 from accounts.rotation.token_requests import request_refresh
 from tests.accounts.rotation.helpers import Execute, FailingStore, failing_store
 from tests.accounts.rotation.hosts import Hosts, several_hosts
@@ -27,7 +28,12 @@ def wait_for_late_work() -> None:
 
 
 class TestADatabaseThatFailsAtTheClaim:
-    def test_a_claim_that_it_carried_out_without_a_response_is_released(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_a_claim_that_it_carried_out_without_a_response_is_released(
+        self, signed_in: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        later: list[Callable[[], object]] = []
+        monkeypatch.setattr(lease, "go_on_in_background", later.append)
+
         def fail_after(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
             result = execute(sql, params, many, context)
             if sql.startswith("UPDATE"):
@@ -40,6 +46,8 @@ class TestADatabaseThatFailsAtTheClaim:
             assert signed_in.open_page().status_code == 503
 
         assert SessionRecord.objects.exclude(lease_owner="").count() == 1
+        for work in later:
+            go_on_in_background(work)
         wait_for_late_work()
         assert not signed_in.record().lease_owner
         assert signed_in.is_signed_in()
