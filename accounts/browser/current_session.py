@@ -250,6 +250,8 @@ class CurrentSession:
             self._current, is_newest = check_record(session, self.presented)
         except SessionEnded as ended:
             raise self.end(ended) from ended
-        if is_newest:
+        left = self._current.tokens.access_seconds_left()
+        # If the access token is due, another request may be about to rotate the session.
+        if is_newest and left is not None and left > conf.refresh_ahead:
             self._newest, self._newest_at = self._current, began
         return self._current

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from accounts.browser import session as browser_session
@@ -69,3 +70,29 @@ def test_a_response_that_is_sent_later_looks_at_the_record_once_more(
 
     assert page.result().status_code == 200
     assert "session" not in page.result().cookies, "the response undid the sign-out"
+
+
+@pytest.mark.parametrize("is_due", [False, True], ids=["with a fresh token", "with an expired token"])
+def test_a_confirmation_with_a_token_that_is_due_looks_at_the_record_once_more(
+    signed_in: Browser, api: DemoApi, monkeypatch: pytest.MonkeyPatch, is_due: bool
+) -> None:
+    monkeypatch.setattr(browser_session, "RECENTLY_SEEN_SECONDS", PATIENCE_SECONDS)
+    api.expire_access_tokens()
+    signed_in.open_page()
+    if is_due:
+        api.expire_access_tokens()
+        signed_in.age(100_000)
+    request = RequestFactory().get("/")
+    request.COOKIES = signed_in.take()
+    slow = browser_session.BrowserSession(request)
+    assert slow.user is not None
+
+    # Meanwhile another request of the browser rotates the session, if the token is due, and the next one confirms that.
+    signed_in.open_page()
+    signed_in.open_page()
+
+    newest = signed_in.record().confirmed
+    assert newest == (2 if is_due else 1)
+    written = slow.pop_session_to_write()
+    assert written is not None
+    assert written.generation == newest, "after the grace period this cookie would end the session"
