@@ -6,7 +6,12 @@ from django.db import Error as AnyDatabaseError
 
 from accounts.models import EventKind, SessionRecord
 from accounts.rotation.binding import update_binding
-from accounts.rotation.database import database_errors_as_unavailable, drop_broken_connection, in_open_transaction
+from accounts.rotation.database import (
+    connect,
+    database_errors_as_unavailable,
+    drop_broken_connection,
+    in_open_transaction,
+)
 from accounts.rotation.ending import fetch_active_record, refuse_retired
 from accounts.rotation.events import record_rotation_event
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, lacks_device, retired_by
@@ -52,7 +57,13 @@ def _confirm_newest(session: ApiSession, presented: Presented) -> bool:
     """
     if session.confirmed or session.generation != presented.generation or in_open_transaction():
         return False
-    if not SessionRecord.objects.confirm_newest(session, presented.device):
+    connect()
+    try:
+        if not SessionRecord.objects.confirm_newest(session, presented.device):
+            return False
+    except AnyDatabaseError:
+        # A database that can only be read still tells that a session has ended.
+        drop_broken_connection()
         return False
     record_rotation_event(EventKind.CONFIRMED, session, presented)
     return True

@@ -2,16 +2,17 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from accounts.browser import session as browser_session
 from accounts.models import EndReason, SessionRecord
 from accounts.models.rotation_statements import MAX_RETIRED
-from tests.accounts.rotation.helpers import rotate_and_confirm
+from tests.accounts.rotation.helpers import Execute, rotate_and_confirm
 from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi, Fault, Gate
 
@@ -96,3 +97,20 @@ def test_a_confirmation_with_a_token_that_is_due_looks_at_the_record_once_more(
     written = slow.pop_session_to_write()
     assert written is not None
     assert written.generation == newest, "after the grace period this cookie would end the session"
+
+
+def test_a_database_that_can_only_be_read_still_tells_that_a_session_has_ended(
+    signed_in: Browser, api: DemoApi
+) -> None:
+    api.expire_access_tokens()
+    signed_in.open_page()
+    assert not signed_in.session().confirmed
+    SessionRecord.objects.end(signed_in.session().id, EndReason.REVOKED)
+
+    def refuse_updates(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE"):
+            raise OperationalError("attempt to write a readonly database")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse_updates):
+        assert not signed_in.get("/accounts/session/").json()["authenticated"]
