@@ -1,13 +1,14 @@
 """How many statements a rotation costs, and when the way out looks at the record once more."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
 from django.test import RequestFactory
-from django.test.utils import CaptureQueriesContext
 
 from accounts.browser import session as browser_session
 from accounts.models import EndReason, SessionRecord
@@ -15,6 +16,19 @@ from accounts.models.rotation_statements import MAX_RETIRED
 from tests.accounts.rotation.helpers import Execute, rotate_and_confirm
 from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi, Fault, Gate
+
+
+@contextmanager
+def noted_statements() -> Iterator[list[str]]:
+    """The first word of each statement, also of those on a reserved connection."""
+    statements = []
+
+    def note(execute: Execute, sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append(sql.partition(" ")[0])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield statements
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["responses at once", "late responses"])
@@ -25,12 +39,12 @@ def test_a_rotation_costs_two_statements_its_confirmation_one_and_a_late_respons
     monkeypatch.setattr(browser_session, "RECENTLY_SEEN_SECONDS", -1 if is_late else PATIENCE_SECONDS)
     # The first statement with JSON makes Django find out once what the database can do.
     rotate_and_confirm(signed_in, api)
-    with CaptureQueriesContext(connection) as good:
+    with noted_statements() as good:
         signed_in.open_page()
     api.expire_access_tokens()
-    with CaptureQueriesContext(connection) as rotating:
+    with noted_statements() as rotating:
         signed_in.open_page()
-    with CaptureQueriesContext(connection) as confirming:
+    with noted_statements() as confirming:
         signed_in.open_page()
 
     assert [len(good), len(rotating), len(confirming)] == ([0, 3, 2] if is_late else [0, 2, 1])
@@ -44,10 +58,9 @@ def test_the_list_of_retired_generations_is_read_and_shortened_now_and_then(
     for _ in range(MAX_RETIRED):
         rotate_and_confirm(signed_in, api)
 
-    with CaptureQueriesContext(connection) as queries:
+    with noted_statements() as statements:
         rotate_and_confirm(signed_in, api)
 
-    statements = [query["sql"].partition(" ")[0] for query in queries]
     assert statements == ["UPDATE", "UPDATE", "UPDATE", "SELECT", "UPDATE"]
     assert signed_in.record().confirmed == MAX_RETIRED + 1
 
