@@ -108,7 +108,8 @@ class TestCopiesFromBeforeTheBinding:
 
 
 class TestLostAndLateResponses:
-    def test_the_session_cookie_of_the_registration_gets_lost(self, site: DemoApi) -> None:
+    @pytest.mark.parametrize("rotates", [False, True], ids=["then a page", "then a rotation"])
+    def test_the_session_cookie_of_the_registration_gets_lost(self, site: DemoApi, rotates: bool) -> None:
         browser = signed_in_over_https(registers=False)
         before = browser.take()
         browser.registers = True
@@ -117,6 +118,8 @@ class TestLostAndLateResponses:
         device = {name: value for name, value in browser.take().items() if "-device-" in name}
         assert device
         browser.put(before | device)
+        if rotates:
+            site.expire_access_tokens()
 
         response = browser.open_page()
         assert cookies_set(response)
