@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from accounts.history import events
 from accounts.history.background_writer import BackgroundWriter
+from accounts.history.event_totals import EventCounter
 from accounts.models import SessionEvent
 from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
@@ -120,11 +121,26 @@ class DiscardingWriter(BackgroundWriter[SessionEvent]):
         pass
 
 
+class DiscardingCounter(EventCounter):
+    def count(self, event: SessionEvent) -> None:
+        pass
+
+
 @pytest.fixture(scope="session", autouse=True)
 def discard_events() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "event_writer", DiscardingWriter(SessionEvent))
+        patch.setattr(events, "event_counter", DiscardingCounter())
         yield
+
+
+@pytest.fixture
+def event_counter(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[EventCounter]:
+    """The site's event_counter, as in production. At the end of the test it has closed its database connection."""
+    event_counter = EventCounter()
+    monkeypatch.setattr(events, "event_counter", event_counter)
+    yield event_counter
+    assert event_counter.finish(PATIENCE_SECONDS)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets
@@ -18,8 +17,10 @@ from accounts.admin.search import find_sessions
 from accounts.admin.statistics import MAX_COUNTED, count_active_sessions, last_hours
 from accounts.browser.user_agent import describe_browser
 from accounts.diagram.svg import render_traced_request
+from accounts.history.timeline import has_unlisted_rotations, timeline_page
 from accounts.history.traced_requests import KEPT_REQUESTS
-from accounts.models import EventKind, SessionEvent, SessionRecord, SessionRecordQuerySet, TracedRequest
+from accounts.models import EventKind, SessionRecord, SessionRecordQuerySet, TracedRequest
+from accounts.models.rotation_statements import KEPT_EVENTS
 
 if TYPE_CHECKING:
     SessionPaginator = Paginator[SessionRecord]
@@ -30,7 +31,6 @@ else:
 MAX_LISTED = 10_000
 #: Few enough for PostgreSQL to look each up by its id instead of scanning all sessions in the order of the list.
 MAX_FOUND = 500
-EVENTS_PER_PAGE = 200
 _ALLOWED_LOOKUPS = ("state", "end_reason__exact", "signed_in_at__gte", "signed_in_at__lt")
 
 
@@ -104,7 +104,7 @@ class SessionRecordAdmin(SessionEnding):
         return lookup in _ALLOWED_LOOKUPS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SessionRecord]:
-        return super().get_queryset(request).defer("sealed", "retired")
+        return super().get_queryset(request).defer("sealed", "retired", "recent_events")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[SessionRecord], search_term: str
@@ -151,7 +151,7 @@ class SessionRecordAdmin(SessionEnding):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         record: SessionRecord = kwargs["obj"]
-        context.update(_timeline_context(record.id, request.GET.get("events", "")))
+        context.update(_timeline_context(record, request.GET.get("events", "")))
         context["can_end"] = self.has_end_permission(request) and record.ended_at is None
         context["can_end_all"] = self.has_end_permission(request) and bool(record.user_key)
         traced = TracedRequest.objects.of(record.id, KEPT_REQUESTS)
@@ -173,14 +173,10 @@ def _summary_context() -> dict[str, Any]:
     }
 
 
-def _timeline_context(session_id: UUID, page: str) -> dict[str, Any]:
-    """A page of a session's events, newest first, and the numbers of the pages beside it. "" is the first page."""
+def _timeline_context(record: SessionRecord, page: str) -> dict[str, Any]:
+    """A page of a session's events. "" is the first page."""
     number = int(page) if page.isdecimal() and len(page) < 6 else 1
-    start = (max(number, 1) - 1) * EVENTS_PER_PAGE
-    events = SessionEvent.objects.filter(session_id=session_id).order_by("-at", "-pk")
-    found = list(events[start : start + EVENTS_PER_PAGE + 1])
     return {
-        "timeline": found[:EVENTS_PER_PAGE],
-        "newer_events": number - 1,
-        "older_events": number + 1 if len(found) > EVENTS_PER_PAGE else 0,
+        "timeline": timeline_page(record, max(number, 1)),
+        "kept_events": KEPT_EVENTS if has_unlisted_rotations(record) else 0,
     }

@@ -1,5 +1,6 @@
 """Statistics above the list of sessions. Past hours come from the cache, so only the present one is counted."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from django.core.cache import cache
 from django.db.models import Count
 from django.utils import timezone
 
-from accounts.models import SessionEvent, SessionRecord
+from accounts.models import EventTotal, SessionEvent, SessionRecord
 
 HOURS = 24
 #: Beyond this, counting would take longer than the page.
@@ -33,6 +34,7 @@ def last_hours() -> list[Hour]:
     hours = [present - timedelta(hours=ago) for ago in reversed(range(HOURS))]
     cached = cache.get_many([_cache_key(at) for at in hours])
     counted = {at: cached[_cache_key(at)] if _cache_key(at) in cached else _count_events(at) for at in hours}
+    totals = _event_totals(hours[0])
     settled = {
         _cache_key(at): counts
         for at, counts in counted.items()
@@ -40,7 +42,7 @@ def last_hours() -> list[Hour]:
     }
     if settled:
         cache.set_many(settled, _KEPT_SECONDS)
-    return [Hour(at, counts) for at, counts in counted.items()]
+    return [Hour(at, Counter(counts) + totals[at]) for at, counts in counted.items()]
 
 
 def count_active_sessions() -> tuple[int, bool]:
@@ -57,6 +59,15 @@ def _cache_key(at: datetime) -> str:
     return f"accounts.admin.statistics.{at:%Y%m%d%H}"
 
 
+def _event_totals(since: datetime) -> defaultdict[datetime, Counter[str]]:
+    """The totals of routine events, which have no rows, by the hour. They are few and need no cache."""
+    totals: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
+    for hour, kind, count in EventTotal.objects.filter(hour__gte=since).values_list("hour", "kind", "count"):
+        totals[hour][kind] = count
+    return totals
+
+
 def _count_events(at: datetime) -> dict[str, int]:
+    """The events of an hour that have rows. Also from the release before, which shares the cache during an update."""
     events = SessionEvent.objects.filter(at__gte=at, at__lt=at + timedelta(hours=1))
     return dict(events.order_by().values_list("kind").annotate(times=Count("*")))

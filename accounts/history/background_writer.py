@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 ROOM = 10_000
 _BATCH = 200
-#: Rows of this time share a transaction, because each transaction waits for a write to the disk.
+#: Each transaction waits for a write to the disk.
 _GATHER_SECONDS = 0.2
 _IDLE_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
@@ -36,12 +36,16 @@ Row = TypeVar("Row", bound=Model)
 
 
 class BackgroundWriter(Generic[Row]):
-    """The queue of one process for rows of one model, and its writer thread. `room` is the size of the queue."""
+    """The queue of one process for rows of one model, and its writer thread.
 
-    def __init__(self, model: type[Row], *, room: int = ROOM) -> None:
+    `room` is the size of the queue. Rows of `gather_seconds` share a transaction.
+    """
+
+    def __init__(self, model: type[Row], *, room: int = ROOM, gather_seconds: float = _GATHER_SECONDS) -> None:
         self._model = model
         self._rows = str(model._meta.verbose_name_plural)
         self._room = room
+        self._gather_seconds = gather_seconds
         self.start_over()
 
     def start_over(self) -> None:
@@ -74,7 +78,13 @@ class BackgroundWriter(Generic[Row]):
             writer = self._writer
         if writer is not None:
             writer.join(seconds)
+        return self._is_empty()
+
+    def _is_empty(self) -> bool:
         return not self._queue
+
+    def _fill_queue(self) -> None:
+        """Queue what waits elsewhere. For subclasses."""
 
     def _wake_writer(self) -> None:
         if self._writer is not None and self._writer.is_alive():
@@ -104,13 +114,14 @@ class BackgroundWriter(Generic[Row]):
     def _next_batch(self) -> list[Row]:
         """The rows to write next; an empty list if the writer may end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._finishing.is_set(), _IDLE_SECONDS)
-            if not self._queue:
+            self._changed.wait_for(lambda: not self._is_empty() or self._finishing.is_set(), _IDLE_SECONDS)
+            if self._is_empty():
                 self._writer = None
                 return []
         if len(self._queue) < _BATCH:
-            self._finishing.wait(_GATHER_SECONDS)
+            self._finishing.wait(self._gather_seconds)
         with self._changed:
+            self._fill_queue()
             return list(islice(self._queue, _BATCH))
 
     def _write(self, batch: list[Row], database: str) -> bool:

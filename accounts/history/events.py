@@ -1,11 +1,18 @@
-"""Recording session events: in the log, for receivers of the signal, and in the database."""
+"""Recording session events: in the log, for receivers of the signal, and in the database.
+
+An event gets a row of its own (`record_event`), unless it is a routine one: the statement that stores a rotation or a
+confirmation puts it into the session's record (`SessionRecord.recent_events`), and it is counted
+(`record_kept_event`).
+"""
 
 import logging
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
 from accounts.history.background_writer import BackgroundWriter, write_until_exit
+from accounts.history.event_totals import event_counter
 from accounts.models import EventKind, SessionEvent, Trigger
 from accounts.signals import session_event
 from accounts.telemetry.request_id import current_request_ids
@@ -27,23 +34,21 @@ _LEVELS = {
 }
 
 
-def record_event(
+def new_event(
     kind: EventKind,
     session_id: UUID,
     *,
-    user_id: int | str,
     generation: int | None = None,
     trigger: Trigger | None = None,
     seconds: float | None = None,
     address: str = "",
-    why: str = "",
-) -> None:
-    """Record an event of a session that has just happened in the request of this thread.
+) -> SessionEvent:
+    """An event of a session that happens now in the request of this thread. It is not recorded yet.
 
     `generation` is the one that the event concerns, or that it produced; `seconds` is the duration of the refresh;
-    `address` is the browser's; `why` is only for the log. Makes no query, and never raises.
+    `address` is the browser's.
     """
-    event = SessionEvent(
+    return SessionEvent(
         session_id=session_id,
         kind=kind,
         trigger=trigger or "",
@@ -53,11 +58,31 @@ def record_event(
         request_id=current_request_ids().request_id,
         address=address or None,
     )
+
+
+def record_event(kind: EventKind, session_id: UUID, *, user_id: int | str, why: str = "", **details: Any) -> None:
+    """Record an event of a session that has just happened. `details` are the other arguments of `new_event`.
+
+    `why` is only for the log. Makes no query, and never raises.
+    """
+    event = new_event(kind, session_id, **details)
+    _announce(event, user_id=user_id, why=why)
+    event_writer.add(event)
+
+
+def record_kept_event(event: SessionEvent, *, user_id: int | str) -> None:
+    """Record a new event that the session's record keeps already. Makes no query, and never raises."""
+    _announce(event, user_id=user_id)
+    event_counter.count(event)
+
+
+def _announce(event: SessionEvent, *, user_id: int | str, why: str = "") -> None:
+    """Tell the log, receivers of the signal, and the request trace."""
+    kind = EventKind(event.kind)
     _log(event, kind, user_id=clean_text(str(user_id), 255), why=clean_text(why, 255))
     session_event.send_robust(sender=SessionEvent, event=event)
-    event_writer.add(event)
     if kind not in _UNTRACED:
-        add_step(kind.value, generation=generation, trigger=trigger or "")
+        add_step(kind.value, generation=event.generation, trigger=event.trigger)
 
 
 def _log(event: SessionEvent, kind: EventKind, *, user_id: str, why: str) -> None:

@@ -1,10 +1,11 @@
-"""The database tables: the record of each sign-in, its events, traced requests, and counts of attempts.
+"""The database tables: the record of each sign-in, its events, traced requests, and counts of events and attempts.
 
 `SessionRecord` decides which request rotates a session. The other tables decide nothing about a session.
 """
 
 from accounts.models.attempt_count import AttemptCount
 from accounts.models.end_reason import EndReason
+from accounts.models.event_total import EventTotal
 from accounts.models.session_event import EventKind, SessionEvent, Trigger
 from accounts.models.session_record import SessionRecord
 from accounts.models.session_statements import SessionRecordQuerySet
@@ -15,6 +16,7 @@ __all__ = [
     "AttemptCount",
     "EndReason",
     "EventKind",
+    "EventTotal",
     "SessionEvent",
     "SessionRecord",
     "SessionRecordQuerySet",

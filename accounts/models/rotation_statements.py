@@ -60,8 +60,19 @@ def _claim(records: "SessionRecordQuerySet", *, device_key: Any, other_device_ke
     return claim(records, device_keys=[device_key, other_device_key], **values)
 
 
+def with_recent_event(event: Any) -> JSONAppend:
+    """The new value of `recent_events` with one more event (`SessionEvent.to_line`)."""
+    return JSONAppend("recent_events", event, keep=KEPT_EVENTS)
+
+
 def _store(
-    records: "SessionRecordQuerySet", *, session_id: Any, generation: Any, unbound_generation: Any, **values: Any
+    records: "SessionRecordQuerySet",
+    *,
+    session_id: Any,
+    generation: Any,
+    unbound_generation: Any,
+    event: Any,
+    **values: Any,
 ) -> "Change":
     """Store a new generation, unless the record has it already or has a newer one."""
     return records.not_ended(session_id).filter(generation__lt=generation), {
@@ -72,11 +83,12 @@ def _store(
         "lease_until": None,
         "retry_at": None,
         "device_generation": Coalesce(unbound_generation, F("device_generation")),
+        "recent_events": with_recent_event(event),
     }
 
 
 def _confirm(
-    records: "SessionRecordQuerySet", *, session_id: Any, generation: Any, device_key: Any, host_time: Any
+    records: "SessionRecordQuerySet", *, session_id: Any, generation: Any, device_key: Any, host_time: Any, event: Any
 ) -> "Change":
     """Store that the browser has sent the newest generation, which retires the older ones now."""
     # The last retirement is not in the future, as it is after the database's clock was set back.
@@ -89,6 +101,7 @@ def _confirm(
         "confirmed_at": Now(),
         "retired": JSONAppend("retired", JSONArray(generation, Epoch(Now())), keep=MAX_RETIRED),
         "retired_host_times": JSONMerge("retired_host_times", host_time),
+        "recent_events": with_recent_event(event),
     }
 
 
@@ -124,8 +137,11 @@ STORE = PreparedStatement(
     user_key=_TEXT,
     sealed=_TEXT,
     expires_at=_TIME,
+    event=_JSON,
 )
-CONFIRM = PreparedStatement(_confirm, session_id=_ID, generation=_NUMBER, device_key=_TEXT, host_time=_JSON)
+CONFIRM = PreparedStatement(
+    _confirm, session_id=_ID, generation=_NUMBER, device_key=_TEXT, host_time=_JSON, event=_JSON
+)
 IS_NEWEST = PreparedStatement(
     _is_newest, session_id=_ID, generation=_NUMBER, presented_generation=_NUMBER, device_key=_TEXT
 )

@@ -1,5 +1,8 @@
 """Session events, for the timeline, the chart and the log."""
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 from django.db import models
 
 from accounts.models.end_reason import EndReason
@@ -44,7 +47,7 @@ class SessionEvent(models.Model):
     """An event of a session, for people to read. It decides nothing and holds no secret.
 
     A background thread writes events in batches (`accounts.history.background_writer`). An event can be lost, and can
-    exist longer than its record.
+    exist longer than its record. Routine events get no row: see `SessionRecord.recent_events`.
     """
 
     # No foreign key: the record may be gone when the event is written.
@@ -68,3 +71,25 @@ class SessionEvent(models.Model):
 
     def __str__(self) -> str:
         return f"session {self.session_id}: {self.kind}"
+
+    def to_line(self) -> str:
+        """This event as an item of `SessionRecord.recent_events`. One text takes less room there than a list."""
+        fields = [self.kind, self.at.timestamp(), self.generation, self.request_id, self.address]
+        if self.duration_ms is not None:
+            fields += [self.trigger, self.duration_ms]
+        return " ".join("" if field is None else str(field) for field in fields)
+
+    @classmethod
+    def from_line(cls, session_id: UUID, line: str) -> "SessionEvent":
+        """The event that `to_line` made the text of. A later release may have added fields."""
+        kind, at, generation, request_id, address, trigger, duration_ms, *_ = [*line.split(" "), "", ""]
+        return cls(
+            session_id=session_id,
+            kind=kind,
+            trigger=trigger,
+            at=datetime.fromtimestamp(float(at), UTC),
+            generation=int(generation) if generation else None,
+            duration_ms=int(duration_ms) if duration_ms else None,
+            request_id=request_id,
+            address=address or None,
+        )

@@ -34,6 +34,8 @@ class SessionRecord(models.Model):
     # {generation: host_time}: the same confirmations, by the clock of the host that stored them.
     retired_host_times = models.JSONField(null=True, blank=True, editable=False)
     sealed = models.TextField("the newest session, sealed", blank=True, default="")
+    # The newest routine events (`SessionEvent.to_line`), oldest first: they get no rows of their own.
+    recent_events = models.JSONField(null=True, blank=True, editable=False)
 
     lease_owner = models.CharField(max_length=64, blank=True, default="")
     lease_until = models.DateTimeField(null=True, blank=True)

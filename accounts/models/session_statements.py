@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import connections, models, router
-from django.db.models import Q
+from django.db.models import JSONField, Q, Value
 from django.db.models.functions import Now
 
 from accounts.models import json_functions
@@ -23,6 +23,7 @@ from accounts.session.device_key import device_key
 from accounts.text import clean_text
 
 if TYPE_CHECKING:
+    from accounts.models.session_event import SessionEvent
     from accounts.models.session_record import SessionRecord
 
 
@@ -166,8 +167,8 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             .update(lease_owner="", lease_until=None, retry_at=retry_at)
         )
 
-    def store(self, session: ApiSession) -> Stored:
-        """Store a new generation, unless the record has it already or has a newer one.
+    def store(self, session: ApiSession, event: "SessionEvent") -> Stored:
+        """Store a new generation and its event, unless the record has it already or has a newer one.
 
         The generation decides, not the lease: a request that stalled beyond its lease still has the only valid pair.
         """
@@ -182,6 +183,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             # Earlier releases do not write it. So it tells which generations a host of this one stored without a key:
             # a copy from before the binding may have made them.
             unbound_generation=None if session.device else session.generation,
+            event=event.to_line(),
         )
         if not rows:
             return Stored.NOT_STORED
@@ -207,8 +209,8 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         records = self.not_ended(session.id).filter(generation=session.generation).exclude(sealed="")
         return bool(records.update(sealed=session.seal_for_record()))
 
-    def confirm_newest(self, session: ApiSession, device: str) -> bool:
-        """Store that the browser presented the newest generation, which no request had presented before.
+    def confirm_newest(self, session: ApiSession, device: str, event: "SessionEvent") -> bool:
+        """Store that the browser presented the newest generation, which no request had presented before; and its event.
 
         `device` is the key that the browser presented. Changes nothing if it is not the newest one, if the session has
         ended or is bound otherwise, or if the retired generations have to be read first. Then `confirm` can do it.
@@ -222,18 +224,24 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             generation=session.generation,
             device_key=device_key(device),
             host_time={str(session.generation): now},
+            event=event.to_line(),
         )
         return bool(rows)
 
-    def confirm(self, record: "SessionRecord", generation: int, **retired: Any) -> bool:
-        """Store that the browser presented `generation`, and the fields with the `retired` generations.
+    def confirm(self, record: "SessionRecord", generation: int, event: "SessionEvent", **retired: Any) -> bool:
+        """Store that the browser presented `generation`, its event, and the fields with the `retired` generations.
 
         Changes nothing if another request has changed the record since `record` was fetched.
         """
         return bool(
             self.not_ended(record.pk)
             .filter(confirmed=record.confirmed, generation=record.generation)
-            .update(confirmed=generation, confirmed_at=Now(), **retired)
+            .update(
+                confirmed=generation,
+                confirmed_at=Now(),
+                recent_events=statements.with_recent_event(Value(event.to_line(), output_field=JSONField())),
+                **retired,
+            )
         )
 
     def bind(self, record: "SessionRecord", device: str) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from django.db import Error as AnyDatabaseError
 
+from accounts.history.events import record_kept_event
 from accounts.models import EventKind, SessionRecord
 from accounts.rotation.binding import update_binding
 from accounts.rotation.database import (
@@ -13,7 +14,7 @@ from accounts.rotation.database import (
     in_open_transaction,
 )
 from accounts.rotation.ending import fetch_active_record, refuse_retired
-from accounts.rotation.events import record_rotation_event
+from accounts.rotation.events import new_rotation_event
 from accounts.rotation.reuse_detection import GenerationStatus, Presented, check_generation, lacks_device, retired_by
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
@@ -43,10 +44,7 @@ def check_record(session: ApiSession, presented: Presented) -> tuple[ApiSession,
                 SessionRecord.objects.catch_up(session)
             elif session.generation != presented.generation:
                 return session, False
-            elif record.confirmed == session.generation:
-                return replace(session, confirmed=True), record.generation == session.generation
-            elif SessionRecord.objects.confirm(record, session.generation, **retired_by(record, session.generation)):
-                record_rotation_event(EventKind.CONFIRMED, session, presented)
+            elif record.confirmed == session.generation or _confirm(record, session, presented):
                 return replace(session, confirmed=True), record.generation == session.generation
             # The record has caught up, or another request has changed it: fetch it again.
 
@@ -57,16 +55,27 @@ def _confirm_newest(session: ApiSession, presented: Presented) -> bool:
     """
     if session.confirmed or session.generation != presented.generation or in_open_transaction():
         return False
+    event = new_rotation_event(EventKind.CONFIRMED, session, presented)
     connect()
     try:
-        if not SessionRecord.objects.confirm_newest(session, presented.device):
-            return False
+        is_confirmed = SessionRecord.objects.confirm_newest(session, presented.device, event)
     except AnyDatabaseError:
         # A database that can only be read still tells that a session has ended.
         drop_broken_connection()
         return False
-    record_rotation_event(EventKind.CONFIRMED, session, presented)
-    return True
+    if is_confirmed:
+        record_kept_event(event, user_id=session.user.id)
+    return is_confirmed
+
+
+def _confirm(record: SessionRecord, session: ApiSession, presented: Presented) -> bool:
+    """Confirm the generation of `session` in its record. Returns False if another request has changed the record."""
+    event = new_rotation_event(EventKind.CONFIRMED, session, presented)
+    retired = retired_by(record, session.generation)
+    is_confirmed = SessionRecord.objects.confirm(record, session.generation, event, **retired)
+    if is_confirmed:
+        record_kept_event(event, user_id=session.user.id)
+    return is_confirmed
 
 
 def store_rejection(session: ApiSession) -> None:

@@ -6,12 +6,13 @@ from functools import partial
 
 from django.db import Error as AnyDatabaseError
 
+from accounts.history.events import record_kept_event
 from accounts.models import EventKind, SessionRecord, Trigger
 from accounts.models.session_statements import Stored
 from accounts.rotation.background import go_on_in_background
 from accounts.rotation.database import drop_broken_connection, reserved_connection
 from accounts.rotation.ending import session_ended_error
-from accounts.rotation.events import record_rotation_event
+from accounts.rotation.events import new_rotation_event, record_rotation_event
 from accounts.rotation.reuse_detection import Presented
 from accounts.rotation.token_requests import request_revocation
 from accounts.session.api_session import ApiSession
@@ -61,7 +62,8 @@ def _store(
     while True:
         try:
             with reserved_connection():
-                stored = SessionRecord.objects.store(minted)
+                event = new_rotation_event(EventKind.ROTATED, minted, presented, trigger=trigger, seconds=seconds)
+                stored = SessionRecord.objects.store(minted, event)
                 record = None if stored else SessionRecord.objects.fetch(minted.id)
             break
         except AnyDatabaseError:
@@ -70,7 +72,7 @@ def _store(
                 raise
             time.sleep(_PAUSE_SECONDS)
     if stored:
-        record_rotation_event(EventKind.ROTATED, minted, presented, trigger=trigger, seconds=seconds)
+        record_kept_event(event, user_id=minted.user.id)
         return StoreResult(is_newest=stored == Stored.STORED)
     if record is None or record.ended_at is not None:
         request_revocation(minted.tokens, address=presented.address)

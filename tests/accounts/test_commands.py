@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord
+from accounts.models import EndReason, EventKind, EventTotal, SessionEvent, SessionRecord
 from accounts.models.attempt_count import AttemptCount
 from accounts.signals import session_ended
 
@@ -209,12 +209,15 @@ class TestPruneSessions:
         living = record(expires_at=days(20))
         event(at=days(-31), session_id=living.pk)
         kept = event(at=days(-29), session_id=living.pk)
+        EventTotal.objects.create(hour=days(-31), kind=EventKind.ROTATED, count=1000)
+        kept_total = EventTotal.objects.create(hour=days(-29), kind=EventKind.ROTATED, count=1000)
 
         printed = run("prune_sessions")
 
         assert SessionEvent.objects.get() == kept
+        assert EventTotal.objects.get() == kept_total
         assert SessionRecord.objects.get() == living
-        assert ", 1 events" in printed
+        assert ", 1 events, 1 totals of events" in printed
 
     def test_how_long_is_for_the_operator_to_say(self) -> None:
         record(ended_at=days(-8), end_reason=EndReason.REVOKED)

@@ -28,7 +28,8 @@ from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord  # noqa: E402
+from accounts.models import EndReason, EventKind, EventTotal, SessionEvent, SessionRecord  # noqa: E402
+from accounts.models.rotation_statements import KEPT_EVENTS  # noqa: E402
 from tests.benchmarks.report import Report, Table  # noqa: E402
 
 FEW = 1_000
@@ -95,11 +96,15 @@ def fill(count: int) -> None:
             numbers = range(start, min(start + BATCH, count))
             SessionRecord.objects.bulk_create(_record(number, count, now, dice) for number in numbers)
             SessionEvent.objects.bulk_create(_event(number, now, dice) for number in numbers)
+        EventTotal.objects.all()._raw_delete("default")
+        EventTotal.objects.bulk_create(_totals(now))
         one = _id(count - 1)
         SessionEvent.objects.bulk_create(
             SessionEvent(session_id=one, kind=EventKind.ROTATED, at=now, generation=number, duration_ms=12)
             for number in range(EVENTS_OF_ONE)
         )
+        kept = SessionEvent(kind=EventKind.ROTATED, at=now, generation=EVENTS_OF_ONE, duration_ms=12).to_line()
+        SessionRecord.objects.filter(pk=one).update(recent_events=[kept] * KEPT_EVENTS)
         if connection.vendor == "postgresql":
             # What its autovacuum does in the course of a day; SQLite's planner does without.
             with connection.cursor() as cursor:
@@ -135,6 +140,14 @@ def _record(number: int, count: int, now: datetime, dice: random.Random) -> Sess
         address="192.0.2.7",
         user_agent=USER_AGENT,
     )
+
+
+def _totals(now: datetime) -> list[EventTotal]:
+    """Of routine events, of the last month."""
+    present = now.replace(minute=0, second=0, microsecond=0)
+    hours = [present - timedelta(hours=ago) for ago in range(24 * DAYS)]
+    kinds = (EventKind.ROTATED, EventKind.CONFIRMED)
+    return [EventTotal(hour=hour, kind=kind, count=1_000_000) for hour in hours for kind in kinds]
 
 
 def _event(number: int, now: datetime, dice: random.Random) -> SessionEvent:

@@ -163,7 +163,7 @@ def _rotations(
             )
     return Table(
         "rotations",
-        "Rotations, events written, as sessions grow",
+        "Rotations, events counted, as sessions grow",
         [
             "sessions",
             "a second",
@@ -199,7 +199,7 @@ def _bytes(name: str, databases: Sequence[Rows]) -> Table:
         f"Bytes for one session, and for one event, on {name}",
         ["rows", "table", "indexes", "table, later", "indexes, later", "rotations of each"],
         rows,
-        note="With a pair of 1.2 KB. Later: after the rotations that were measured. A rotation leaves two events.",
+        note="With a pair of 1.2 KB. Later: after the rotations that were measured. These leave no rows of events.",
     )
 
 

@@ -3,7 +3,7 @@
 A program of its own, with DATABASE_URL: `python -m tests.benchmarks.rows_program`. Its answers are lines of JSON.
 
 A rotation runs the code of two requests: claim and store, and the confirmation when the browser comes back with the new
-cookie. Their responses are sent at once, so none looks at the record on the way out. Its two events are written too.
+cookie. Their responses are sent at once, so none looks at the record on the way out. Its two events are counted too.
 What is missing is everything around it: cookies, pages, and the API, which answers at once.
 """
 
@@ -32,8 +32,9 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection, connections  # noqa: E402
 
 from accounts.dialects.base import Refreshed  # noqa: E402
-from accounts.history.events import event_writer  # noqa: E402
-from accounts.models import SessionEvent, SessionRecord, Trigger  # noqa: E402
+from accounts.history.event_totals import event_counter  # noqa: E402
+from accounts.history.events import event_writer, record_event  # noqa: E402
+from accounts.models import EventKind, SessionEvent, SessionRecord, Trigger  # noqa: E402
 from accounts.rotation import confirm  # noqa: E402
 from accounts.rotation import rotate as rotation  # noqa: E402
 from accounts.rotation.reuse_detection import Presented  # noqa: E402
@@ -45,6 +46,7 @@ ACCESS_BYTES, REFRESH_BYTES = 800, 400
 #: Sign-ins, and events, are spread over so many days, however many there are.
 DAYS = 12
 REFRESH_DAYS = 30
+#: With rows of their own: its begin and its end.
 EVENTS_A_SESSION = 2
 ADDRESS = "192.0.2.7"
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -90,7 +92,7 @@ def say(**facts: Any) -> None:
 
 
 def fill(sessions: int) -> float:
-    """Write so many living sessions, each a copy of one that was rotated and confirmed, and two events for each.
+    """Write so many living sessions, copies of one that was rotated and confirmed, and two rows of events for each.
 
     Returns the seconds that it took.
     """
@@ -99,7 +101,10 @@ def fill(sessions: int) -> float:
     pattern = a_session(0)
     SessionRecord.objects.begin(pattern, address=ADDRESS, user_agent=USER_AGENT)
     post_session_update(pattern)
+    for kind in (EventKind.SIGNED_IN, EventKind.SIGNED_OUT):
+        record_event(kind, pattern.id, user_id=pattern.user.id, generation=0, address=ADDRESS)
     event_writer.finish(10.0)
+    event_counter.finish(10.0)
     record, event = TABLES["sessions"], TABLES["events"]
     with in_a_hurry() as sql:
         ago = f"n * {DAYS * 86400 / sessions:f}"
@@ -156,7 +161,7 @@ def in_a_hurry() -> Iterator[dict[str, Any]]:
 
 
 def rotate_for(seconds: float, sessions: int, threads: int, share: str) -> dict[str, float]:
-    """Rotate sessions at random, until the time is over and the last event is written.
+    """Rotate sessions at random, until the time is over and the last event is counted.
 
     `share` ("2/4") keeps processes off each other's sessions, as it does threads. Begins when a line comes in. Returns
     the rotations, the seconds, and the CPU seconds of this process.
@@ -187,7 +192,7 @@ def rotate_for(seconds: float, sessions: int, threads: int, share: str) -> dict[
         started, cpu = time.monotonic(), time.process_time()
         start.set()
         rotations = sum(worker.result() for worker in workers)
-        assert event_writer.finish(60.0), "the event_writer fell behind"
+        assert event_counter.finish(60.0), "the event_counter fell behind"
         return {
             "rotations": rotations,
             "seconds": time.monotonic() - started,

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.conf import conf
-from accounts.models import EndReason, SessionEvent, SessionRecord, TracedRequest
+from accounts.models import EndReason, EventTotal, SessionEvent, SessionRecord, TracedRequest
 from accounts.models.attempt_count import AttemptCount
 from accounts.rotation.ending import end_session
 
@@ -53,11 +53,13 @@ class Command(BaseCommand):
         long_ago = Now() - timedelta(days=keep_days)
         removed = _remove(SessionRecord.objects.filter(ended_at__lt=long_ago).order_by("ended_at"), batch)
         events = _remove(SessionEvent.objects.filter(at__lt=long_ago).order_by("at"), batch)
+        totals = _remove(EventTotal.objects.filter(hour__lt=long_ago).order_by("hour"), batch)
         requests = _remove(TracedRequest.objects.filter(at__lt=long_ago).order_by("at"), batch)
         counts = _remove(AttemptCount.objects.filter(expires_at__lt=Now()).order_by("expires_at"), batch)
         self.stdout.write(
             f"{expired} expired sessions ended. Removed, older than {keep_days} days: {removed} ended sessions, "
-            f"{events} events, {requests} traced requests. Also removed: {counts} expired counts of failed sign-ins."
+            f"{events} events, {totals} totals of events, {requests} traced requests. Also removed: {counts} expired "
+            "counts of failed sign-ins."
         )
 
 

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts.admin.sessions import EVENTS_PER_PAGE
 from accounts.history.background_writer import BackgroundWriter
+from accounts.history.timeline import EVENTS_PER_PAGE
 from accounts.models import EventKind, SessionEvent, Trigger
 from tests.accounts.admin.pages import FIREFOX, add_event, add_record, detail, rows, staff
 from tests.accounts.history.test_events import post_session_update, stream, told
+from tests.accounts.rotation.helpers import rotate_and_confirm
 from tests.browsers import ADA, Browser, let_a_minute_pass_in_records
 from tests.demo_api.server import DemoApi, Fault
 
@@ -104,6 +105,24 @@ class TestTheSessionPage:
         assert "Newer" not in first.text
         assert 'href="?events=1">Newer' in second.text
         assert "Older" not in second.text
+        assert "This session was rotated" not in first.text
+
+    def test_of_many_rotations_it_lists_the_newest_and_says_so(self, rotated: Browser, api: DemoApi) -> None:
+        """Rows of the release before, and what the record keeps since then."""
+        for _ in range(3):
+            rotate_and_confirm(rotated, api)
+        record = rotated.record()
+        add_event(session_id=record.pk, kind=EventKind.ROTATED, generation=1, at=timezone.now() - timedelta(days=1))
+        browser = staff()
+        everything = browser.get(detail(record))
+        rotate_and_confirm(rotated, api)
+
+        page = browser.get(detail(record))
+
+        assert [row[2] for row in rows(everything)] == ["4", "4", "3", "3", "2", "2", "1"]
+        assert "This session was rotated" not in everything.text
+        assert [row[2] for row in rows(page)] == ["5", "5", "4", "4", "3", "3", "1"]
+        assert "This session was rotated 5 times." in page.text
 
     @pytest.mark.parametrize("page", ["0", "-1", "x", "٣", "9" * 30])
     def test_a_page_number_that_does_not_exist_is_no_error(self, transactional_db: None, page: str) -> None:

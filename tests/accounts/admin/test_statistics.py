@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.models import EndReason, EventKind
+from accounts.models import EndReason, EventKind, EventTotal
 from tests.accounts.admin.pages import (
     LIST,
     add_event,
@@ -47,6 +47,24 @@ class TestTheStatistics:
         assert table[0][1:] == ["5", "3", "2", "1"], "the present hour"
         assert table[3][1:] == ["1", "0", "0", "0"]
         assert len(table) == 24
+
+    def test_events_with_rows_and_totals_of_routine_ones_add_up(self, rotated: Browser) -> None:
+        now = timezone.now()
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        add_event(kind=EventKind.ROTATED, at=now)
+        add_event(kind=EventKind.UNSTORED, at=now)
+        for ago, times in ((0, 1000), (2, 20), (24, 3)):
+            EventTotal.objects.create(hour=hour - timedelta(hours=ago), kind=EventKind.ROTATED, count=times)
+            EventTotal.objects.create(hour=hour - timedelta(hours=ago), kind=EventKind.CONFIRMED, count=times)
+        browser = staff()
+        browser.get(LIST)
+        # A host that could not reach the database adds to an hour that is over.
+        EventTotal.objects.filter(hour=hour - timedelta(hours=2)).update(count=21)
+
+        page = browser.get(LIST)
+
+        assert "24 hours: 1,023 rotated, 0 picked up" in page.text
+        assert [row[1] for row in rows(page, summary=True)[:4]] == ["1002", "0", "21", "0"]
 
     def test_the_chart_has_a_name_a_description_and_no_inline_style(self, rotated: Browser) -> None:
         add_event()

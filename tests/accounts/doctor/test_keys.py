@@ -9,7 +9,8 @@ from pytest_django import Settings
 
 from accounts.doctor.findings import Finding, Status
 from accounts.doctor.keys import examine_keys
-from accounts.models import EndReason, SessionRecord
+from accounts.history.events import new_event
+from accounts.models import EndReason, EventKind, SessionRecord
 from accounts.session.api_session import ApiSession
 from accounts.session.sealing import KEY_ID_CHARACTERS, CannotOpen, Purpose, key_ids, seal, sealing_key_id
 from accounts.session.tokens import User, receive_pair
@@ -41,7 +42,7 @@ def rotated(settings: Settings, key: str, days_ago: float = 0, *, confirmed: boo
     """A session that began thirty days ago, and was last rotated under `key`."""
     session = signed_in(30)
     settings.API_SESSION_KEYS, ring = [key], settings.API_SESSION_KEYS
-    assert SessionRecord.objects.store(replace(session, generation=1))
+    assert SessionRecord.objects.store(replace(session, generation=1), new_event(EventKind.ROTATED, session.id))
     settings.API_SESSION_KEYS = ring
     SessionRecord.objects.filter(pk=session.id).update(
         last_rotated_at=timezone.now() - timedelta(days=days_ago), confirmed=1 if confirmed else 0

@@ -1,10 +1,7 @@
 """The background writer: a thread writes the rows in batches, and no request waits for it."""
 
 import logging
-import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,11 +18,10 @@ from accounts.history import events
 from accounts.history.background_writer import BackgroundWriter
 from accounts.history.events import record_event
 from accounts.models import EventKind, SessionEvent
+from tests.accounts.history.processes import run
 from tests.accounts.history.test_events import kinds, post_session_update, stream
 from tests.browsers import PATIENCE_SECONDS, Browser, wait_until
 from tests.demo_api.server import DemoApi
-from tests.environment import clean_environment
-from tests.load.site import KEY, PROJECT
 
 TABLE = "accounts_sessionevent"
 
@@ -153,7 +149,9 @@ class TestTrouble:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
-        assert kinds(event_writer) == [EventKind.SIGNED_IN]
+        api.expire_access_tokens()
+        page = stream(signed_in)
+        before = kinds(event_writer)
         tries: list[int] = []
         insert = event_writer.insert
 
@@ -164,18 +162,13 @@ class TestTrouble:
         monkeypatch.setattr(event_writer, "insert", count_and_insert)
 
         with table_missing():
-            api.expire_access_tokens()
-            assert signed_in.is_signed_in()
+            post_session_update(signed_in, page)
             wait_until(lambda: len(tries) > 3)
             assert signed_in.is_signed_in()
             signed_in.sign_out()
 
-        assert kinds(event_writer) == [
-            EventKind.SIGNED_IN,
-            EventKind.ROTATED,
-            EventKind.CONFIRMED,
-            EventKind.SIGNED_OUT,
-        ]
+        after = [EventKind.UPDATE_ACCEPTED, EventKind.CONFIRMED, EventKind.SIGNED_OUT]
+        assert kinds(event_writer) == [*before, *after]
         assert caplog.text.count("cannot be written at present") == 1, "one line for each outage"
 
     def test_a_request_does_not_wait_for_a_lock_on_the_table(
@@ -230,15 +223,7 @@ class TestTrouble:
         assert generations() == [0, 0]
 
 
-PROCESS = """
-import os, sys
-import django
-django.setup()
-from uuid import UUID
-from accounts.history import background_writer
-from accounts.history.events import record_event
-from accounts.models import EventKind
-
+RECORD = """
 def record(generation):
     record_event(EventKind.ROTATED, UUID(int=generation), user_id="ada", generation=generation)
 """
@@ -258,56 +243,27 @@ record(4)
 """
 
 
-def run(script: str, database: Path) -> None:
-    process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROCESS + script],
-        cwd=PROJECT,
-        env=clean_environment(
-            DJANGO_SETTINGS_MODULE="config.settings",
-            DEBUG="true",
-            SECRET_KEY=KEY,
-            DATABASE_URL=f"sqlite:///{database}",
-        ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert process.returncode == 0, process.stderr
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("events") / "migrated.sqlite3"
-    run("from django.core.management import call_command; call_command('migrate', verbosity=0)", database)
-    return database
-
-
 class TestProcesses:
     """In separate processes, because the writer of this process continues."""
-
-    @pytest.fixture
-    def database(self, migrated: Path, tmp_path: Path) -> Path:
-        """A separate database for each test."""
-        return Path(shutil.copy(migrated, tmp_path))
 
     def written(self, database: Path) -> list[int]:
         with closing(sqlite3.connect(database)) as reader:
             return [row[0] for row in reader.execute(f"SELECT generation FROM {TABLE} ORDER BY generation")]  # noqa: S608
 
     def test_an_event_just_before_the_end_is_written(self, database: Path) -> None:
-        run("record(1)", database)
+        run(RECORD + "record(1)", database)
 
         assert self.written(database) == [1]
 
     def test_a_child_writes_its_own_events_and_its_parents_none(self, database: Path) -> None:
         """The parent's events are still queued when it forks, and its thread is running."""
-        run(CHILDREN, database)
+        run(RECORD + CHILDREN, database)
 
         assert self.written(database) == [1, 2, 3, 4]
 
     def test_a_process_ends_though_the_database_is_locked(self, database: Path) -> None:
         with closing(sqlite3.connect(database, isolation_level=None)) as locking:
             locking.execute("BEGIN EXCLUSIVE")
-            run("background_writer._EXIT_SECONDS = 0.2\nrecord(1)", database)
+            run(RECORD + "background_writer._EXIT_SECONDS = 0.2\nrecord(1)", database)
 
         assert self.written(database) == []

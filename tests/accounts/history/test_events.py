@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from accounts.history.background_writer import BackgroundWriter
 from accounts.history.events import record_event
+from accounts.history.timeline import kept_events
 from accounts.models import EndReason, EventKind, SessionEvent, SessionRecord, Trigger
 from accounts.rotation.ending import end_session
 from accounts.signals import session_event
@@ -32,9 +33,10 @@ def known(event_writer: BackgroundWriter[SessionEvent], signed_in: Browser) -> B
 
 
 def told(event_writer: BackgroundWriter[SessionEvent]) -> list[SessionEvent]:
-    """The events in the database, oldest first."""
+    """The events in the database, oldest first: those with rows of their own, and those that records keep."""
     assert event_writer.finish(PATIENCE_SECONDS)
-    return list(SessionEvent.objects.order_by("at", "pk"))
+    kept = [event for record in SessionRecord.objects.all() for event in reversed(kept_events(record))]
+    return sorted([*SessionEvent.objects.order_by("pk"), *kept], key=lambda event: event.at)
 
 
 def kinds(event_writer: BackgroundWriter[SessionEvent]) -> list[str]:

@@ -13,7 +13,8 @@ from pytest_django import Settings
 
 from accounts.dialects.base import Refreshed
 from accounts.dialects.token_pair import TokenPairDialect
-from accounts.models import EndReason, SessionRecord
+from accounts.history.events import new_event
+from accounts.models import EndReason, EventKind, SessionRecord
 from accounts.rotation import lease, rotate
 from accounts.rotation.background import go_on_in_background
 from accounts.rotation.token_requests import request_refresh
@@ -262,7 +263,7 @@ def test_a_lease_that_has_run_out_is_not_taken_over_before_its_worker_can_store_
         return result
 
     def store() -> None:
-        SessionRecord.objects.store(minted)
+        SessionRecord.objects.store(minted, new_event(EventKind.ROTATED, minted.id))
         connection.close()
 
     with connection.execute_wrapper(store_after_the_second_look):
