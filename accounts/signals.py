@@ -8,6 +8,6 @@ session_started = Signal()
 session_ended = Signal()
 #: Sent with `session_id` (UUID), `user_name` and `address` (str), when a cookie is used again after its grace period.
 reuse_detected = Signal()
-#: Sent for each event of a session, with `event` (an `accounts.models.SessionEvent` that is not saved yet). Receivers
+#: Sent for each event of a session, with `event` (an `accounts.models.SessionEvent` that is not saved). Receivers
 #: run in the request, so they must be quick.
 session_event = Signal()

@@ -20,7 +20,6 @@ from accounts.diagram.svg import render_traced_request
 from accounts.history.timeline import has_unlisted_rotations, timeline_page
 from accounts.history.traced_requests import KEPT_REQUESTS
 from accounts.models import EventKind, SessionRecord, SessionRecordQuerySet, TracedRequest
-from accounts.models.rotation_statements import KEPT_EVENTS
 
 if TYPE_CHECKING:
     SessionPaginator = Paginator[SessionRecord]
@@ -178,5 +177,5 @@ def _timeline_context(record: SessionRecord, page: str) -> dict[str, Any]:
     number = int(page) if page.isdecimal() and len(page) < 6 else 1
     return {
         "timeline": timeline_page(record, max(number, 1)),
-        "kept_events": KEPT_EVENTS if has_unlisted_rotations(record) else 0,
+        "has_unlisted_rotations": has_unlisted_rotations(record),
     }

@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from accounts.api_client import ApiRequest
 from accounts.exceptions import ApiUnavailable
+from accounts.history.timeline import kept_events
 from accounts.models import SessionRecord
 from accounts.rotation import rotate, store
 from accounts.rotation.background import WAIT_SECONDS, run_in_background
@@ -171,6 +172,7 @@ def test_a_pair_that_cannot_be_stored_late_is_stored_when_the_database_is_back(
         assert early.open_page().status_code == 200
         let_it_succeed(api, gate)
         wait_until(lambda: early.record().generation == 1)
+    assert [(event.kind, event.trigger) for event in kept_events(early.record())] == [("rotated", "early")]
     assert early.is_signed_in()
     assert next(failures, None) is None
 
