@@ -12,6 +12,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.http import HttpResponseBase, StreamingHttpResponse
 
+from accounts.history.background_writer import finish_writers
 from accounts.shutdown import watch_for_shutdown
 from accounts.telemetry.spans import finish_spans
 from config.charset import Utf8ASGIRequest
@@ -32,6 +33,7 @@ class SiteHandler(ASGIHandler):
             while (await receive())["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             # uvicorn ends its process by a signal, which runs no `atexit` functions.
+            await sync_to_async(finish_writers)()
             await sync_to_async(finish_spans)()
             await send({"type": "lifespan.shutdown.complete"})
         else:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db import DataError, IntegrityError, connections, router
 from django.db.models import Model
@@ -157,8 +157,18 @@ class BackgroundWriter(Generic[Row]):
         self._is_failing = False
 
 
-def write_until_exit(writer: BackgroundWriter[Row]) -> None:
+_writers: list[BackgroundWriter[Any]] = []
+
+
+def write_until_exit(writer: BackgroundWriter[Any]) -> None:
     """Write the queued rows when the process ends."""
     # A child process has no threads of its parent, and must not write the same rows again.
     os.register_at_fork(after_in_child=writer.start_over)
-    atexit.register(lambda: writer.finish(_EXIT_SECONDS))
+    _writers.append(writer)
+
+
+@atexit.register
+def finish_writers() -> None:
+    """Write the queued rows of all writers of this process. For the end of a server that runs no `atexit` functions."""
+    for writer in _writers:
+        writer.finish(_EXIT_SECONDS)

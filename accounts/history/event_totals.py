@@ -32,7 +32,8 @@ class EventCounter(BackgroundWriter[EventTotal]):
             self._wake_writer()
 
     def insert(self, batch: list[EventTotal], database: str) -> None:
-        # All or none, so that none is added twice. In order, so that no two processes wait for each other.
+        # All or none, so that none is added twice (unless the database has committed, and its reply is lost). In order,
+        # so that no two processes wait for each other.
         with transaction.atomic(using=database):
             for total in batch:
                 EventTotal.objects.using(database).add(total.hour, total.kind, total.count)

@@ -134,6 +134,22 @@ event_counter._gather_seconds = 60
 rotate(2)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+ASGI = """
+import asyncio
+from config.asgi import application
+messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+async def receive():
+    return {"type": next(messages)}
+
+async def send(message):
+    pass
+
+rotate(1)
+record_event(EventKind.SIGNED_IN, UUID(int=1), user_id="ada")
+asyncio.run(application({"type": "lifespan"}, receive, send))
+os._exit(0)
+"""
 
 
 class TestProcesses:
@@ -145,6 +161,14 @@ class TestProcesses:
         run(COUNT + CHILDREN, database)
 
         assert self.written(database) == [("rotated", 1111)]
+
+    def test_an_asgi_server_writes_all_before_it_ends_by_a_signal(self, database: Path) -> None:
+        """Such an end runs no `atexit` functions."""
+        run(COUNT + ASGI, database)
+
+        assert self.written(database) == [("rotated", 1)]
+        with closing(sqlite3.connect(database)) as reader:
+            assert reader.execute("SELECT kind FROM accounts_sessionevent").fetchall() == [("signed-in",)]
 
     def test_a_process_that_is_killed_loses_only_what_it_has_counted_last(self, database: Path) -> None:
         run(COUNT + KILLED, database, status=-signal.SIGKILL)
