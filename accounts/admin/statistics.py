@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.core.cache import cache
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from accounts.models import EventTotal, SessionEvent, SessionRecord
@@ -48,10 +48,16 @@ def last_hours() -> list[Hour]:
 def count_active_sessions() -> tuple[int, bool]:
     """How many sessions are active, at most MAX_COUNTED, and whether that is all of them."""
     # Only the column of the index: PostgreSQL and SQLite then read no table rows.
-    living = SessionRecord.objects.filter(ended_at=None).order_by().values("expires_at")
-    # Two queries, because an index serves each of them, but not both in one.
-    active = living.filter(expires_at__gt=timezone.now())[: MAX_COUNTED + 1].count()
-    active += living.filter(expires_at=None)[: MAX_COUNTED + 1].count()
+    living = SessionRecord.objects.filter(ended_at=None).order_by().values("expiry_check_at")
+    now = timezone.now()
+    # Several queries, because an index serves each of them, but not all in one.
+    queries = (
+        living.filter(expiry_check_at__gt=now),
+        living.filter(expiry_check_at=None),
+        # Few, see prune_sessions. These rows are read.
+        living.filter(Q(expires_at=None) | Q(expires_at__gt=now), expiry_check_at__lte=now),
+    )
+    active = sum(query[: MAX_COUNTED + 1].count() for query in queries)
     return min(active, MAX_COUNTED), active <= MAX_COUNTED
 
 

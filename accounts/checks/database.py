@@ -200,7 +200,9 @@ def check_postgresql(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
 
 
 def check_pruning(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
-    overdue = Q(ended_at=None, expires_at__lt=Now() - _EXPIRED_FOR) | Q(ended_at__lt=Now() - _ENDED_FOR)
+    long_ago = Now() - _EXPIRED_FOR
+    expired = Q(ended_at=None, expiry_check_at__lt=long_ago, expires_at__lt=long_ago)
+    overdue = expired | Q(ended_at__lt=Now() - _ENDED_FOR)
     number = SessionRecord.objects.using(connection.alias).filter(overdue).count()
     if number:
         yield Warning(

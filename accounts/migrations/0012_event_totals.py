@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """Totals of each hour and the newest events of each session. Hosts of the release before write rows instead."""
 
     dependencies = [
-        ("accounts", "0010_provider_sessions"),
+        ("accounts", "0011_expiry_check"),
     ]
 
     operations = [

@@ -7,7 +7,18 @@ Django builds each of them once (`prepared_statement.py`): these functions get p
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import BigIntegerField, CharField, DateTimeField, DurationField, F, JSONField, Q, UUIDField
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    CharField,
+    DateTimeField,
+    DurationField,
+    F,
+    JSONField,
+    Q,
+    UUIDField,
+    When,
+)
 from django.db.models.functions import Coalesce, JSONArray, Now
 
 from accounts.models.json_functions import Epoch, JSONAppend, JSONLength, JSONMerge
@@ -71,12 +82,15 @@ def _store(
     session_id: Any,
     generation: Any,
     unbound_generation: Any,
+    expires_at: Any,
+    soon: Any,
     event: Any,
     **values: Any,
 ) -> "Change":
     """Store a new generation, unless the record has it already or has a newer one."""
     return records.not_ended(session_id).filter(generation__lt=generation), {
         **values,
+        **expiry(expires_at, soon),
         "generation": generation,
         "last_rotated_at": Now(),
         "lease_owner": "",
@@ -85,6 +99,13 @@ def _store(
         "device_generation": Coalesce(unbound_generation, F("device_generation")),
         "recent_events": with_recent_event(event),
     }
+
+
+def expiry(expires_at: Any, soon: Any) -> dict[str, Any]:
+    """The fields with the expiry of a session. `expiry_check_at` stays, unless it is `soon`, too late or unknown."""
+    serves = Q(expiry_check_at__gt=soon, expiry_check_at__lte=expires_at)
+    check_at = Case(When(serves, then=F("expiry_check_at")), default=expires_at)
+    return {"expires_at": expires_at, "expiry_check_at": check_at}
 
 
 def _confirm(
@@ -137,6 +158,7 @@ STORE = PreparedStatement(
     user_key=_TEXT,
     sealed=_TEXT,
     expires_at=_TIME,
+    soon=_TIME,
     event=_JSON,
 )
 CONFIRM = PreparedStatement(

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connections, models, router
 from django.db.models import JSONField, Q, Value
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.models import json_functions
 from accounts.models import rotation_statements as statements
@@ -81,7 +82,11 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
 
     def expired(self) -> "SessionRecordQuerySet":
         """Sessions whose refresh token has expired, and which no request has ended yet."""
-        return self.filter(ended_at=None, expires_at__lte=Now())
+        return self.due().filter(expires_at__lte=Now())
+
+    def due(self) -> "SessionRecordQuerySet":
+        """Sessions that may have expired: an index has these few. Their `expires_at` says which have."""
+        return self.filter(ended_at=None, expiry_check_at__lte=Now())
 
     def ended(self) -> "SessionRecordQuerySet":
         return self.filter(ended_at__isnull=False)
@@ -109,6 +114,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             user_name_lower=session.user.name.lower()[:255],
             sealed=session.seal_for_record() if is_shared else "",
             expires_at=session.expiry(),
+            expiry_check_at=session.expiry(),
             address=address or None,
             user_agent=clean_text(user_agent, 255),
         )
@@ -179,7 +185,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             # Sessions of an earlier release have none, and the API may have a new address.
             user_key=user_key(session.user),
             sealed=session.seal_for_record(),
-            expires_at=session.expiry(),
+            **_expiry(session),
             # Earlier releases do not write it. So it tells which generations a host of this one stored without a key:
             # a copy from before the binding may have made them.
             unbound_generation=None if session.device else session.generation,
@@ -200,9 +206,13 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             .update(
                 generation=session.generation,
                 sealed=session.seal_for_record(),
-                expires_at=session.expiry(),
+                **_expiry_fields(session),
             )
         )
+
+    def set_expiry(self, session: ApiSession) -> bool:
+        """Store when the session expires, if it holds the newest generation."""
+        return bool(self.not_ended(session.id).filter(generation=session.generation).update(**_expiry_fields(session)))
 
     def update_newest(self, session: ApiSession) -> bool:
         """Replace the sealed copy of this generation, if it is the newest and there is a copy."""
@@ -283,6 +293,19 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def set_revocations_left(self, record: "SessionRecord", number: int, *, instead_of: int) -> bool:
         """Store how many more requests may revoke the pair, unless another request has done so."""
         return bool(self.filter(pk=record.pk, revocations_left=instead_of).update(revocations_left=number))
+
+
+def _expiry(session: ApiSession) -> dict[str, datetime | None]:
+    """The values of `statements.expiry`. Soon: when three quarters of the time are over.
+
+    So among the sessions in use, few are ever due.
+    """
+    expires_at, now = session.expiry(), timezone.now()
+    return {"expires_at": expires_at, "soon": None if expires_at is None else now + (expires_at - now) / 4}
+
+
+def _expiry_fields(session: ApiSession) -> dict[str, Any]:
+    return statements.expiry(**{name: Value(at, models.DateTimeField()) for name, at in _expiry(session).items()})
 
 
 def _lease_host_time(owner: str, seconds: float) -> list[Any]:

@@ -47,8 +47,7 @@ def note_use(session: ApiSession) -> ApiSession | None:
         return None
     session = replace(session, tokens=replace(session.tokens, refresh_failed_at=now))
     try:
-        records = SessionRecord.objects.not_ended(session.id).filter(generation=session.generation)
-        records.update(expires_at=session.expiry())
+        SessionRecord.objects.set_expiry(session)
     except AnyDatabaseError:
         # The cookie has it. Only the lists and prune_sessions look at the record's time.
         drop_broken_connection()

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from tests.browsers import PATIENCE_SECONDS
 from tests.environment import clean_environment
+from tests.load.postgres import PostgresServer, postgres
 from tests.load.site import KEY, PROJECT
+
+__all__ = ["postgres"]
 
 #: As 0.1.0 writes it.
 RECORD = """
@@ -45,11 +49,13 @@ print(AttemptCount.objects.get().count)
 """
 
 
-def manage(database: Path, *arguments: str) -> str:
+def manage(database: Path | str, *arguments: str) -> str:
+    """`database` is a file of SQLite, or a URL."""
+    url = database if isinstance(database, str) else f"sqlite:///{database}"
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=PROJECT,
-        env=clean_environment(DEBUG="true", SECRET_KEY=KEY, DATABASE_URL=f"sqlite:///{database}"),
+        env=clean_environment(DEBUG="true", SECRET_KEY=KEY, DATABASE_URL=url),
         check=True,
         timeout=PATIENCE_SECONDS,
         stdout=subprocess.PIPE,
@@ -57,7 +63,7 @@ def manage(database: Path, *arguments: str) -> str:
     ).stdout
 
 
-def migrate(database: Path, *target: str) -> None:
+def migrate(database: Path | str, *target: str) -> None:
     manage(database, "migrate", "--verbosity", "0", *target)
 
 
@@ -121,8 +127,8 @@ def test_the_tables_of_0004_stay_as_they_are_and_the_models_read_their_rows(data
 def test_a_host_that_still_runs_the_release_before_can_sign_people_in(database: Migrated) -> None:
     database.connection.execute(RECORD, ["1" * 32])
 
-    count = database.connection.execute("SELECT count(*) FROM accounts_sessionrecord WHERE id = ?", ["1" * 32])
-    assert count.fetchall() == [(1,)]
+    added = database.connection.execute("SELECT expiry_check_at FROM accounts_sessionrecord WHERE id = ?", ["1" * 32])
+    assert added.fetchall() == [("1970-01-01 00:00:00",)], "at once"
     database.connection.execute("DELETE FROM accounts_sessionrecord WHERE id = ?", ["1" * 32])
 
 
@@ -130,4 +136,31 @@ def test_the_newest_release_can_be_taken_back(database: Migrated) -> None:
     migrate(database.path, "accounts", "0004")
 
     assert database.connection.execute("SELECT count FROM accounts_tally").fetchall() == [(5,)]
+    database.connection.execute("UPDATE accounts_sessionrecord SET expires_at = '2026-02-01 10:00:00'")
     migrate(database.path)
+    check_at = database.connection.execute("SELECT expiry_check_at FROM accounts_sessionrecord")
+    assert check_at.fetchall() == [("2026-02-01 10:00:00",)]
+
+
+@pytest.mark.postgres
+def test_on_postgresql_an_interrupted_migration_goes_on(postgres: PostgresServer) -> None:
+    url = postgres.create_database("migrations")
+    migrate(url, "accounts", "0010")
+    with postgres.connect("migrations") as connection:
+        connection.execute(RECORD.replace("?", "%s"), [UUID(int=0)])
+        connection.execute("UPDATE accounts_sessionrecord SET expires_at = '2026-02-01 10:00:00Z'")
+        # What remains of an index that was not complete.
+        connection.execute("CREATE INDEX accounts_session_check ON accounts_sessionrecord (sealed)")
+
+        migrate(url)
+
+        row = connection.execute("SELECT expiry_check_at = expires_at FROM accounts_sessionrecord").fetchone()
+        assert row == (True,)
+        indexes = connection.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE indexname IN (%s, %s)",
+            ["accounts_session_check", "accounts_session_expiry"],
+        ).fetchall()
+        assert [name for name, _ in indexes] == ["accounts_session_check"]
+        assert "(expiry_check_at, ended_at) WHERE (ended_at IS NULL)" in indexes[0][1]
+        options = connection.execute("SELECT reloptions FROM pg_class WHERE relname = 'accounts_sessionrecord'")
+        assert options.fetchone() == (["fillfactor=50", "toast_tuple_target=3900"],)

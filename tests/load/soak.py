@@ -279,7 +279,10 @@ def _check_growth(stands: list[Stand], recycled: Site, seconds: float) -> None:
 
 def _check_records(crowd: list[Person], act: Act, site: Site, database: Database) -> None:
     """Let all refresh tokens expire that nobody renews: of all records, those of the living sessions stay."""
-    database.query("UPDATE accounts_sessionrecord SET expires_at = '2000-01-01 00:00:00' WHERE ended_at IS NULL")
+    database.query(
+        "UPDATE accounts_sessionrecord SET expires_at = '2000-01-01 00:00:00', expiry_check_at = '2000-01-01 00:00:00'"
+        " WHERE ended_at IS NULL"
+    )
     act.expire()
     for person in crowd:
         act.expect_alive(person.browser)

@@ -14,6 +14,7 @@ TESTS = [
     "tests/accounts/rotation/test_reuse_detection.py",
     "tests/accounts/rotation/test_ending.py",
     "tests/accounts/rotation/test_records.py",
+    "tests/accounts/rotation/test_expiry_check.py",
     "tests/accounts/history",
     "tests/accounts/admin",
     *sorted(map(str, PROJECT.glob("tests/accounts/sign_in/test_rate_limit*.py"))),

@@ -5,12 +5,19 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
-from django.db.models import QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.conf import conf
-from accounts.models import EndReason, EventTotal, SessionEvent, SessionRecord, TracedRequest
+from accounts.models import (
+    EndReason,
+    EventTotal,
+    SessionEvent,
+    SessionRecord,
+    SessionRecordQuerySet,
+    TracedRequest,
+)
 from accounts.models.attempt_count import AttemptCount
 from accounts.rotation.ending import end_session
 
@@ -39,8 +46,10 @@ class Command(BaseCommand):
         expired = 0
         # A replica that lags behind would return the same rows again.
         records = SessionRecord.objects.using(router.db_for_write(SessionRecord))
-        living = records.filter(ended_at=None, expires_at__lt=Now() - _CLOCK_MARGIN)
-        while rows := list(living.order_by("expires_at")[:batch]):
+        _put_off(records, batch)
+        living = records.filter(ended_at=None, expiry_check_at__lt=Now() - _CLOCK_MARGIN)
+        living = living.filter(expires_at__lt=Now() - _CLOCK_MARGIN).order_by("expiry_check_at")
+        while rows := list(living[:batch]):
             expired += _end(rows)
         too_old = records.none() if conf.max_age is None else _older_than(records, timedelta(seconds=conf.max_age))
         while rows := list(too_old.order_by("signed_in_at")[:batch]):
@@ -61,6 +70,17 @@ class Command(BaseCommand):
             f"{events} events, {totals} totals of events, {requests} traced requests. Also removed: {counts} expired "
             "counts of failed sign-ins."
         )
+
+
+def _put_off(records: SessionRecordQuerySet, batch: int) -> None:
+    """Look again at sessions that are due only when they expire: rotations have put off their expiry."""
+    not_expired = records.due().filter(Q(expires_at=None) | Q(expires_at__gt=F("expiry_check_at")))
+    rows = not_expired.order_by("expiry_check_at").values_list("pk", "expiry_check_at")
+    while found := list(rows[:batch]):
+        # The database computes it from the row, so no change of another request is lost.
+        not_expired.filter(pk__in=[pk for pk, _ in found]).update(expiry_check_at=F("expires_at"))
+        # Continue there. Otherwise each batch would read the same expired sessions again.
+        rows = rows.filter(expiry_check_at__gte=found[-1][1])
 
 
 def _older_than(records: "QuerySet[SessionRecord]", age: timedelta) -> "QuerySet[SessionRecord]":

@@ -215,7 +215,7 @@ class TestRecordedEvents:
         assert kinds(event_writer) == [EventKind.EXPIRED]
 
     def test_a_session_that_was_pruned(self, event_writer: BackgroundWriter[SessionEvent], known: Browser) -> None:
-        SessionRecord.objects.update(expires_at="2020-01-01T00:00:00Z")
+        SessionRecord.objects.update(expires_at="2020-01-01T00:00:00Z", expiry_check_at="2020-01-01T00:00:00Z")
         call_command("prune_sessions", stdout=io.StringIO())
 
         assert kinds(event_writer) == [EventKind.EXPIRED]
