@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.check import databases, measure_check
@@ -22,6 +23,7 @@ from tests.benchmarks.peers.measure import measure_peers
 from tests.benchmarks.report import Report, machine_line
 from tests.benchmarks.rotation import measure_rotation
 from tests.benchmarks.rows import measure_rows
+from tests.benchmarks.rows_against import measure_against
 from tests.benchmarks.streams import measure_streams
 from tests.benchmarks.threads import measure_threads
 from tests.environment import forget_settings
@@ -49,6 +51,11 @@ def measure_admin(report: Report, options: argparse.Namespace) -> None:
             report.join(Path(found.name))
 
 
+def measure_rotations(report: Report, options: argparse.Namespace) -> None:
+    measure = partial(measure_against, other=options.against) if options.against else measure_rows
+    measure(report, options.rounds, options.seconds, options.sessions)
+
+
 def measure_all_streams(report: Report, options: argparse.Namespace) -> None:
     if options.megabytes:
         measure_streams(report, options.rounds, options.megabytes)
@@ -66,7 +73,7 @@ BENCHMARKS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "admin": measure_admin,
     "threads": lambda report, options: measure_threads(report, options.rounds),
     "rotation": lambda report, options: measure_rotation(report, options.rounds),
-    "rows": lambda report, options: measure_rows(report, options.rounds, options.seconds, options.sessions),
+    "rows": measure_rotations,
     "streams": measure_all_streams,
 }
 
@@ -85,6 +92,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1_000_000, help="admin, rows: how many are many")
     parser.add_argument("--explain", action="store_true", help="admin: print how the database answers, too")
     parser.add_argument("--seconds", type=float, default=3.0, help="rows: how long a round lasts")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="rows: only against this other checkout")
     parser.add_argument("--megabytes", type=int, default=1024, help="streams: how large the download is; 0: none")
     parser.add_argument("--streams", type=int, default=10_000, help="streams: how many are open at the same time")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the tables are written, too")

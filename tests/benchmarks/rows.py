@@ -1,7 +1,8 @@
 """`rows`: rotations a second as sessions grow, what a session and an event cost in bytes, and what pruning takes.
 
 Databases of all sizes are filled first and then measured in turn, so that whatever else the machine is doing slows
-them down alike. tests/benchmarks/rows_program.py says what a rotation is.
+them down alike. tests/benchmarks/rows_program.py says what a rotation is. With `--against`, two checkouts are measured
+in turn (tests/benchmarks/rows_against.py).
 """
 
 import json
@@ -25,6 +26,11 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PROCESSES, THREADS = 4, 2
 PRUNED_BEFORE_DAYS = 11
 
+#: As a command of manage.py, whose statements may take long.
+_AS_COMMAND = (
+    "import runpy, sys; sys.argv[0] = 'manage.py';"
+    "runpy.run_module('tests.benchmarks.rows_program', run_name='__main__')"
+)
 _ENVIRONMENT = {
     "DEBUG": "false",
     "SECRET_KEY": KEY,
@@ -59,28 +65,52 @@ class Server:
         assert row is not None
         return int(row[0])
 
+    def updates(self, name: str) -> tuple[int, int]:
+        """How many updates of sessions the database `name` has counted, and how many of them touched no index (HOT)."""
+        if self._postgres is None:
+            return 0, 0
+        with self._postgres.connect(name) as connection:
+            row = connection.execute(
+                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'accounts_sessionrecord'"
+            ).fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
+
 
 class Rows:
-    """One database, with so many sessions in it. Each `measure` is a round; what else it saw is kept."""
+    """One database, with so many sessions in it. Each `measure` is a round; what else it saw is kept.
 
-    def __init__(self, server: Server, sessions: int) -> None:
+    `project` is the checkout whose code works on it, and `label` says so in the tables.
+    """
+
+    def __init__(self, server: Server, sessions: int, *, project: Path = PROJECT, label: str = "") -> None:
         self.sessions = sessions
-        self.name = f"{server.name}, {sessions:,}"
+        self.name = f"{label or server.name}, {sessions:,}"
         self._server = server
-        self._url = server.create(f"rows{sessions}")
+        self._project = project
+        self._database = f"rows{sessions}{label}"
+        self._url = server.create(self._database)
         self.forget()
         self.rotations = 0
-        _run(self._url, "fill", "--sessions", str(sessions))
+        self._run("fill", "--sessions", str(sessions))
         self.weights_when_filled = self.weigh()
 
     def forget(self) -> None:
         """Begin anew with the figures of the rounds: for each, of one rotation."""
         self.figures: dict[str, list[float]] = {"cpu": [], "server": [], "log": []}
+        self._updates_before = self._server.updates(self._database)
 
     @property
     def spent(self) -> list[float]:
         """CPU seconds of a rotation, in each round."""
         return [ours + server for ours, server in zip(self.figures["cpu"], self.figures["server"], strict=True)]
+
+    def hot_share(self) -> float:
+        """Of the updates of sessions in all rounds, the part that touched no index."""
+        updates, hot = (
+            now - before for now, before in zip(self._server.updates(self._database), self._updates_before, strict=True)
+        )
+        return hot / updates if updates else 0.0
 
     def measure(self, seconds: float) -> float:
         """Rotations a second, over several processes with threads."""
@@ -94,18 +124,18 @@ class Rows:
         return float(rotations / max(one["seconds"] for one in found))
 
     def weigh(self) -> dict[str, dict[str, int]]:
-        weights: dict[str, dict[str, int]] = _run(self._url, "weigh")
+        weights: dict[str, dict[str, int]] = self._run("weigh")
         return weights
 
     def prune(self) -> float:
         """Events removed a second."""
-        found = _run(self._url, "prune", "--keep-days", str(PRUNED_BEFORE_DAYS))
+        found = self._run("prune", "--keep-days", str(PRUNED_BEFORE_DAYS))
         return float(found["removed"] / found["seconds"])
 
     def _rotate(self, seconds: float) -> list[dict[str, Any]]:
         started = [
-            _start(
-                self._url,
+            self._start(
+                *("-m", "tests.benchmarks.rows_program"),
                 *("rotate", "--seconds", str(seconds), "--sessions", str(self.sessions)),
                 *("--threads", str(THREADS), "--share", f"{part}/{PROCESSES}"),
             )
@@ -122,6 +152,32 @@ class Rows:
         assert not any(process.returncode for process in started), "a process that rotated failed"
         return [json.loads(answer) for answer in answers]
 
+    def _run(self, *arguments: str) -> Any:
+        process = self._start("-c", _AS_COMMAND, *arguments)
+        answer = process.communicate()[0]
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(arguments)}: exit status {process.returncode}")
+        return json.loads(answer)
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self._project,
+            env={**os.environ, **_ENVIRONMENT, "DATABASE_URL": self._url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+
+def measure_in_turn(databases: Sequence[Rows], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Rotations a second in each round, by name. The first round fills caches, and does not count."""
+    measures = {one.name: partial(one.measure, seconds) for one in databases}
+    alternate(measures, 1)
+    for one in databases:
+        one.forget()
+    return alternate(measures, rounds)
+
 
 def measure_rows(report: Report, rounds: int, seconds: float, most: int) -> None:
     """The tables, for databases of up to `most` sessions, from rounds of so many seconds."""
@@ -129,12 +185,7 @@ def measure_rows(report: Report, rounds: int, seconds: float, most: int) -> None
     with ExitStack() as stack:
         servers = [stack.enter_context(server) for server in _servers()]
         databases = {server.name: [Rows(server, size) for size in sizes] for server in servers}
-        every = [one for known in databases.values() for one in known]
-        measures = {one.name: partial(one.measure, seconds) for one in every}
-        alternate(measures, 1)
-        for one in every:
-            one.forget()
-        rates = alternate(measures, rounds)
+        rates = measure_in_turn([one for known in databases.values() for one in known], rounds, seconds)
         report.add(_rotations(databases, rates, rounds, seconds))
         for name, known in databases.items():
             report.add(_bytes(name, known))
@@ -159,6 +210,7 @@ def _rotations(
                     ratio(rate, rates[same_on_sqlite.name]),
                     ratio(one.figures["server"], one.spent),
                     round(statistics.median(one.figures["log"])),
+                    one.hot_share(),
                 ]
             )
     return Table(
@@ -173,11 +225,13 @@ def _rotations(
             "rate, to SQLite",
             "server's part",
             "log bytes",
+            "HOT",
         ],
         rows,
         note=f"{PROCESSES} processes of {THREADS} threads, sessions at random, {rounds} alternating rounds of"
         f" {seconds:g} s; medians, with quartiles. CPU: what the processes and the database's server spend on a"
-        " rotation, and of that the server's part. Log: what PostgreSQL writes ahead for one.",
+        " rotation, and of that the server's part. Log: what PostgreSQL writes ahead for one. HOT: the part of the"
+        " updates of sessions that touched no index.",
     )
 
 
@@ -221,7 +275,7 @@ def _servers() -> Iterator[AbstractContextManager[Server]]:
     """The systems that can be measured here."""
     yield _sqlite()
     if has_postgres():
-        yield _postgres()
+        yield postgres_server()
 
 
 @contextmanager
@@ -231,26 +285,7 @@ def _sqlite() -> Iterator[Server]:
 
 
 @contextmanager
-def _postgres() -> Iterator[Server]:
+def postgres_server() -> Iterator[Server]:
     # SQLite is told to survive a power failure, so PostgreSQL has to.
     with tempfile.TemporaryDirectory() as folder, PostgresServer(durable=True) as postgres:
         yield Server("PostgreSQL", Path(folder), postgres)
-
-
-def _run(url: str, *arguments: str) -> Any:
-    process = _start(url, *arguments)
-    answer = process.communicate()[0]
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)}: exit status {process.returncode}")
-    return json.loads(answer)
-
-
-def _start(url: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.rows_program", *arguments],
-        cwd=PROJECT,
-        env={**os.environ, **_ENVIRONMENT, "DATABASE_URL": url},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )

@@ -119,6 +119,7 @@ def fill(sessions: int) -> float:
             user_name_lower="'user-' || n || '@example.com'",
             signed_in_at=sql["ago"].format(moment="old.signed_in_at", seconds=ago),
             expires_at=sql["ago"].format(moment="old.expires_at", seconds=ago),
+            expiry_check_at=sql["ago"].format(moment="old.expires_at", seconds=ago),
         )
         SessionRecord.objects.filter(pk=pattern.id).delete()
         copy(
