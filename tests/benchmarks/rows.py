@@ -88,11 +88,11 @@ class Rows:
         self.name = f"{label or server.name}, {sessions:,}"
         self._server = server
         self._project = project
-        self._database = f"rows{sessions}{label}"
+        self._database = f"rows{sessions}{label.replace(' ', '-')}"
         self._url = server.create(self._database)
+        self._run("fill", "--sessions", str(sessions))
         self.forget()
         self.rotations = 0
-        self._run("fill", "--sessions", str(sessions))
         self.weights_when_filled = self.weigh()
 
     def forget(self) -> None:

@@ -91,7 +91,8 @@ def _older_than(records: "QuerySet[SessionRecord]", age: timedelta) -> "QuerySet
 def _idle_for(records: "QuerySet[SessionRecord]", time: timedelta) -> "QuerySet[SessionRecord]":
     """Sessions without a known expiry that were not begun, rotated or confirmed since."""
     since = Now() - time
-    unknown = records.filter(ended_at=None, expires_at=None, signed_in_at__lt=since)
+    # Both times: the index has one of them.
+    unknown = records.filter(ended_at=None, expiry_check_at=None, expires_at=None, signed_in_at__lt=since)
     return unknown.exclude(last_rotated_at__gte=since).exclude(confirmed_at__gte=since)
 
 
