@@ -200,15 +200,9 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
 
         Does not touch the lease: another request may be rotating this generation.
         """
-        return bool(
-            self.not_ended(session.id)
-            .filter(generation__lt=session.generation)
-            .update(
-                generation=session.generation,
-                sealed=session.seal_for_record(),
-                **_expiry_fields(session),
-            )
-        )
+        records, sealed = self.not_ended(session.id), session.seal_for_record()
+        records = records.filter(generation__lt=session.generation)
+        return bool(records.update(generation=session.generation, sealed=sealed, **_expiry_fields(session)))
 
     def set_expiry(self, session: ApiSession) -> bool:
         """Store when the session expires, if it holds the newest generation."""
