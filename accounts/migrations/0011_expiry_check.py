@@ -3,18 +3,16 @@ from typing import Any
 
 from django.db import migrations, models
 
-FILL = "fillfactor = 50, toast_tuple_target = 3900"
-
 
 def set_fill_factor(apps: Any, schema_editor: Any) -> None:
     """PostgreSQL keeps room in a page for the next version of a row. It applies to pages that it fills from now on."""
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(f"ALTER TABLE accounts_sessionrecord SET ({FILL})")
+        schema_editor.execute("ALTER TABLE accounts_sessionrecord SET (fillfactor = 70)")
 
 
 def reset_fill_factor(apps: Any, schema_editor: Any) -> None:
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("ALTER TABLE accounts_sessionrecord RESET (fillfactor, toast_tuple_target)")
+        schema_editor.execute("ALTER TABLE accounts_sessionrecord RESET (fillfactor)")
 
 
 class Migration(migrations.Migration):

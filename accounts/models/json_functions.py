@@ -22,7 +22,8 @@ class Epoch(Func):
         return self.as_sql(compiler, connection, template="EXTRACT(EPOCH FROM %(expressions)s)", **extra)
 
     def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        return self.as_sql(compiler, connection, function="UNIX_TIMESTAMP", **extra)
+        template = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', %(expressions)s) / 1000000)"
+        return self.as_sql(compiler, connection, template=template, **extra)
 
 
 class JSONLength(Func):

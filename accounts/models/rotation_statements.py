@@ -1,10 +1,11 @@
 """The statements of a rotation: claim and store; the confirmation, if the browser has sent the newest generation; and
 the look at the record on the way out.
 
-Django builds each of them once (`prepared_statement.py`): these functions get parameters in place of values.
+Django builds each of them once (`built_statement.py`): these functions get parameters in place of values.
 """
 
 from datetime import timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import (
@@ -21,8 +22,8 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, JSONArray, Now
 
+from accounts.models.built_statement import BuiltStatement
 from accounts.models.json_functions import Epoch, JSONAppend, JSONLength, JSONMerge
-from accounts.models.prepared_statement import PreparedStatement
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -34,12 +35,20 @@ if TYPE_CHECKING:
 
 #: The longest pause after a failure. One that ends later was set before the database's clock was set back.
 LONGEST_PAUSE_SECONDS = 60.0
-#: If `retired` has so many entries, it is read and shortened before it gets another one.
+#: If `retired` has so many entries, it is read before it gets another one, and the old ones are taken out.
 MAX_RETIRED = 8
 #: So many rotations and confirmations of each session are kept in its record.
 KEPT_EVENTS = 6
 
 NOT_LEASED = Q(lease_until=None)
+
+
+class Stored(IntEnum):
+    """What became of a new generation."""
+
+    NOT_STORED = 0
+    STORED = 1  # and its record is bound as the session is
+    STORED_OTHERWISE = 2  # its record is bound otherwise, or the database does not tell
 
 
 def claim(
@@ -139,7 +148,7 @@ def _is_newest(
 _ID, _NUMBER, _TEXT, _TIME = UUIDField(), BigIntegerField(), CharField(), DateTimeField(null=True)
 _DURATION, _JSON = DurationField(), JSONField()
 
-CLAIM = PreparedStatement(
+CLAIM = BuiltStatement(
     _claim,
     session_id=_ID,
     generation=_NUMBER,
@@ -149,7 +158,7 @@ CLAIM = PreparedStatement(
     device_key=_TEXT,
     other_device_key=_TEXT,
 )
-STORE = PreparedStatement(
+STORE = BuiltStatement(
     _store,
     returning="device_key",
     session_id=_ID,
@@ -161,9 +170,7 @@ STORE = PreparedStatement(
     soon=_TIME,
     event=_JSON,
 )
-CONFIRM = PreparedStatement(
-    _confirm, session_id=_ID, generation=_NUMBER, device_key=_TEXT, host_time=_JSON, event=_JSON
-)
-IS_NEWEST = PreparedStatement(
+CONFIRM = BuiltStatement(_confirm, session_id=_ID, generation=_NUMBER, device_key=_TEXT, host_time=_JSON, event=_JSON)
+IS_NEWEST = BuiltStatement(
     _is_newest, session_id=_ID, generation=_NUMBER, presented_generation=_NUMBER, device_key=_TEXT
 )

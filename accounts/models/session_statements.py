@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,10 +13,10 @@ from django.utils import timezone
 
 from accounts.models import json_functions
 from accounts.models import rotation_statements as statements
+from accounts.models.built_statement import BuiltStatement
 from accounts.models.clocks import Moment, host_time
 from accounts.models.end_reason import EndReason
-from accounts.models.prepared_statement import PreparedStatement
-from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS
+from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS, Stored
 from accounts.models.user_key import sid_key, user_key
 from accounts.session.api_session import ApiSession
 from accounts.session.device_key import device_key
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
     from accounts.models.session_record import SessionRecord
 
 
-class Stored(IntEnum):
-    """What became of a new generation."""
-
-    NOT_STORED = 0
-    STORED = 1  # and its record is bound to the same device, or to none
-    STORED_OTHERWISE = 2  # its record is bound to another device, or the database does not tell
-
-
 class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     """The statements of the rotation. Each UPDATE returns whether it changed the row."""
 
@@ -43,7 +34,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def _alias(self) -> str:
         return router.db_for_write(self.model)
 
-    def _run(self, statement: PreparedStatement, **values: Any) -> tuple[int, Any]:
+    def _run(self, statement: BuiltStatement, **values: Any) -> tuple[int, Any]:
         return statement.run(self.model._default_manager.all(), self._alias, **values)
 
     def not_ended(self, session_id: UUID) -> "SessionRecordQuerySet":

@@ -8,7 +8,7 @@ from django.db import Error as AnyDatabaseError
 
 from accounts.history.events import record_kept_event
 from accounts.models import EventKind, SessionRecord, Trigger
-from accounts.models.session_statements import Stored
+from accounts.models.rotation_statements import Stored
 from accounts.rotation.background import go_on_in_background
 from accounts.rotation.database import drop_broken_connection, reserved_connection
 from accounts.rotation.ending import session_ended_error

@@ -163,4 +163,4 @@ def test_on_postgresql_an_interrupted_migration_goes_on(postgres: PostgresServer
         assert [name for name, _ in indexes] == ["accounts_session_check"]
         assert "(expiry_check_at, ended_at) WHERE (ended_at IS NULL)" in indexes[0][1]
         options = connection.execute("SELECT reloptions FROM pg_class WHERE relname = 'accounts_sessionrecord'")
-        assert options.fetchone() == (["fillfactor=50", "toast_tuple_target=3900"],)
+        assert options.fetchone() == (["fillfactor=70"],)

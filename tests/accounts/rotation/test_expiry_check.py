@@ -11,7 +11,8 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.admin.statistics import count_active_sessions
-from accounts.models import SessionRecord
+from accounts.history.events import new_event
+from accounts.models import EventKind, SessionRecord
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import TokenPair, User
 from tests.accounts.admin.pages import add_record
@@ -92,10 +93,9 @@ class TestRotations:
         updates, hot = counted_updates()
 
         assert SessionRecord.objects.claim(session.id, generation=1, owner="a-request", lease_seconds=60)
-        assert SessionRecord.objects.store(rotated(session, 2 * HOUR))
-        record = SessionRecord.objects.fetch(session.id)
-        assert record is not None
-        assert SessionRecord.objects.confirm(record, 2, retired=[[1, time.time()]])
+        newer = rotated(session, 2 * HOUR)
+        assert SessionRecord.objects.store(newer, new_event(EventKind.ROTATED, session.id))
+        assert SessionRecord.objects.confirm_newest(newer, "", new_event(EventKind.CONFIRMED, session.id))
 
         updates_now, hot_now = counted_updates()
         assert hot_now - hot == updates_now - updates

@@ -25,7 +25,7 @@ class Parameter(Expression):
         return "%s", [self]
 
 
-class PreparedStatement:
+class BuiltStatement:
     """The statement that `build` describes: from all rows and a Parameter for each of `fields`.
 
     `build` returns the rows to read, one column of them; or the rows to change and their new values. Then `returning`
