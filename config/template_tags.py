@@ -1,35 +1,51 @@
-"""`{% url %}` and `{% static %}` for all templates: an address that is always the same is looked up once.
+"""Django's tags of the same names, for all templates: what is the same for each page is found out once.
 
-As built-in tags (TEMPLATES in settings.py) they replace Django's of the same names. After `{% load static %}`,
+An address of `{% url %}` and `{% static %}`, the text of a `{% block %}`, and the blocks of a base template that
+`{% extends %}` names. As built-in tags (TEMPLATES in settings.py) they replace Django's. After `{% load static %}`,
 a template has Django's own `{% static %}`.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.files.storage import Storage, storages
 from django.template import Context, Library, Node
-from django.template.base import FilterExpression, Parser, Token
+from django.template.base import FilterExpression, NodeList, Parser, Template, TextNode, Token
 from django.template.defaulttags import URLNode
 from django.template.defaulttags import url as parse_url
+from django.template.loader_tags import BLOCK_CONTEXT_KEY, BlockNode, ExtendsNode, do_block, do_extends
 from django.templatetags.static import StaticNode, do_static
-from django.urls import URLResolver, get_resolver, get_script_prefix, get_urlconf, reverse
+from django.urls import URLResolver, get_resolver, get_script_prefix, get_urlconf
 from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 
 register = Library()
+
+#: The key in the context of one template's rendering.
+_KNOWN = "known_addresses"
 
 
 class FixedURLNode(URLNode):
     """`{% url 'name' %}`: the name is written in the template, and there are no arguments."""
 
+    def __init__(self, view_name: FilterExpression) -> None:
+        super().__init__(view_name, [], {}, None)
+        self._name = view_name.var
+
     def render(self, context: Context) -> str:
         if not context.autoescape:
             return super().render(context)
-        request: Any = getattr(context, "request", None)
-        resolver, prefix = _resolver_and_prefix(request)
-        return _address(resolver, self.view_name.var, _current_app(request), prefix, get_language())
+        known: dict[tuple[str, str], str] | None = context.render_context.get(_KNOWN)
+        if known is None:
+            known = context.render_context[_KNOWN] = _known_addresses(context)
+        # A template can change the language.
+        key = self._name, get_language()
+        address = known.get(key)
+        if address is None:
+            address = known[key] = super().render(context)
+        return address
 
 
 class FixedStaticNode(StaticNode):
@@ -41,12 +57,61 @@ class FixedStaticNode(StaticNode):
         return _static_address(storages["staticfiles"], self.path.var)
 
 
+class TextBlockNode(BlockNode):
+    """`{% block %}`. If the block that counts has only text, there is nothing to render."""
+
+    def render(self, context: Context) -> SafeString:
+        blocks = context.render_context.get(BLOCK_CONTEXT_KEY)
+        block = self if blocks is None else blocks.get_block(self.name) or self
+        return super().render(context) if block.text is None else block.text
+
+    @cached_property
+    def text(self) -> SafeString | None:
+        """None unless it is the same for each page."""
+        texts = [node.s for node in self.nodelist if isinstance(node, TextNode)]
+        return mark_safe("".join(texts)) if len(texts) == len(self.nodelist) else None  # noqa: S308  # the template's own
+
+
+class KnownParentNode(ExtendsNode):
+    """`{% extends %}`. Django searches the parent for blocks each time."""
+
+    def get_parent(self, context: Context) -> Template:
+        parent = super().get_parent(context)
+        if not isinstance(parent.nodelist, _SearchedNodes):
+            parent.nodelist = _SearchedNodes(parent.nodelist)
+        return parent
+
+
+class _SearchedNodes(NodeList):
+    """The nodes of a template, which never change. It remembers the blocks among them."""
+
+    def __init__(self, nodes: NodeList) -> None:
+        super().__init__(nodes)
+        self.contains_nontext = nodes.contains_nontext
+        self._blocks = nodes.get_nodes_by_type(BlockNode)
+
+    def get_nodes_by_type(self, nodetype: type[Node]) -> list[Node]:
+        return self._blocks if nodetype is BlockNode else super().get_nodes_by_type(nodetype)
+
+
+@register.tag
+def block(parser: Parser, token: Token) -> Node:
+    node = do_block(parser, token)
+    return TextBlockNode(node.name, node.nodelist)
+
+
+@register.tag
+def extends(parser: Parser, token: Token) -> Node:
+    node = do_extends(parser, token)
+    return KnownParentNode(node.nodelist, node.parent_name)
+
+
 @register.tag
 def url(parser: Parser, token: Token) -> Node:
     node = parse_url(parser, token)
     if node.args or node.kwargs or node.asvar or not _is_fixed(node.view_name):
         return node
-    return FixedURLNode(node.view_name, [], {}, None)
+    return FixedURLNode(node.view_name)
 
 
 @register.tag
@@ -60,27 +125,18 @@ def _is_fixed(expression: FilterExpression) -> bool:
     return isinstance(expression.var, str) and not expression.filters
 
 
-def _resolver_and_prefix(request: Any) -> tuple[URLResolver, str]:
-    """They stay the same for a whole request, and Django looks them up for each address."""
-    found: tuple[URLResolver, str] | None = getattr(request, "_resolver_and_prefix", None)
-    if found is None:
-        found = get_resolver(get_urlconf()), get_script_prefix()
-        if request is not None:
-            request._resolver_and_prefix = found
-    return found
-
-
-def _current_app(request: Any) -> str | None:
-    """The namespace of the page, as in Django's tag: a name may have another address there."""
+def _known_addresses(context: Context) -> dict[tuple[str, str], str]:
+    """The addresses that earlier pages have looked up at the same place."""
+    request: Any = getattr(context, "request", None)
+    # The namespace of the page, as in Django's tag: a name may have another address there.
     namespace = getattr(getattr(request, "resolver_match", None), "namespace", None)
-    current_app: str | None = getattr(request, "current_app", namespace)
-    return current_app
+    return _addresses_at(get_resolver(get_urlconf()), getattr(request, "current_app", namespace), get_script_prefix())
 
 
-@lru_cache(maxsize=512)
-def _address(resolver: URLResolver, name: str, current_app: str | None, prefix: str, language: str) -> str:
-    """All that the address depends on is an argument. `resolver` is a new object whenever ROOT_URLCONF changes."""
-    return conditional_escape(reverse(name, current_app=current_app))
+@lru_cache(maxsize=64)
+def _addresses_at(resolver: URLResolver, current_app: str | None, prefix: str) -> dict[tuple[str, str], str]:
+    """By name and language. `resolver` is a new object whenever ROOT_URLCONF changes."""
+    return {}
 
 
 @lru_cache(maxsize=512)

@@ -1,16 +1,17 @@
-"""`{% url %}` and `{% static %}` give what Django's own tags give, although they look up a fixed address once."""
+"""The tags of config/template_tags.py give what Django's own tags of the same names give."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.http import HttpRequest, HttpResponse
-from django.template import Context, Engine, RequestContext, Template
+from django.template import Context, Engine, RequestContext, Template, TemplateSyntaxError
 from django.template.engine import Engine as AnyEngine
 from django.test import override_settings
 from django.urls import NoReverseMatch, include, path, set_script_prefix
+from django.utils import translation
 
-_OURS = AnyEngine(builtins=["config.template_tags"])
+_OURS = AnyEngine(builtins=["config.template_tags", "django.templatetags.i18n"])
 _DJANGOS = AnyEngine(builtins=["django.templatetags.static"])
 
 
@@ -77,6 +78,13 @@ def test_an_address_follows_the_prefix_of_the_script_and_the_urlconf() -> None:
         _render(_OURS, "{% url 'accounts:login' %}")
 
 
+def test_an_address_follows_the_language_within_a_template() -> None:
+    with override_settings(ROOT_URLCONF="tests.config.urls_by_language"), translation.override("fr"):
+        text = "{% url 'page' %} {% language 'de' %}{% url 'page' %}{% endlanguage %} {% url 'page' %}"
+        for _ in range(2):
+            assert _render(_OURS, text) == "/fr/page/ /de/page/ /fr/page/"
+
+
 def test_a_static_address_follows_the_settings() -> None:
     text = "{% static 'accounts/site.css' %}"
     assert _render(_OURS, text) == _render(_DJANGOS, text)
@@ -93,3 +101,48 @@ def test_an_unknown_name_raises_each_time() -> None:
     for _ in range(2):
         with pytest.raises(NoReverseMatch):
             _render(_OURS, "{% url 'missing' %}")
+
+
+_TEMPLATES = {
+    "base": "{% block head %}{% endblock %}<{% block title %}Base{% endblock %}>"
+    "{% if yes %}{% block main %}[{% block inner %}inner{% endblock %}]{% endblock %}{% endif %}"
+    "{% block last %}{{ block.name }}{% now 'Y' as year %}{% endblock %}{{ year }}{{ block }}",
+    "empty": "{% extends 'base' %}",
+    "text": "{% extends 'base' %}{% block title %}Text & more{% endblock %}{% block head %}head{% endblock %}",
+    "super": "{% extends 'text' %}{% block title %}{{ block.super }}, too{% endblock %}"
+    "{% block main %}{{ block.super }}{{ block.super }}{% endblock %}",
+    "inner": "{% extends 'super' %}{% block inner %}{{ missing }}{{ block.super }}!{% endblock %}"
+    "{% block last %}{% endblock %}",
+    "by a variable": "{% extends parent %}{% block title %}Variable{% endblock %}",
+    "no parent": "{% block title %}{% endblock %}{% block main %}Text{% endblock %}{% include 'text' %}"
+    "{% block last %}{{ a }}{% endblock %}",
+    "twice": "{% extends 'base' %}{% block main %}{% include 'super' %}{% include 'text' with yes=0 %}{% endblock %}",
+}
+
+
+@pytest.mark.parametrize("name", _TEMPLATES)
+def test_blocks_give_what_djangos_give(name: str) -> None:
+    loaders = [("django.template.loaders.cached.Loader", [("django.template.loaders.locmem.Loader", _TEMPLATES)])]
+    ours, djangos = (AnyEngine(loaders=loaders, builtins=tags) for tags in (["config.template_tags"], []))
+    for parent in ("base", "text", "base"):
+        values = {"yes": 1, "a": "<&>", "parent": parent}
+        found = [engine.get_template(name).render(Context(values)) for engine in (ours, djangos) for _ in range(2)]
+        assert len(set(found)) == 1
+
+
+def test_a_template_can_extend_the_one_that_it_replaces() -> None:
+    folders = [{"base": "{% extends 'base' %}{% block title %}Site, {{ block.super }}{% endblock %}"}, _TEMPLATES]
+    loaders = [("django.template.loaders.locmem.Loader", folder) for folder in folders]
+    engine = AnyEngine(loaders=[("django.template.loaders.cached.Loader", loaders)], builtins=["config.template_tags"])
+    for _ in range(2):
+        assert "<Site, Base>" in engine.get_template("base").render(Context())
+        assert "<Text & more>" in engine.get_template("text").render(Context())
+
+
+def test_errors_in_blocks_are_djangos() -> None:
+    for text in ("{% block a %}{% block a %}{% endblock %}{% endblock %}", "{% block %}", "x{{ y }}{% extends 'a' %}"):
+        with pytest.raises(TemplateSyntaxError) as ours:
+            Template(text, engine=_OURS)
+        with pytest.raises(TemplateSyntaxError) as djangos:
+            Template(text, engine=_DJANGOS)
+        assert str(ours.value) == str(djangos.value)
