@@ -138,6 +138,7 @@ TEMPLATES = [
         "OPTIONS": {
             "builtins": ["config.template_tags"],
             "context_processors": [
+                "config.csrf.csrf_token",
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",

@@ -1,0 +1,43 @@
+"""`{{ csrf_token }}` in templates: Django's own token, in a tenth of the time.
+
+Django makes a system call for each of a token's 32 random characters.
+"""
+
+import secrets
+from functools import partial
+from operator import add
+from typing import Any
+
+from django.http import HttpRequest
+from django.middleware.csrf import CSRF_ALLOWED_CHARS, CSRF_SECRET_LENGTH, get_token
+from django.utils.functional import SimpleLazyObject
+
+_CHARACTERS = CSRF_ALLOWED_CHARS.encode()
+_COUNT = len(_CHARACTERS)
+_TO_NUMBER = bytes.maketrans(_CHARACTERS, bytes(range(_COUNT)))
+#: For each byte, the character of its number modulo the count of characters.
+_TO_CHARACTER = bytes(_CHARACTERS[byte % _COUNT] for byte in range(256))
+#: Without these bytes, each character is equally likely.
+_SURPLUS = bytes(range(256 // _COUNT * _COUNT, 256))
+
+
+def csrf_token(request: HttpRequest) -> dict[str, Any]:
+    """A context processor in place of Django's. The first use makes the token, and lets the response set the cookie."""
+    return {"csrf_token": SimpleLazyObject(partial(_token, request))}
+
+
+def _token(request: HttpRequest) -> str:
+    secret = request.META.get("CSRF_COOKIE")
+    if secret is None:
+        return get_token(request)
+    request.META["CSRF_COOKIE_NEEDS_UPDATE"] = True
+    mask = _random_characters()
+    numbers = map(add, secret.encode().translate(_TO_NUMBER), mask.translate(_TO_NUMBER))
+    return (mask + bytes(numbers).translate(_TO_CHARACTER)).decode()
+
+
+def _random_characters() -> bytes:
+    found = b""
+    while len(found) < CSRF_SECRET_LENGTH:
+        found += secrets.token_bytes(2 * CSRF_SECRET_LENGTH).translate(_TO_CHARACTER, _SURPLUS)
+    return found[:CSRF_SECRET_LENGTH]

@@ -1,0 +1,43 @@
+"""The CSRF token of templates: one that Django accepts, and another one on each page."""
+
+import re
+
+from django.middleware.csrf import CSRF_ALLOWED_CHARS
+
+from tests.browsers import Browser
+
+_FIELD = re.compile(r'name="csrfmiddlewaretoken" value="([^"]*)"')
+_SECRET = "aZ09" * 8
+
+
+def test_each_page_has_another_token_and_django_accepts_them() -> None:
+    browser = Browser({"csrftoken": _SECRET}, csrf_checks=True)
+    tokens = [_FIELD.findall(browser.get("/accounts/login/").text)[0] for _ in range(40)]
+
+    masks = [token[:32] for token in tokens]
+    assert all(len(token) == 64 for token in tokens)
+    assert len(set(masks)) == 40
+    # A character that never came would be missing in 1280 random ones once in 17 million runs.
+    assert set("".join(masks)) == set(CSRF_ALLOWED_CHARS)
+    for token in tokens[:3]:
+        response = browser.post("/accounts/login/", {"csrfmiddlewaretoken": token})
+        assert response.status_code != 403
+    for wrong in (tokens[0][:32] + tokens[1][32:], "a" * 64):
+        assert browser.post("/accounts/login/", {"csrfmiddlewaretoken": wrong}).status_code == 403
+
+
+def test_the_first_page_sets_the_cookie_and_later_ones_renew_it() -> None:
+    browser = Browser(csrf_checks=True)
+    first = browser.get("/accounts/login/")
+    secret = first.cookies["csrftoken"].value
+    again = browser.get("/accounts/login/")
+
+    assert len(secret) == 32
+    assert again.cookies["csrftoken"].value == secret
+    assert "Cookie" in again["Vary"]
+    token = _FIELD.findall(again.text)[0]
+    assert browser.post("/accounts/login/", {"csrfmiddlewaretoken": token}).status_code != 403
+
+
+def test_a_page_without_a_form_sets_no_cookie() -> None:
+    assert "csrftoken" not in Browser().get("/").cookies
