@@ -16,9 +16,8 @@ def give_back_connections() -> None:
     Call it before a wait: a process has few connections (DATABASE_POOL_SIZE), and Django gives them back only when the
     response is sent.
     """
-    for connection in connections.all(initialized_only=True):
-        is_pooled = getattr(connection, "pool", None) is not None
-        if is_pooled and connection.connection is not None and not connection.in_atomic_block and connection.autocommit:
+    for connection in _pooled_connections():
+        if connection.connection is not None and not connection.in_atomic_block and connection.autocommit:
             connection.close()
 
 
@@ -49,6 +48,14 @@ def _giving_back(body: Iterable[bytes]) -> Iterator[bytes]:
 
 def _forget_unused_connections() -> None:
     """Django's object for a connection takes 10 KB, and thousands of streams may be open. The next query makes one."""
-    for connection in connections.all(initialized_only=True):
-        if getattr(connection, "pool", None) is not None and connection.connection is None:
+    for connection in _pooled_connections():
+        if connection.connection is None:
             del connections[connection.alias]
+
+
+def _pooled_connections() -> list[Any]:
+    """This thread's connections from a pool. Without a pool in the settings, none is searched for."""
+    if not any(database["OPTIONS"].get("pool") for database in connections.settings.values()):
+        return []
+    initialized = connections.all(initialized_only=True)
+    return [connection for connection in initialized if getattr(connection, "pool", None) is not None]
