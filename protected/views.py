@@ -25,13 +25,14 @@ def dashboard(request: ApiRequest) -> HttpResponse:
     if not not_found:
         api_response.raise_for_status()
     session = request.api_session.require()
+    seconds_left = session.tokens.access_seconds_left()
     context = {
         "path": path,
         "not_found": not_found,
         "table": None if not_found else as_table(api_response.json()),
         "generation": session.generation,
         "is_bound_to_device": bool(session.device),
-        "access_seconds_left": session.tokens.access_seconds_left(),
+        "access_seconds_left": None if seconds_left is None else round(seconds_left),
         "traced": conf.traces,
     }
     return render(request, "protected/dashboard.html", context)

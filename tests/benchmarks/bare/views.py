@@ -81,8 +81,7 @@ def _page(request: HttpRequest, body: object) -> HttpResponse:
         "user": _USER,
         "account": _ACCOUNT,
         "generation": 0,
-        # No whole number: rounding it is work, and the protected page has it too.
-        "access_seconds_left": 3599.5,
+        "access_seconds_left": 3600,
         "traced": False,
     }
     return render(request, "protected/dashboard.html", context)
