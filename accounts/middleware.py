@@ -206,7 +206,10 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
     browser = request.api_session
     if not browser.accessed:
         return response
-    if response.get("Vary") != "Cookie":
+    vary = response.get("Vary")
+    if vary is None:
+        response["Vary"] = "Cookie"
+    elif vary != "Cookie":
         patch_vary_headers(response, ["Cookie"])
     # No page of another origin can include it, as a script or an image: requests from a sibling subdomain carry our
     # SameSite cookies.
