@@ -43,6 +43,9 @@ from accounts.telemetry.trace import begin_trace, note_call, redact_path
 
 logger = logging.getLogger(__name__)
 
+#: Values of Cache-Control that most responses have, and that need no change.
+_PRIVATE = ("private, no-store", "private, no-cache")
+
 
 class RequestIdMiddleware:
     """Gives every request an id, or uses the id that it brings, and returns it in `X-Request-ID`. Begins its span."""
@@ -214,11 +217,12 @@ def write_session(request: ApiRequest, response: HttpResponseBase) -> HttpRespon
     # No page of another origin can include it, as a script or an image: requests from a sibling subdomain carry our
     # SameSite cookies.
     response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-    if response.has_header("Cache-Control"):
-        patch_cache_control(response, private=True)
-    else:
+    cache_control = response.get("Cache-Control")
+    if cache_control is None:
         # By default the browser does not store it either: after sign-out, the back button would show the page again.
         response["Cache-Control"] = "private, no-store"
+    elif cache_control not in _PRIVATE:
+        patch_cache_control(response, private=True)
     if browser.ended is not None:
         if browser.ended.delete_cookie:
             delete_cookies(response, presented=request.COOKIES)
