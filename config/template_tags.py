@@ -37,11 +37,11 @@ class FixedURLNode(URLNode):
     def render(self, context: Context) -> str:
         if not context.autoescape:
             return super().render(context)
-        known: dict[tuple[str, str], str] | None = context.render_context.get(_KNOWN)
+        known: _Addresses | None = context.render_context.get(_KNOWN)
         if known is None:
             known = context.render_context[_KNOWN] = _known_addresses(context)
-        # A template can change the language.
-        key = self._name, get_language()
+        # A template can change the language, and to ask for it takes longer than all else here.
+        key = self._name, get_language() if known.depend_on_language else ""
         address = known.get(key)
         if address is None:
             address = known[key] = super().render(context)
@@ -125,7 +125,14 @@ def _is_fixed(expression: FilterExpression) -> bool:
     return isinstance(expression.var, str) and not expression.filters
 
 
-def _known_addresses(context: Context) -> dict[tuple[str, str], str]:
+class _Addresses(dict[tuple[str, str], str]):
+    """Addresses, by name and language."""
+
+    def __init__(self, resolver: URLResolver) -> None:
+        self.depend_on_language = _depend_on_language(resolver)
+
+
+def _known_addresses(context: Context) -> _Addresses:
     """The addresses that earlier pages have looked up at the same place."""
     request: Any = getattr(context, "request", None)
     # The namespace of the page, as in Django's tag: a name may have another address there.
@@ -134,9 +141,20 @@ def _known_addresses(context: Context) -> dict[tuple[str, str], str]:
 
 
 @lru_cache(maxsize=64)
-def _addresses_at(resolver: URLResolver, current_app: str | None, prefix: str) -> dict[tuple[str, str], str]:
-    """By name and language. `resolver` is a new object whenever ROOT_URLCONF changes."""
-    return {}
+def _addresses_at(resolver: URLResolver, current_app: str | None, prefix: str) -> _Addresses:
+    """`resolver` is a new object whenever ROOT_URLCONF changes."""
+    return _Addresses(resolver)
+
+
+def _depend_on_language(resolver: URLResolver) -> bool:
+    """Whether an address is translated, or has the language in it (`i18n_patterns`)."""
+    for entry in resolver.url_patterns:
+        pattern = vars(entry.pattern)
+        if not isinstance(pattern.get("_route", pattern.get("_regex")), str):
+            return True
+        if isinstance(entry, URLResolver) and _depend_on_language(entry):
+            return True
+    return False
 
 
 @lru_cache(maxsize=512)

@@ -83,6 +83,9 @@ def test_an_address_follows_the_language_within_a_template() -> None:
         text = "{% url 'page' %} {% language 'de' %}{% url 'page' %}{% endlanguage %} {% url 'page' %}"
         for _ in range(2):
             assert _render(_OURS, text) == "/fr/page/ /de/page/ /fr/page/"
+    with override_settings(ROOT_URLCONF="tests.config.urls_translated"), translation.override("fr"):
+        for _ in range(2):
+            assert _render(_OURS, text) == "/below/Accueil/ /below/Start/ /below/Accueil/"
 
 
 def test_a_static_address_follows_the_settings() -> None:
