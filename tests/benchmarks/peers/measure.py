@@ -33,6 +33,8 @@ PAGES = {
     "proxied call": "/protected/api/protected-route",
     "protected page": PAGE,
     "home page": "/",
+    "home page, signed out": "/",
+    "empty view": "/empty/",
 }
 
 
@@ -98,7 +100,8 @@ def _measure(packages: Path, rounds: int, pages: int) -> dict[str, list[float]]:
                 browser = Browser(site.port)
                 browser.sign_in()
                 cookie = browser.jar.header(PAGE)
-            measures |= {f"{server}: {name}": partial(cpu, site, path, cookie) for name, path in PAGES.items()}
+            for name, path in PAGES.items():
+                measures[f"{server}: {name}"] = partial(cpu, site, path, "" if "signed out" in name else cookie)
         for measure in measures.values():
             measure(pages=WARM_UP_PAGES)
         return alternate({name: partial(measure, pages=pages) for name, measure in measures.items()}, rounds)

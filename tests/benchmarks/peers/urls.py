@@ -1,4 +1,4 @@
-"""The site's own addresses, and /small/: a page of 100 bytes, with one call to the API."""
+"""The site's own addresses; /small/, a page of 100 bytes with one call to the API; and /empty/, which does nothing."""
 
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -16,4 +16,9 @@ def small(request: ApiRequest) -> HttpResponse:
     return render(request, "peers/small.html", {"row": api_response.json()["data"][0]})
 
 
-urlpatterns = [path("small/", small), *site]
+@require_safe
+def empty(request: ApiRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+urlpatterns = [path("small/", small), path("empty/", empty), *site]
