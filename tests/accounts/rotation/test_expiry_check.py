@@ -82,7 +82,8 @@ class TestRotations:
             SessionRecord.objects.update(expiry_check_at=check_at)
             if name == "set_expiry":
                 SessionRecord.objects.update(generation=session.generation)
-            assert getattr(SessionRecord.objects, name)(session)
+            event = [new_event(EventKind.ROTATED, session.id)] if name == "store" else []
+            assert getattr(SessionRecord.objects, name)(session, *event)
             record = SessionRecord.objects.get()
             assert record.expires_at == session.expiry()
             assert record.expiry_check_at == (check_at if is_kept else session.expiry())

@@ -101,7 +101,7 @@ def test_a_copied_cookie_is_detected(signed_in: Browser, api: DemoApi) -> None:
 
 
 def test_prune_sessions_ends_and_removes_what_the_database_has(signed_in: Browser) -> None:
-    SessionRecord.objects.update(expires_at=Now() - timedelta(days=2))
+    SessionRecord.objects.update(expires_at=Now() - timedelta(days=2), expiry_check_at=Now() - timedelta(days=2))
     call_command("prune_sessions")
     assert record().end_reason == EndReason.EXPIRED
 
