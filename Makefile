@@ -51,9 +51,9 @@ run: install  ## the site and the demo API; Ctrl-C stops both
 
 test: quick large  ## all tests that can run here; with --jobs 2 the quick ones beside the large ones, in less time
 
-# Three at a time: now and then two of them wait. `.ci/run` runs the large ones beside them.
+# Five at a time, because some of them wait. `.ci/run` runs the large ones beside them.
 quick: install  ## the quick tests, with coverage
-	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-branch --cov-fail-under=95
+	$(BIN)/pytest -n 5 --dist worksteal --cov --cov-branch --cov-fail-under=95
 
 # Without coverage, which slows them down.
 large: install  ## the tests with browsers, PostgreSQL, proxies, Prometheus, Vite and the storm
