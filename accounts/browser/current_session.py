@@ -52,9 +52,6 @@ class CurrentSession:
         self._current: ApiSession | None = None
         #: The session of the cookie, if the request has no proof of the device that it is bound to.
         self._unproven: ApiSession | None = None
-        #: The session that the record had as its newest one, and when this request saw that (time.monotonic()).
-        self._newest: ApiSession | None = None
-        self._newest_at = 0.0
         self._load_error: ApiUnavailable | None = None
         #: Why the presented session is over, once this request has found out.
         self.ended: SessionEnded | None = None
@@ -245,13 +242,8 @@ class CurrentSession:
                 raise
 
     def _check_record(self, session: ApiSession) -> ApiSession:
-        began = time.monotonic()
         try:
-            self._current, is_newest = check_record(session, self.presented)
+            self._current = checked = check_record(session, self.presented)
         except SessionEnded as ended:
             raise self.end(ended) from ended
-        left = self._current.tokens.access_seconds_left()
-        # If the access token is due, another request may be about to rotate the session.
-        if is_newest and left is not None and left > conf.refresh_ahead:
-            self._newest, self._newest_at = self._current, began
-        return self._current
+        return checked

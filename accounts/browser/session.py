@@ -13,15 +13,11 @@ from accounts.dialects import current_dialect
 from accounts.exceptions import ApiUnavailable, NotSignedIn, SessionEnded
 from accounts.history.events import record_event
 from accounts.models import EventKind, Trigger
-from accounts.rotation.confirm import for_cookie, session_to_write, store_rejection
+from accounts.rotation.confirm import session_to_write, store_rejection
 from accounts.rotation.limits import note_use
 from accounts.rotation.rotate import RotationOutcome, rotate
 from accounts.session.api_session import ApiSession
 from accounts.session.tokens import needs_refresh
-
-#: A response that is sent so soon after its request saw the record needs no further look at it. On the way to the
-#: browser it is under way for longer.
-RECENTLY_SEEN_SECONDS = 0.050
 
 
 class BrowserSession(CurrentSession):
@@ -68,8 +64,6 @@ class BrowserSession(CurrentSession):
         self._record_checked = True
         if rotated.outcome is not RotationOutcome.STILL_VALID:
             self._current, self.modified = rotated.session, True
-            if rotated.newest_at is not None:
-                self._newest, self._newest_at = rotated.session, rotated.newest_at
             self.has_rotated = rotated.is_own and rotated.outcome is RotationOutcome.MINTED
             self.id_token = rotated.id_token or self.id_token
             renew_user(self._request, rotated.session.user)
@@ -110,11 +104,7 @@ class BrowserSession(CurrentSession):
         session, modified, self.modified = self._current, self.modified, False
         if session is None or not modified:
             return None
-        if self.signed_in:
-            return session
-        if session is self._newest and time.monotonic() - self._newest_at <= RECENTLY_SEEN_SECONDS:
-            return for_cookie(session, self.presented)
-        return session_to_write(session, self.presented)
+        return session if self.signed_in else session_to_write(session, self.presented)
 
     def accept_update(self, update: ApiSession) -> None:
         """Replace the presented session by `update`, which the body of an earlier response carried.

@@ -5,7 +5,6 @@ Django builds each of them once (`built_statement.py`): these functions get para
 """
 
 from datetime import timedelta
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import (
@@ -41,14 +40,6 @@ MAX_RETIRED = 8
 KEPT_EVENTS = 6
 
 NOT_LEASED = Q(lease_until=None)
-
-
-class Stored(IntEnum):
-    """What became of a new generation."""
-
-    NOT_STORED = 0
-    STORED = 1  # and its record is bound as the session is
-    STORED_OTHERWISE = 2  # its record is bound otherwise, or the database does not tell
 
 
 def claim(
@@ -160,7 +151,6 @@ CLAIM = BuiltStatement(
 )
 STORE = BuiltStatement(
     _store,
-    returning="device_key",
     session_id=_ID,
     generation=_NUMBER,
     unbound_generation=_NUMBER,

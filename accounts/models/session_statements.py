@@ -16,7 +16,7 @@ from accounts.models import rotation_statements as statements
 from accounts.models.built_statement import BuiltStatement
 from accounts.models.clocks import Moment, host_time
 from accounts.models.end_reason import EndReason
-from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS, Stored
+from accounts.models.rotation_statements import LONGEST_PAUSE_SECONDS
 from accounts.models.user_key import sid_key, user_key
 from accounts.session.api_session import ApiSession
 from accounts.session.device_key import device_key
@@ -34,7 +34,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
     def _alias(self) -> str:
         return router.db_for_write(self.model)
 
-    def _run(self, statement: BuiltStatement, **values: Any) -> tuple[int, Any]:
+    def _run(self, statement: BuiltStatement, **values: Any) -> bool:
         return statement.run(self.model._default_manager.all(), self._alias, **values)
 
     def not_ended(self, session_id: UUID) -> "SessionRecordQuerySet":
@@ -58,14 +58,13 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
 
         False too if the browser has sent a newer generation than the presented one.
         """
-        rows, _ = self._run(
+        return self._run(
             statements.IS_NEWEST,
             session_id=session.id,
             generation=session.generation,
             presented_generation=presented_generation,
             device_key=device_key(session.device),
         )
-        return bool(rows)
 
     def active(self) -> "SessionRecordQuerySet":
         """Sessions that a browser can still use, as far as this site knows."""
@@ -135,7 +134,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         }
         keys = list(device_keys)
         if run_out is None and len(keys) <= 2:
-            return bool(self._run(statements.CLAIM, **values, device_key=keys[0], other_device_key=keys[-1])[0])
+            return self._run(statements.CLAIM, **values, device_key=keys[0], other_device_key=keys[-1])
         unleased = statements.NOT_LEASED
         if run_out is not None and run_out.lease_until is not None:
             # Not `=`: SQLite compares times as text, and has two forms of the same time.
@@ -164,12 +163,12 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             .update(lease_owner="", lease_until=None, retry_at=retry_at)
         )
 
-    def store(self, session: ApiSession, event: "SessionEvent") -> Stored:
+    def store(self, session: ApiSession, event: "SessionEvent") -> bool:
         """Store a new generation and its event, unless the record has it already or has a newer one.
 
         The generation decides, not the lease: a request that stalled beyond its lease still has the only valid pair.
         """
-        rows, key = self._run(
+        return self._run(
             statements.STORE,
             session_id=session.id,
             generation=session.generation,
@@ -182,9 +181,6 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             unbound_generation=None if session.device else session.generation,
             event=event.to_line(),
         )
-        if not rows:
-            return Stored.NOT_STORED
-        return Stored.STORED if key == device_key(session.device) else Stored.STORED_OTHERWISE
 
     def catch_up(self, session: ApiSession) -> bool:
         """Store a generation that the record missed: its own UPDATE failed, or a backup was restored.
@@ -213,7 +209,7 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
         if connections[self._alias].vendor not in json_functions.VENDORS:
             return False
         now = host_time(time.monotonic(), time.time())
-        rows, _ = self._run(
+        return self._run(
             statements.CONFIRM,
             session_id=session.id,
             generation=session.generation,
@@ -221,7 +217,6 @@ class SessionRecordQuerySet(models.QuerySet["SessionRecord"]):
             host_time={str(session.generation): now},
             event=event.to_line(),
         )
-        return bool(rows)
 
     def confirm(self, record: "SessionRecord", generation: int, event: "SessionEvent", **retired: Any) -> bool:
         """Store that the browser presented `generation`, its event, and the fields with the `retired` generations.

@@ -20,32 +20,31 @@ from accounts.session.api_session import ApiSession
 from accounts.session.sealing import CannotOpen
 
 
-def check_record(session: ApiSession, presented: Presented) -> tuple[ApiSession, bool]:
+def check_record(session: ApiSession, presented: Presented) -> ApiSession:
     """Check the record of a session, and confirm that its browser has sent the generation that it presented.
 
-    Returns the session, and whether the record has it as its newest one. The session is confirmed, or unconfirmed if
-    the browser has sent a newer generation or not yet this one. Raises SessionEnded, BodyConsumed, or ApiUnavailable if
-    the records cannot be reached.
+    Returns the session: confirmed, or unconfirmed if the browser has sent a newer generation or not yet this one.
+    Raises SessionEnded, BodyConsumed, or ApiUnavailable if the records cannot be reached.
     """
     with database_errors_as_unavailable():
         if _confirm_newest(session, presented):
-            return replace(session, confirmed=True), True
+            return replace(session, confirmed=True)
         while True:
             record = fetch_active_record(session, presented)
             status = refuse_retired(record, session, presented)
             if in_open_transaction():
                 # The cookie must not say what a rollback could undo.
-                return replace(session, confirmed=False), False
+                return replace(session, confirmed=False)
             if update_binding(record, session, presented):
                 continue
             if status is GenerationStatus.IN_GRACE_PERIOD:
-                return replace(session, confirmed=False), False
+                return replace(session, confirmed=False)
             if record.generation < session.generation:
                 SessionRecord.objects.catch_up(session)
             elif session.generation != presented.generation:
-                return session, False
+                return session
             elif record.confirmed == session.generation or _confirm(record, session, presented):
-                return replace(session, confirmed=True), record.generation == session.generation
+                return replace(session, confirmed=True)
             # The record has caught up, or another request has changed it: fetch it again.
 
 
@@ -97,7 +96,7 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
         if session.device == presented.device and SessionRecord.objects.is_newest(
             session, presented_generation=presented.generation
         ):
-            return for_cookie(session, presented)
+            return _for_cookie(session, presented)
         record = SessionRecord.objects.fetch(session.id)
         if (
             record is None
@@ -109,7 +108,7 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
             SessionRecord.objects.catch_up(session)
         newest = record.newest(session)
         if newest.device:
-            return for_cookie(newest, presented)
+            return _for_cookie(newest, presented)
         return None if lacks_device(record, replace(presented, generation=newest.generation)) else newest
     except AnyDatabaseError:
         drop_broken_connection()
@@ -118,7 +117,7 @@ def session_to_write(session: ApiSession, presented: Presented) -> ApiSession | 
         return None
 
 
-def for_cookie(session: ApiSession, presented: Presented) -> ApiSession:
+def _for_cookie(session: ApiSession, presented: Presented) -> ApiSession:
     """The newest session. It is unconfirmed if its cookie brings the key of a device: the browser has to send that."""
     is_in_cookie = not session.device or presented.has_device_in_cookie
     return session if is_in_cookie else replace(session, confirmed=False)

@@ -58,8 +58,7 @@ class Rotated:
     """The session that the request continues with. `record` is the record that it was adopted from.
 
     `id_token` is the newer ID token that came with a minted pair; empty if none came. `is_own` says that no other
-    request made the rotation. `newest_at` is when the record had `session` as its newest one (time.monotonic()); None
-    if that is not known.
+    request made the rotation.
     """
 
     session: ApiSession
@@ -67,7 +66,6 @@ class Rotated:
     record: SessionRecord | None = None
     id_token: str = field(default="", repr=False)
     is_own: bool = True
-    newest_at: float | None = None
 
 
 _single_flight: SingleFlight[Rotated] = SingleFlight()
@@ -95,7 +93,7 @@ def rotate(session: ApiSession, presented: Presented, *, trigger: Trigger, patie
         raise _follower_error(no_result.error) from no_result
     if not is_own:
         _record_wait(started, where="process")
-        rotated = replace(rotated, is_own=False, newest_at=None)
+        rotated = replace(rotated, is_own=False)
         if rotated.record is not None:
             # The other thread checked the generation that its own browser presented, so check this one, too.
             rotated = _adopt(rotated.record, session, presented)
@@ -182,15 +180,10 @@ def _finish_refresh(
     if isinstance(outcome, Refreshed):
         user = renewed_claims(session.user, outcome.tokens.access, outcome.id_token, outcome.fields)
         minted = session.rotated(outcome.tokens, user)
-        newest_at = time.monotonic()
-        stored = store_pair(minted, session, presented, trigger=trigger, seconds=seconds, patience=store_seconds)
-        if stored.record is not None:
-            return replace(_adopt(stored.record, session, presented), id_token=outcome.id_token)
-        # A request that adopted a newer session than its own is judged once more on the way out.
-        is_newest = stored.is_newest and session.generation == presented.generation
-        return Rotated(
-            minted, RotationOutcome.MINTED, id_token=outcome.id_token, newest_at=newest_at if is_newest else None
-        )
+        record = store_pair(minted, session, presented, trigger=trigger, seconds=seconds, patience=store_seconds)
+        if record is not None:
+            return replace(_adopt(record, session, presented), id_token=outcome.id_token)
+        return Rotated(minted, RotationOutcome.MINTED, id_token=outcome.id_token)
     if isinstance(outcome, StillValid):
         release_lease(session.id, owner)
         add_step(StepKind.STILL_VALID)

@@ -2,9 +2,9 @@
 
 A program of its own, with DATABASE_URL: `python -m tests.benchmarks.rows_program`. Its answers are lines of JSON.
 
-A rotation runs the code of two requests: claim and store, and the confirmation when the browser comes back with the new
-cookie. Their responses are sent at once, so none looks at the record on the way out. Its two events are counted too.
-What is missing is everything around it: cookies, pages, and the API, which answers at once.
+A rotation runs the code of two requests: claim, store and the look on the way out; and when the browser comes back with
+the new cookie, the confirmation and once more the look on the way out. Its two events are counted too. What is missing
+is everything around it: cookies, pages, and the API, which answers at once.
 """
 
 import argparse
@@ -204,13 +204,15 @@ def rotate_for(seconds: float, sessions: int, threads: int, share: str) -> dict[
 def post_session_update(session: ApiSession) -> ApiSession:
     """Rotate a session, and confirm it as the browser's next request does. Returns what the browser has by then."""
     presented = Presented(generation=session.generation, arrived=time.monotonic(), address=ADDRESS)
-    rotated = rotation.rotate(session, presented, trigger=Trigger.EXPIRED, patient=True)
-    assert rotated.newest_at is not None
-    presented = Presented(generation=rotated.session.generation, arrived=time.monotonic(), address=ADDRESS)
-    confirmed, is_newest = confirm.check_record(rotated.session, presented)
+    minted = rotation.rotate(session, presented, trigger=Trigger.EXPIRED, patient=True).session
+    written = confirm.session_to_write(minted, presented)
+    assert written is not None
+    presented = Presented(generation=written.generation, arrived=time.monotonic(), address=ADDRESS)
+    confirmed = confirm.check_record(written, presented)
     assert confirmed.confirmed
-    assert is_newest
-    return confirmed
+    kept = confirm.session_to_write(confirmed, presented)
+    assert kept is not None
+    return kept
 
 
 def stand_in_for_the_api() -> None:
