@@ -118,8 +118,9 @@ class SessionRecordAdmin(SessionEnding):
         return queryset.filter(pk__in=ids), False
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        # Few sessions are expired, and in the order of sign-in the database would scan all sessions to find them.
-        return ("-expires_at",) if request.GET.get(StateFilter.parameter_name) == "expired" else ("-signed_in_at",)
+        # Few sessions are expired, and in another order than that of the index the database would scan all sessions.
+        is_of_expired = request.GET.get(StateFilter.parameter_name) == "expired"
+        return ("-expiry_check_at",) if is_of_expired else ("-signed_in_at",)
 
     @admin.display(description="state")
     def state(self, record: SessionRecord) -> str:
