@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import count
@@ -267,3 +268,22 @@ class TestProcesses:
             run(RECORD + "background_writer._EXIT_SECONDS = 0.2\nrecord(1)", database)
 
         assert self.written(database) == []
+
+
+def test_the_writers_of_a_process_that_ends_share_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database hangs. A container is killed 10 seconds after it has been told to end."""
+    monkeypatch.setattr(module, "_EXIT_SECONDS", 0.5)
+    goes_on = threading.Event()
+    monkeypatch.setattr(BackgroundWriter, "insert", lambda *_: goes_on.wait(PATIENCE_SECONDS))
+    writers = [BackgroundWriter(SessionEvent) for _ in range(6)]
+    monkeypatch.setattr(module, "_writers", writers)
+    for writer in writers:
+        writer.add(SessionEvent(session_id=uuid4(), kind=EventKind.ROTATED, at=timezone.now()))
+
+    began = time.monotonic()
+    module.finish_writers()
+    took = time.monotonic() - began
+
+    goes_on.set()
+    assert all(writer.finish(PATIENCE_SECONDS) for writer in writers)
+    assert 0.4 < took < 2
