@@ -38,7 +38,6 @@ class ContentSecurityPolicyMiddleware(CSPMiddleware):
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         super().__init__(get_response)
         self._policy = build_policy()
-        self._no_nonce = CheckableLazyObject(self._csp_nonce_post_response)
         self._is_same_for_all = (
             not settings.DEBUG
             and not settings.CONTENT_SECURITY_POLICY.get("EXCLUDE_URL_PREFIXES")
@@ -51,6 +50,7 @@ class ContentSecurityPolicyMiddleware(CSPMiddleware):
         if not self._is_same_for_all or has_its_own:
             return super().process_response(request, response)
         response.headers.setdefault(HEADER, self._policy)
-        # As in django-csp: a nonce that is asked for from now on would be in no header.
-        request.csp_nonce = self._no_nonce  # type: ignore[attr-defined]
+        # As in django-csp: a nonce that is asked for from now on would be in no header. One for each request, because
+        # it raises even if it is asked for its type: gevent and memory profilers ask all objects of the process.
+        request.csp_nonce = CheckableLazyObject(self._csp_nonce_post_response)  # type: ignore[attr-defined]
         return response

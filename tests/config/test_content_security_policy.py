@@ -87,5 +87,12 @@ def test_a_nonce_that_no_header_has_is_an_error() -> None:
         str(request.csp_nonce)  # type: ignore[attr-defined]
 
 
+def test_between_requests_no_object_raises_when_it_is_asked_for_its_type() -> None:
+    middleware: Any = ContentSecurityPolicyMiddleware(_plain)
+    middleware(RequestFactory().get("/"))
+
+    assert not any(isinstance(held, HttpRequest) for held in vars(middleware).values())
+
+
 def test_the_site_uses_it() -> None:
     assert "config.headers.ContentSecurityPolicyMiddleware" in settings.MIDDLEWARE
