@@ -63,7 +63,9 @@ class TextBlockNode(BlockNode):
     def render(self, context: Context) -> SafeString:
         blocks = context.render_context.get(BLOCK_CONTEXT_KEY)
         block = self if blocks is None else blocks.get_block(self.name) or self
-        return super().render(context) if block.text is None else block.text
+        # A template of another engine has Django's blocks.
+        text = block.text if isinstance(block, TextBlockNode) else None
+        return super().render(context) if text is None else text
 
     @cached_property
     def text(self) -> SafeString | None:

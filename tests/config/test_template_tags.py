@@ -149,3 +149,10 @@ def test_errors_in_blocks_are_djangos() -> None:
         with pytest.raises(TemplateSyntaxError) as djangos:
             Template(text, engine=_DJANGOS)
         assert str(ours.value) == str(djangos.value)
+
+
+def test_a_template_of_another_engine_can_extend_one_with_these_blocks() -> None:
+    parent = Template("<{% block title %}Base{% endblock %}{% block main %}Main{% endblock %}>", engine=_OURS)
+    text = "{% extends parent %}{% block title %}{{ block.super }}, too{% endblock %}"
+
+    assert _render(_DJANGOS, text, parent=parent) == "<Base, tooMain>"
