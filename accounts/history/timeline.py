@@ -37,7 +37,7 @@ def kept_events(record: SessionRecord) -> list[SessionEvent]:
 
 
 def has_unlisted_rotations(record: SessionRecord) -> bool:
-    """Whether the session had rotations that are in no page of its timeline, because they are only counted."""
+    """Whether the session had rotations that are in no page of its timeline: they are only counted."""
     rows = SessionEvent.objects.filter(session_id=record.pk, kind=EventKind.ROTATED)
     kept = sum(event.kind == EventKind.ROTATED for event in kept_events(record))
     return rows.count() + kept < record.generation

@@ -217,7 +217,7 @@ class TestPruneSessions:
         assert SessionEvent.objects.get() == kept
         assert EventTotal.objects.get() == kept_total
         assert SessionRecord.objects.get() == living
-        assert ", 1 events, 1 totals of events" in printed
+        assert ", 1 events, 1 hourly totals of events" in printed
 
     def test_how_long_is_for_the_operator_to_say(self) -> None:
         record(ended_at=days(-8), end_reason=EndReason.REVOKED)

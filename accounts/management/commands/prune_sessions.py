@@ -67,8 +67,8 @@ class Command(BaseCommand):
         counts = _remove(AttemptCount.objects.filter(expires_at__lt=Now()).order_by("expires_at"), batch)
         self.stdout.write(
             f"{expired} expired sessions ended. Removed, older than {keep_days} days: {removed} ended sessions, "
-            f"{events} events, {totals} totals of events, {requests} traced requests. Also removed: {counts} expired "
-            "counts of failed sign-ins."
+            f"{events} events, {totals} hourly totals of events, {requests} traced requests. Also removed: "
+            f"{counts} expired counts of failed sign-ins."
         )
 
 
