@@ -14,7 +14,7 @@ with = tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv 
 	"$$tools/bin/pip" install --quiet $(1) && "$$tools/bin/$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick large lint bench storm soak fuzz matrix mutate audit lock clean
+.PHONY: help install run test lint bench storm soak fuzz matrix mutate audit lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -49,14 +49,7 @@ run: install  ## the site and the demo API; Ctrl-C stops both
 	while wait $$honcho; status=$$?; kill -0 $$honcho 2>/dev/null; do :; done; \
 	case $$status in 130 | 143) exit 0 ;; *) exit $$status ;; esac
 
-test: quick large  ## all tests that can run here; with --jobs 2 the quick ones beside the large ones, in less time
-
-# Five at a time, because some of them wait. `.ci/run` runs the large ones beside them.
-quick: install  ## the quick tests, with coverage
-	$(BIN)/pytest -n 5 --dist worksteal --cov --cov-branch --cov-fail-under=95
-
-# Without coverage, which slows them down.
-large: install  ## the tests with browsers, PostgreSQL, proxies, Prometheus, Vite and the storm
+test: install  ## all tests that can run here
 	@command -v chromium >/dev/null || \
 		echo "No Chromium, so no browser tests here. To install it: apt-get install chromium"
 	@command -v firefox-esr >/dev/null || \
@@ -79,6 +72,8 @@ large: install  ## the tests with browsers, PostgreSQL, proxies, Prometheus, Vit
 		echo "No PgBouncer, so no test behind one here. To install it: apt-get install pgbouncer"
 	@{ command -v node && command -v npm; } >/dev/null || \
 		echo "No node with npm, so no tests with oidc-provider and Vite here. To install it: apt-get install nodejs npm"
+	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-branch --cov-fail-under=95
+	@# Four at a time, because most of them wait for browsers and processes, and without coverage, which slows them down.
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m large
 
 lint: install  ## formatting, linting, types, import rules, missing migrations, Django's deployment checks

@@ -129,8 +129,9 @@ def test_a_stream_arrives_while_it_is_made_with_its_session_update(
     provider: OddProvider, person: Person, path: str, row: bytes, update: bytes
 ) -> None:
     provider.fail("GET", "/protected-route", Fault.delay(0))
-    with Gate() as gate, asked(person, f"{path}?rows=2&delay=0", {"Accept-Encoding": "gzip"}) as answer:
-        provider.fail("GET", "/protected-route", Fault.hold_before(gate))
+    gate = Gate()
+    provider.fail("GET", "/protected-route", Fault.hold_before(gate))
+    with gate, asked(person, f"{path}?rows=2&delay=0", {"Accept-Encoding": "gzip"}) as answer:
         first = b""
         while first.count(row) < 1 and (piece := answer.read1(65536)):
             first += piece
