@@ -1,8 +1,8 @@
-"""Django's tags of the same names, for all templates: what is the same for each page is found out once.
+"""Template tags that replace Django's tags of the same names, and remember what is the same for each page.
 
-An address of `{% url %}` and `{% static %}`, the text of a `{% block %}`, and the blocks of a base template that
-`{% extends %}` names. As built-in tags (TEMPLATES in settings.py) they replace Django's. After `{% load static %}`,
-a template has Django's own `{% static %}`.
+They remember the addresses of `{% url %}` and `{% static %}`, the text of a `{% block %}`, and the blocks of the
+template that `{% extends %}` names. They are built-in tags (TEMPLATES in settings.py). After `{% load static %}`, a
+template has Django's own `{% static %}`.
 """
 
 from functools import cached_property, lru_cache

@@ -14,7 +14,7 @@ _GATHER_SECONDS = 5.0
 
 class EventCounter(BackgroundWriter[EventTotal]):
     """Counts the events of one process. The queue has only the counts that are being written: one for each kind and
-    hour. What is counted meanwhile waits beside it, so a count that could not be written is written again unchanged.
+    hour. New events are counted beside the queue. So a count that could not be written is written again unchanged.
     """
 
     def __init__(self) -> None:

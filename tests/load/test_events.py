@@ -81,5 +81,5 @@ def test_no_request_waits_for_a_lock_on_the_tables_of_events(api: DemoApi, postg
             wait_until(lambda: len(waiting()) == 2, "the writers of rows and of totals wait for their tables")
             for process in waiting():
                 reader.execute("SELECT pg_terminate_backend(%s)", [process])
-        wait_until(lambda: kinds() == ["signed-in", "signed-out"], "what was told meanwhile is written")
-        wait_until(lambda: totals() == [("confirmed", 1), ("rotated", 1)], "what was counted meanwhile is added, once")
+        wait_until(lambda: kinds() == ["signed-in", "signed-out"], "the events of the outage are written")
+        wait_until(lambda: totals() == [("confirmed", 1), ("rotated", 1)], "the counts of the outage are added once")

@@ -73,7 +73,7 @@ class TestTheList:
         assert {row[1] for row in rows(page)} == names
 
     def test_expired_sessions_come_in_the_order_of_their_index(self, transactional_db: None) -> None:
-        """Many are expired where nobody runs prune_sessions. PostgreSQL would read and sort all of them for a page."""
+        """Without prune_sessions, many sessions are expired. In another order, PostgreSQL reads and sorts them all."""
         for hours in (2, 1, 3):
             then = timezone.now() - timedelta(hours=hours)
             add_record(user_name=f"{hours} hours ago", expires_at=then, expiry_check_at=then)
