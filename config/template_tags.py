@@ -1,25 +1,26 @@
 """Template tags that replace Django's tags of the same names, and remember what is the same for each page.
 
-They remember the addresses of `{% url %}` and `{% static %}`, the text of a `{% block %}`, and the blocks of the
-template that `{% extends %}` names. They are built-in tags (TEMPLATES in settings.py). After `{% load static %}`, a
-template has Django's own `{% static %}`.
+They remember the addresses of `{% url %}` and `{% static %}`, and the places of the blocks in a page with
+`{% extends %}` (`template_inheritance.py`). They are built-in tags (TEMPLATES in settings.py). After
+`{% load static %}`, a template has Django's own `{% static %}`.
 """
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.files.storage import Storage, storages
 from django.template import Context, Library, Node
-from django.template.base import FilterExpression, NodeList, Parser, Template, TextNode, Token
+from django.template.base import FilterExpression, Parser, Token
 from django.template.defaulttags import URLNode
 from django.template.defaulttags import url as parse_url
-from django.template.loader_tags import BLOCK_CONTEXT_KEY, BlockNode, ExtendsNode, do_block, do_extends
+from django.template.loader_tags import do_extends
 from django.templatetags.static import StaticNode, do_static
 from django.urls import URLResolver, get_resolver, get_script_prefix, get_urlconf
 from django.utils.html import conditional_escape
-from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
+
+from config.template_inheritance import LEAVES_VARIABLES, PlacingExtendsNode
 
 register = Library()
 
@@ -57,55 +58,13 @@ class FixedStaticNode(StaticNode):
         return _static_address(storages["staticfiles"], self.path.var)
 
 
-class TextBlockNode(BlockNode):
-    """`{% block %}`. If the block that counts has only text, there is nothing to render."""
-
-    def render(self, context: Context) -> SafeString:
-        blocks = context.render_context.get(BLOCK_CONTEXT_KEY)
-        block = self if blocks is None else blocks.get_block(self.name) or self
-        # A template of another engine has Django's blocks.
-        text = block.text if isinstance(block, TextBlockNode) else None
-        return super().render(context) if text is None else text
-
-    @cached_property
-    def text(self) -> SafeString | None:
-        """None unless it is the same for each page."""
-        texts = [node.s for node in self.nodelist if isinstance(node, TextNode)]
-        return mark_safe("".join(texts)) if len(texts) == len(self.nodelist) else None  # noqa: S308  # the template's own
-
-
-class KnownParentNode(ExtendsNode):
-    """`{% extends %}`. Django searches the parent for blocks each time."""
-
-    def get_parent(self, context: Context) -> Template:
-        parent = super().get_parent(context)
-        if not isinstance(parent.nodelist, _SearchedNodes):
-            parent.nodelist = _SearchedNodes(parent.nodelist)
-        return parent
-
-
-class _SearchedNodes(NodeList):
-    """The nodes of a template, which never change. It remembers the blocks among them."""
-
-    def __init__(self, nodes: NodeList) -> None:
-        super().__init__(nodes)
-        self.contains_nontext = nodes.contains_nontext
-        self._blocks = nodes.get_nodes_by_type(BlockNode)
-
-    def get_nodes_by_type(self, nodetype: type[Node]) -> list[Node]:
-        return self._blocks if nodetype is BlockNode else super().get_nodes_by_type(nodetype)
-
-
-@register.tag
-def block(parser: Parser, token: Token) -> Node:
-    node = do_block(parser, token)
-    return TextBlockNode(node.name, node.nodelist)
+LEAVES_VARIABLES.update((FixedURLNode, FixedStaticNode))
 
 
 @register.tag
 def extends(parser: Parser, token: Token) -> Node:
     node = do_extends(parser, token)
-    return KnownParentNode(node.nodelist, node.parent_name)
+    return PlacingExtendsNode(node.nodelist, node.parent_name)
 
 
 @register.tag

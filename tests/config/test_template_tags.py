@@ -1,15 +1,20 @@
 """The tags of config/template_tags.py give what Django's own tags of the same names give."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, Engine, RequestContext, Template, TemplateSyntaxError
 from django.template.engine import Engine as AnyEngine
 from django.test import override_settings
+from django.test.signals import template_rendered
 from django.urls import NoReverseMatch, include, path, set_script_prefix
 from django.utils import translation
+
+from config.template_inheritance import PlacingExtendsNode
 
 _OURS = AnyEngine(builtins=["config.template_tags", "django.templatetags.i18n"])
 _DJANGOS = AnyEngine(builtins=["django.templatetags.static"])
@@ -119,18 +124,83 @@ _TEMPLATES = {
     "by a variable": "{% extends parent %}{% block title %}Variable{% endblock %}",
     "no parent": "{% block title %}{% endblock %}{% block main %}Text{% endblock %}{% include 'text' %}"
     "{% block last %}{{ a }}{% endblock %}",
+    "variables": "{% extends 'base' %}{% block title %}{% now 'Y' as year %}{{ year }}{% endblock %}"
+    "{% block last %}{{ year }}{% with a=yes %}{{ a }}{% endwith %}{{ a }}{% endblock %}",
+    "between": "Text before {% extends 'text' %}{% block main %}{% block inner %}{% endblock %}between{% endblock %}",
+    "three": "And before {% extends 'between' %}{% block title %}{% if yes %}{{ a }}{% endif %}{% endblock %}"
+    "{% block new %}Nobody's{% endblock %}{% block inner %}{% for a in 'xy' %}{{ a }}{% endfor %}{% endblock %}",
     "twice": "{% extends 'base' %}{% block main %}{% include 'super' %}{% include 'text' with yes=0 %}{% endblock %}",
 }
 
 
+#: No template uses the variable `block`, so their blocks are put into their places.
+_PLACED = {name: re.sub("{{ block[^}]*}}", "", text) for name, text in _TEMPLATES.items()}
+
+
+def _engines(templates: dict[str, str], **options: Any) -> tuple[AnyEngine, AnyEngine]:
+    """One with our tags, and one with Django's."""
+    loaders = [("django.template.loaders.cached.Loader", [("django.template.loaders.locmem.Loader", templates)])]
+    ours, djangos = (AnyEngine(loaders=loaders, builtins=tags, **options) for tags in (["config.template_tags"], []))
+    return ours, djangos
+
+
+@pytest.mark.parametrize("templates", [_TEMPLATES, _PLACED], ids=["with the variable", "without"])
 @pytest.mark.parametrize("name", _TEMPLATES)
-def test_blocks_give_what_djangos_give(name: str) -> None:
-    loaders = [("django.template.loaders.cached.Loader", [("django.template.loaders.locmem.Loader", _TEMPLATES)])]
-    ours, djangos = (AnyEngine(loaders=loaders, builtins=tags) for tags in (["config.template_tags"], []))
+def test_blocks_give_what_djangos_give(name: str, templates: dict[str, str]) -> None:
+    engines = _engines(templates)
     for parent in ("base", "text", "base"):
         values = {"yes": 1, "a": "<&>", "parent": parent}
-        found = [engine.get_template(name).render(Context(values)) for engine in (ours, djangos) for _ in range(2)]
+        found = [engine.get_template(name).render(Context(values)) for engine in engines for _ in range(2)]
         assert len(set(found)) == 1
+
+
+def test_the_blocks_of_a_page_are_put_into_their_places_once() -> None:
+    ours, _ = _engines(_PLACED)
+    template = ours.get_template("three")
+    template.render(Context())
+    (tag,) = template.nodelist.get_nodes_by_type(PlacingExtendsNode)
+    with patch.object(ours, "find_template", side_effect=AssertionError("it is known")):
+        found = template.render(Context({"yes": 1, "a": "<&>"}))
+
+    assert isinstance(tag, PlacingExtendsNode)
+    assert tag._page is not None
+    assert "head<&lt;&amp;&gt;>xybetween" in found
+
+
+@pytest.mark.parametrize("templates", [_TEMPLATES, _PLACED], ids=["with the variable", "without"])
+def test_tests_and_tools_hear_of_the_same_templates(templates: dict[str, str]) -> None:
+    heard: list[list[str | None]] = []
+
+    def note(template: Template, **_: Any) -> None:
+        heard[-1].append(template.name)
+
+    template_rendered.connect(note)
+    try:
+        for engine in _engines(templates):
+            for _ in range(2):
+                heard.append([])
+                engine.get_template("three").render(Context({"yes": 1}))
+    finally:
+        template_rendered.disconnect(note)
+
+    assert heard == [["three", "between", "text", "base"]] * 4
+
+
+@pytest.mark.parametrize("templates", [_TEMPLATES, _PLACED], ids=["with the variable", "without"])
+@pytest.mark.parametrize("broken", ["base", "between", "three"])
+def test_an_error_page_shows_the_same_line(broken: str, templates: dict[str, str]) -> None:
+    text = templates[broken].replace("{% block last %}", "\n{% block last %}").replace("before", "before\n")
+    text = text.replace("{% for a in", "{% for a, b in") + "{% block wrong %}\n{{ a|divisibleby:0 }}{% endblock %}"
+    root = templates["base"].replace("{{ year }}", "{% block wrong %}{% endblock %}") if broken != "base" else text
+    shown = []
+    for engine in _engines(templates | {"base": root, broken: text}, debug=True):
+        for _ in range(2):
+            with pytest.raises((ZeroDivisionError, ValueError)) as error:
+                engine.get_template("three").render(Context({"a": 1, "yes": 1}))
+            shown.append({**error.value.template_debug})  # type: ignore[attr-defined]
+
+    assert shown[0]["name"] == broken
+    assert all(one == shown[0] for one in shown)
 
 
 def test_a_template_can_extend_the_one_that_it_replaces() -> None:
