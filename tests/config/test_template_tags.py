@@ -7,8 +7,19 @@ from unittest.mock import patch
 
 import pytest
 from django.http import HttpRequest, HttpResponse
-from django.template import Context, Engine, RequestContext, Template, TemplateSyntaxError
+from django.template import (
+    Context,
+    Engine,
+    Library,
+    Node,
+    RequestContext,
+    Template,
+    TemplateDoesNotExist,
+    TemplateSyntaxError,
+)
+from django.template.base import Parser, Token
 from django.template.engine import Engine as AnyEngine
+from django.template.loader_tags import BlockNode, ExtendsNode, do_block, do_extends
 from django.test import override_settings
 from django.test.signals import template_rendered
 from django.urls import NoReverseMatch, include, path, set_script_prefix
@@ -129,6 +140,7 @@ _TEMPLATES = {
     "between": "Text before {% extends 'text' %}{% block main %}{% block inner %}{% endblock %}between{% endblock %}",
     "three": "And before {% extends 'between' %}{% block title %}{% if yes %}{{ a }}{% endif %}{% endblock %}"
     "{% block new %}Nobody's{% endblock %}{% block inner %}{% for a in 'xy' %}{{ a }}{% endfor %}{% endblock %}",
+    "tab": "{% extends 'base' %}{% block title %}{% if\tblock.name %}named{% endif %}{% endblock %}",
     "twice": "{% extends 'base' %}{% block main %}{% include 'super' %}{% include 'text' with yes=0 %}{% endblock %}",
 }
 
@@ -137,11 +149,11 @@ _TEMPLATES = {
 _PLACED = {name: re.sub("{{ block[^}]*}}", "", text) for name, text in _TEMPLATES.items()}
 
 
-def _engines(templates: dict[str, str], **options: Any) -> tuple[AnyEngine, AnyEngine]:
+def _engines(templates: dict[str, str], *tags: str, **options: Any) -> tuple[AnyEngine, AnyEngine]:
     """One with our tags, and one with Django's."""
     loaders = [("django.template.loaders.cached.Loader", [("django.template.loaders.locmem.Loader", templates)])]
-    ours, djangos = (AnyEngine(loaders=loaders, builtins=tags, **options) for tags in (["config.template_tags"], []))
-    return ours, djangos
+    ours = AnyEngine(loaders=loaders, builtins=["config.template_tags", *tags], **options)
+    return ours, AnyEngine(loaders=loaders, builtins=[*tags], **options)
 
 
 @pytest.mark.parametrize("templates", [_TEMPLATES, _PLACED], ids=["with the variable", "without"])
@@ -190,13 +202,14 @@ def test_tests_and_tools_hear_of_the_same_templates(templates: dict[str, str]) -
 @pytest.mark.parametrize("broken", ["base", "between", "three"])
 def test_an_error_page_shows_the_same_line(broken: str, templates: dict[str, str]) -> None:
     text = templates[broken].replace("{% block last %}", "\n{% block last %}").replace("before", "before\n")
-    text = text.replace("{% for a in", "{% for a, b in") + "{% block wrong %}\n{{ a|divisibleby:0 }}{% endblock %}"
+    text += "{% block wrong %}\n{{ a|divisibleby:number }}{% endblock %}"
     root = templates["base"].replace("{{ year }}", "{% block wrong %}{% endblock %}") if broken != "base" else text
     shown = []
     for engine in _engines(templates | {"base": root, broken: text}, debug=True):
+        engine.get_template("three").render(Context({"a": 1, "yes": 1, "number": 1}))
         for _ in range(2):
-            with pytest.raises((ZeroDivisionError, ValueError)) as error:
-                engine.get_template("three").render(Context({"a": 1, "yes": 1}))
+            with pytest.raises(ZeroDivisionError) as error:
+                engine.get_template("three").render(Context({"a": 1, "yes": 1, "number": 0}))
             shown.append({**error.value.template_debug})  # type: ignore[attr-defined]
 
     assert shown[0]["name"] == broken
@@ -226,3 +239,94 @@ def test_a_template_of_another_engine_can_extend_one_with_these_blocks() -> None
     text = "{% extends parent %}{% block title %}{{ block.super }}, too{% endblock %}"
 
     assert _render(_DJANGOS, text, parent=parent) == "<Base, tooMain>"
+
+
+register = Library()
+
+
+@register.simple_tag(takes_context=True)
+def parents_block(context: Context) -> Any:
+    """It looks for the variable `block` itself: the template does not name it."""
+    return context["block"].super()
+
+
+class LoudBlockNode(BlockNode):
+    def render(self, context: Context) -> Any:
+        return f"{super().render(context)}!"
+
+
+@register.tag
+def loud(parser: Parser, token: Token) -> Node:
+    node = do_block(parser, token)
+    return LoudBlockNode(node.name, node.nodelist)
+
+
+class BaseExtendsNode(ExtendsNode):
+    def get_parent(self, context: Context) -> Template:
+        return self.find_template("base", context)
+
+
+@register.tag
+def extends_base(parser: Parser, token: Token) -> Node:
+    node = do_extends(parser, token)
+    return BaseExtendsNode(node.nodelist, node.parent_name)
+
+
+def test_tags_of_other_packages_give_what_they_give_in_djangos_templates() -> None:
+    templates = {
+        "base": "<{% block title %}Base {{ a }}{% endblock %}{% loud end %}end{% endblock %}>",
+        "child": "{% extends_base 'unknown' %}{% block title %}{% parents_block %}, child{% endblock %}",
+        "grandchild": "{% extends 'child' %}{% block title %}{% parents_block %}, grandchild{% endblock %}",
+        "super": "{% extends 'base' %}{% block title %}{% parents_block %}, {{ a }}{% endblock %}",
+        "superchild": "{% extends 'super' %}{% block title %}{% parents_block %}!{% endblock %}",
+        "loud": "{% extends 'base' %}{% block end %}{{ a }}{% endblock %}",
+    }
+    engines = _engines(templates, __name__)
+    for name in templates:
+        found = [engine.get_template(name).render(Context({"a": a})) for engine in engines for a in "xxy"]
+        assert found[:3] == found[3:]
+
+
+@pytest.mark.parametrize("parent", ["'missing'", "'wrong'", "''", "'child'"])
+def test_a_parent_that_is_missing_gives_djangos_error(parent: str) -> None:
+    templates = {
+        "child": f"{{% extends {parent} %}}",
+        "grandchild": "Text{% extends 'child' %}",
+        "wrong": "{% if %}",
+    }
+    shown = []
+    for engine in _engines(templates, debug=True):
+        for _ in range(2):
+            with pytest.raises((TemplateDoesNotExist, TemplateSyntaxError)) as error:
+                engine.get_template("grandchild").render(Context())
+            shown.append((str(error.value), {**error.value.template_debug}))  # type: ignore[attr-defined]
+
+    assert all(one == shown[0] for one in shown)
+    assert shown[0][1]["name"] in ("child", "wrong")
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_a_template_that_is_kept_elsewhere_has_the_parent_of_today(is_cached: bool) -> None:
+    """As in `runserver`, which empties the cache when a file changes."""
+    templates = {"base": "Old {% block title %}{% endblock %}", "child": "{% extends 'base' %}"}
+    loader: Any = "django.template.loaders.locmem.Loader", templates
+    loader = ("django.template.loaders.cached.Loader", [loader]) if is_cached else loader
+    engine = AnyEngine(loaders=[loader], builtins=["config.template_tags"])
+    kept = [engine.get_template("child"), engine.from_string(templates["child"])]
+    for _ in range(2):
+        assert [template.render(Context()) for template in kept] == ["Old ", "Old "]
+    templates["base"] = "New"
+    for one in engine.template_loaders:
+        one.reset()
+    for _ in range(2):
+        assert [template.render(Context()) for template in kept] == ["New", "New"]
+
+
+def test_an_included_template_of_another_engine_has_the_parent_that_django_finds() -> None:
+    included = {"base": "Theirs", "child": "{% extends 'base' %}{% block title %}child{% endblock %}"}
+    including = {"base": "<{% block title %}{% endblock %}>", "page": "{% include child %}"}
+    for engine, other in zip(_engines(including), _engines(included), strict=True):
+        child = other.get_template("child")
+        for _ in range(2):
+            assert child.render(Context()) == "Theirs"
+            assert engine.get_template("page").render(Context({"child": child})) == "<child>"
