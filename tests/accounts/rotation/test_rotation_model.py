@@ -309,7 +309,8 @@ class RotationModel(RuleBasedStateMachine):
                 self.wait_for(sent)
             if not SessionRecord.objects.exclude(ended_at=None).exists():
                 self.let_pass(20)  # longer than any lease and any pause
-                assert self.browser.is_signed_in()
+                page = self.threads.submit(self.get, self.browser, "/protected/", 0)
+                assert self.wait_for(Sent(self.browser, "/protected/", page)).status_code == 200
                 self.no_refresh_token_is_sent_twice()
         finally:
             self.threads.shutdown()
