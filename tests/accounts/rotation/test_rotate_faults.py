@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from pytest_django import Settings
 
+from accounts.conf import conf
 from accounts.dialects.base import Refreshed
 from accounts.dialects.token_pair import TokenPairDialect
 from accounts.history.events import new_event
@@ -18,10 +19,17 @@ from accounts.models import EndReason, EventKind, SessionRecord
 from accounts.rotation import lease, rotate
 from accounts.rotation.background import go_on_in_background
 from accounts.rotation.token_requests import request_refresh
+from tests.accounts.rotation.clocks import Clock, movable_clock
 from tests.accounts.rotation.helpers import Execute, FailingStore, failing_store
 from tests.accounts.rotation.hosts import Hosts, several_hosts
 from tests.browsers import PATIENCE_SECONDS, Answer, Browser, cookies_set, wait_until
 from tests.demo_api.server import DemoApi, Fault, Gate
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with movable_clock() as clock:
+        yield clock
 
 
 def wait_for_late_work() -> None:
@@ -68,7 +76,7 @@ class TestADatabaseThatFailsAtTheStore:
         assert api.reuses == 0
 
     def test_only_the_cookie_holds_the_session_until_the_record_has_caught_up(
-        self, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
+        self, clock: Clock, signed_in: Browser, api: DemoApi, caplog: pytest.LogCaptureFixture
     ) -> None:
         api.expire_access_tokens()
 
@@ -82,7 +90,8 @@ class TestADatabaseThatFailsAtTheStore:
         assert signed_in.is_signed_in()
         assert (signed_in.record().generation, signed_in.record().confirmed) == (1, 1)
         assert signed_in.record().lease_owner, "the lease was not released"
-        SessionRecord.objects.update(lease_until=Now())  # it runs out
+        clock.ahead += conf.lease_seconds
+        clock.hurry()
         api.expire_access_tokens()
         assert signed_in.is_signed_in()
         assert api.reuses == 0
@@ -209,8 +218,11 @@ class TestARefusalThatIsStale:
         assert page.status_code == 200
         assert signed_in.session().generation == other.session().generation == 1
 
-    def test_it_waits_for_another_host_that_is_still_rotating(self, signed_in: Browser, api: DemoApi) -> None:
+    def test_it_waits_for_another_host_that_is_still_rotating(
+        self, clock: Clock, signed_in: Browser, api: DemoApi
+    ) -> None:
         session = signed_in.session()
+        clock.hurry()
 
         def claim_lease() -> None:
             SessionRecord.objects.update(lease_until=None)

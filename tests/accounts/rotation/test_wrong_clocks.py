@@ -12,6 +12,7 @@ from accounts.models import EndReason, SessionRecord
 from accounts.models.clocks import Moment, host_time
 from accounts.models.rotation_statements import MAX_RETIRED
 from accounts.rotation.lease import is_leased_to_another, lease_has_run_out
+from accounts.rotation.rotate import TAKE_OVER_SECONDS
 from tests.accounts.rotation.clocks import Clock, movable_clock
 from tests.accounts.rotation.helpers import rotate_and_confirm
 from tests.accounts.rotation.hosts import several_hosts
@@ -87,12 +88,15 @@ class TestPausesAndLeases:
 
     @BACK
     def test_a_lease_of_the_release_before_that_ends_later_than_any_can_does_not_count(
-        self, signed_in: Browser, api: DemoApi, seconds: float
+        self, clock: Clock, signed_in: Browser, api: DemoApi, seconds: float
     ) -> None:
         SessionRecord.objects.update(lease_owner="old", lease_until=Now() + timedelta(seconds=seconds))
         api.expire_access_tokens()
+        clock.hurry()
+        began_at = clock.monotonic()
 
         assert signed_in.is_signed_in()
+        assert TAKE_OVER_SECONDS <= clock.monotonic() - began_at < conf.lease_seconds
 
     def test_a_lease_of_the_release_before_counts(self, clock: Clock, signed_in: Browser) -> None:
         session_id = signed_in.session().id
