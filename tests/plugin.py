@@ -5,22 +5,27 @@ import gc
 import os
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
-from django.test import TransactionTestCase, override_settings
+from django.test import TransactionTestCase
 from pytest_django import Settings
 
 from accounts.history import events
 from accounts.history.background_writer import BackgroundWriter
 from accounts.history.event_totals import EventCounter
 from accounts.models import SessionEvent
+from accounts.sign_in import sign_in
+from accounts.upstream import transport
 from tests.browsers import PATIENCE_SECONDS, Browser
 from tests.demo_api.server import DemoApi
 
 #: These tests start browsers or many processes. `pytest` leaves them out; `pytest -m large` runs them.
 LARGE = {"browser", "nginx", "postgres", "prometheus", "proxies", "storm", "vite"}
+#: These begin first.
+LONGEST = ("test_on_postgres", "test_rotation_model", "test_their_types_are_right", "tests/load/")
 #: Random tests do not count for coverage, which slows them down by a quarter.
 UNMEASURED = ("tests/fuzz/", "tests/accounts/rotation/test_rotation_model.py")
 #: Of sign-ins that fail.
@@ -83,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in set(quick)])
         items[:] = quick
     # The longest ones begin first, so that none of them runs alone at the end.
-    items.sort(key=lambda item: ("test_on_postgres" not in item.nodeid, "tests/load/" not in item.nodeid))
+    items.sort(key=lambda item: [name not in item.nodeid for name in LONGEST])
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +117,14 @@ def delete_rows() -> None:
         cursor.execute(filled)
         for (name,) in cursor.fetchall():
             cursor.execute(f"DELETE FROM {name}")  # noqa: S608
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_pool() -> Iterator[None]:
+    """Most tests have an API of their own, and urllib3 fills a pool for each one with as many empty places."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transport, "_POOL_CONNECTIONS", 50)
+        yield
 
 
 class DiscardingWriter(BackgroundWriter[SessionEvent]):
@@ -168,7 +181,10 @@ def browser(api: DemoApi, transactional_db: None) -> Browser:
 
 @pytest.fixture
 def signed_in(browser: Browser) -> Browser:
-    """A browser in which Ada has signed in. Nothing is counted for the limits: that would take most of the time."""
-    with override_settings(**dict.fromkeys(SIGN_IN_LIMITS, "")):
+    """A browser in which Ada has signed in. Nothing is counted for the limits, and her address does not become known
+    to them: that would take most of the time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sign_in, "rate_limited_attempt", lambda *_: nullcontext())
         browser.sign_in()
     return browser
