@@ -83,9 +83,10 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.hookimpl(trylast=True)  # after -k and -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without -m, leave out the large tests. `pytest tests/browser` selects nothing else, so it runs them."""
+    large = [item for item in items if item.get_closest_marker("large")]
     quick = [item for item in items if not item.get_closest_marker("large")]
     if quick and not config.option.markexpr:
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(quick)])
+        config.hook.pytest_deselected(items=large)
         items[:] = quick
     # The longest ones begin first, so that none of them runs alone at the end.
     items.sort(key=lambda item: [name not in item.nodeid for name in LONGEST])
