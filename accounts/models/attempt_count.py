@@ -5,14 +5,20 @@ No row can be read: keys are HMACs under SECRET_KEY. Times are compared by the d
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, When
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
 
+from accounts.models.built_statement import BuiltStatement
+
 _LEFT = ExpressionWrapper(F("expires_at") - Now(), output_field=DurationField())
 _ROUNDING_SECONDS = 1.0
+#: The row to change, and its new values.
+_Change = tuple["AttemptCountQuerySet", dict[str, Any]]
 
 
 class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
@@ -45,7 +51,7 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
 
     def take_back(self, key: str) -> None:
         """Uncount one event, if its window is still running."""
-        self.current().filter(pk=_hash(key), count__gte=1).update(count=F("count") - 1)
+        _TAKE_BACK.run(self.model.objects.all(), router.db_for_write(self.model), key=_hash(key))
 
     def count_of(self, key: str, *, seconds: float) -> int:
         return self.counts_of({key: seconds})[key]
@@ -69,7 +75,8 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
     def claim(self, key: str, *, seconds: float) -> bool:
         """Count 1 for `seconds`, unless a window is running. Returns whether it did: only one caller gets True."""
         key, ends_at = _hash(key), Now() + timedelta(seconds=seconds)
-        if self.filter(_is_over(seconds), pk=key).update(count=1, expires_at=ends_at):
+        is_over = _is_over(timedelta(seconds=seconds + _ROUNDING_SECONDS))
+        if self.filter(is_over, pk=key).update(count=1, expires_at=ends_at):
             return True
         try:
             with transaction.atomic(using=router.db_for_write(AttemptCount)):
@@ -85,11 +92,13 @@ class AttemptCountQuerySet(models.QuerySet["AttemptCount"]):
         else:
             self.filter(pk=_hash(key)).delete()
 
-    def _add(self, hashed_key: str, seconds: float, prolong: bool) -> int:
-        is_over, new_end = _is_over(seconds), Now() + timedelta(seconds=seconds)
-        return self.filter(pk=hashed_key).update(
-            count=Case(When(is_over, then=1), default=F("count") + 1),
-            expires_at=new_end if prolong else Case(When(is_over, then=new_end), default=F("expires_at")),
+    def _add(self, hashed_key: str, seconds: float, prolong: bool) -> bool:
+        return (_ADD_AND_PROLONG if prolong else _ADD).run(
+            self.model.objects.all(),
+            router.db_for_write(self.model),
+            key=hashed_key,
+            duration=timedelta(seconds=seconds),
+            longest=timedelta(seconds=seconds + _ROUNDING_SECONDS),
         )
 
 
@@ -111,9 +120,27 @@ class AttemptCount(models.Model):
         return f"{self.count} until {self.expires_at}"
 
 
-def _is_over(seconds: float) -> Q:
-    latest_end = Now() + timedelta(seconds=seconds + _ROUNDING_SECONDS)
-    return Q(expires_at__lte=Now()) | Q(expires_at__gt=latest_end)
+def _is_over(longest: Any) -> Q:
+    """Whether the window has ended, or ends later than the `longest` would."""
+    return Q(expires_at__lte=Now()) | Q(expires_at__gt=Now() + longest)
+
+
+def _add(rows: AttemptCountQuerySet, *, key: Any, duration: Any, longest: Any, prolong: bool = False) -> _Change:
+    is_over, new_end = _is_over(longest), Now() + duration
+    return rows.filter(pk=key), {
+        "count": Case(When(is_over, then=1), default=F("count") + 1),
+        "expires_at": new_end if prolong else Case(When(is_over, then=new_end), default=F("expires_at")),
+    }
+
+
+def _take_back(rows: AttemptCountQuerySet, *, key: Any) -> _Change:
+    return rows.filter(pk=key, count__gte=1, expires_at__gt=Now()), {"count": F("count") - 1}
+
+
+_ADD_VALUES: dict[str, Any] = {"key": models.CharField(), "duration": DurationField(), "longest": DurationField()}
+_ADD = BuiltStatement(_add, **_ADD_VALUES)
+_ADD_AND_PROLONG = BuiltStatement(partial(_add, prolong=True), **_ADD_VALUES)
+_TAKE_BACK = BuiltStatement(_take_back, key=models.CharField())
 
 
 def _hash(key: str) -> str:
