@@ -22,6 +22,7 @@ from tests.load.processes import free_port, stop_process, wait_until
 from tests.migrated_database import put_migrated_database
 
 PROJECT = Path(__file__).resolve().parents[2]
+CHROMIUM = Path(__file__).with_name("plain_chromium.py")
 FIREFOX = Path(__file__).with_name("firefox_esr.py")
 PATIENCE_SECONDS = 60.0
 PATIENCE_MS = PATIENCE_SECONDS * 1000
@@ -47,22 +48,21 @@ def playwright() -> Iterator[Playwright]:
         yield playwright
 
 
-def path_of(program: str) -> str:
-    """Where the program is installed. The tests that need it are skipped without it, but not in CI."""
-    path = shutil.which(program)
-    if path is None:
+def require(program: str) -> None:
+    """The tests that need it are skipped where it is not installed, but not in CI."""
+    if shutil.which(program) is None:
         missing = f"No {program}; to install it: apt-get install {program}"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    return path
 
 
 @pytest.fixture(scope="package")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """The system's Chromium, without a window."""
+    require("chromium")
     with playwright.chromium.launch(
-        executable_path=path_of("chromium"),
+        executable_path=CHROMIUM,
         args=CHROMIUM_OPTIONS,
         # People have this cache, which shows a page again as it was, without asking the site.
         ignore_default_args=["--disable-back-forward-cache"],
@@ -74,7 +74,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def firefox(playwright: Playwright) -> Iterator[Browser]:
     """The system's Firefox, without a window, by WebDriver BiDi."""
-    path_of("firefox-esr")
+    require("firefox-esr")
     with playwright.firefox.launch(channel="moz-firefox", executable_path=FIREFOX, timeout=PATIENCE_MS) as browser:
         yield browser
 

@@ -1,6 +1,5 @@
 """A Chromium that binds sessions to the device, with keys in software in place of a TPM."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
 
-from tests.browser.conftest import CHROMIUM_OPTIONS, PATIENCE_MS
+from tests.browser.conftest import CHROMIUM, CHROMIUM_OPTIONS, PATIENCE_MS
 from tests.environment import clean_environment
 from tests.load.processes import stop_process, wait_until
 
@@ -30,12 +29,10 @@ def run_bound_chromium(plain: Browser, folder: Path, authority: Path, hosts: dic
     _trust(authority, home=folder)
     profile = folder / "profile"
     rules = ",".join(f"MAP {name} 127.0.0.1:{port}" for name, port in hosts.items())
-    executable = shutil.which("chromium")
-    assert executable is not None
     with (folder / "chromium.log").open("wb") as log:
         process = subprocess.Popen(
             [
-                *(executable, "--headless=new", "--remote-debugging-port=0", f"--user-data-dir={profile}"),
+                *(CHROMIUM, "--headless=new", "--remote-debugging-port=0", f"--user-data-dir={profile}"),
                 *(f"--host-resolver-rules={rules}", f"--enable-features={','.join(FEATURES)}", *CHROMIUM_OPTIONS),
                 "about:blank",
             ],
