@@ -24,8 +24,11 @@ from tests.demo_api.server import DemoApi
 
 #: These tests start browsers or many processes. `pytest` leaves them out; `pytest -m large` runs them.
 LARGE = {"browser", "nginx", "postgres", "prometheus", "proxies", "storm", "vite"}
-#: These begin first.
-LONGEST = ("test_on_postgres", "test_rotation_model", "test_their_types_are_right", "tests/load/")
+#: These begin first, in this order.
+LONGEST_FIRST = (
+    *("test_on_postgres", "load/test_storm.py", "test_storm_per_dialect"),
+    *("test_rotation_model", "test_their_types_are_right", "tests/load/"),
+)
 #: Random tests do not count for coverage, which slows them down by a quarter.
 UNMEASURED = ("tests/fuzz/", "tests/accounts/rotation/test_rotation_model.py")
 #: Of sign-ins that fail.
@@ -89,7 +92,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=large)
         items[:] = quick
     # The longest ones begin first, so that none of them runs alone at the end.
-    items.sort(key=lambda item: [name not in item.nodeid for name in LONGEST])
+    items.sort(key=lambda item: [part not in item.nodeid for part in LONGEST_FIRST])
 
 
 @pytest.fixture(scope="session")
