@@ -1,8 +1,9 @@
 """What can be seen to be wrong with a page: on a small phone, a tablet and a wide screen, light and dark."""
 
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 WIDTHS = (320, 960, 1400)
@@ -75,3 +76,9 @@ def find_flaws(page: Page) -> list[str]:
             found.append(f"{theme}, {width} px: {overflow} px too wide")
         found += [f"{theme}, {width} px, {text}" for text in page.evaluate(FAINT_TEXTS)]
     return found + list(page.evaluate(STUMBLES))
+
+
+def find_violations(page: Page) -> list[dict[str, Any]]:
+    """What axe-core finds in the way of people with disabilities. Elements that pass its rules are not listed."""
+    response = Axe().run(page, options={"resultTypes": ["violations"]}).response
+    return list(response["violations"])

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.browser.conftest import ADA, PATIENCE_MS, PATIENCE_SECONDS, PROJECT, sign_in
+from tests.browser.looks import find_violations
 from tests.demo_api.server import DemoApi
 from tests.environment import clean_environment
 from tests.load.processes import wait_until
@@ -82,7 +82,7 @@ def open_list(staff: BrowserContext) -> Page:
 def obstacles(page: Page) -> list[str]:
     """What axe-core finds in the way of people with disabilities, once the page is whole."""
     page.wait_for_load_state()
-    found = Axe().run(page).response["violations"]
+    found = find_violations(page)
     return [f"{page.url}: {it['id']}: {it['help']}: {[node['target'] for node in it['nodes']]}" for it in found]
 
 

@@ -5,11 +5,10 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.browser.conftest import PATIENCE_MS, run_server, sign_in
-from tests.browser.looks import THEMES
+from tests.browser.looks import THEMES, find_violations
 from tests.browser.watch import Watch
 from tests.demo_api.server import DemoApi, Fault, Gate
 from tests.load.processes import wait_until
@@ -237,8 +236,7 @@ class TestAccessibility:
         for theme, width in product(THEMES, WIDTHS):
             full.emulate_media(color_scheme=theme)
             full.set_viewport_size({"width": width, "height": 800})
-            results = Axe().run(full)
-            found += [f"{theme}, {width} px: {it['id']}: {it['help']}" for it in results.response["violations"]]
+            found += [f"{theme}, {width} px: {it['id']}: {it['help']}" for it in find_violations(full)]
 
         assert found == []
 
