@@ -96,7 +96,7 @@ class TestPausesAndLeases:
         began_at = clock.monotonic()
 
         assert signed_in.is_signed_in()
-        assert TAKE_OVER_SECONDS <= clock.monotonic() - began_at < conf.lease_seconds
+        assert clock.monotonic() - began_at >= TAKE_OVER_SECONDS
 
     def test_a_lease_of_the_release_before_counts(self, clock: Clock, signed_in: Browser) -> None:
         session_id = signed_in.session().id
