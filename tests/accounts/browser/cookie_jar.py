@@ -26,7 +26,7 @@ def a_session(tokens_length: int = 600, *, seed: int = 0, refresh_life: float | 
     refresh = random_token(max(1, tokens_length - len(access)), seed + 1)
     expires_at = None if refresh_life is None else now + refresh_life
     pair = TokenPair(
-        access=access, refresh=refresh, received_at=now, access_expires_at=now + 300, refresh_expires_at=expires_at
+        access=access, refresh=refresh, received_at=now, access_expires_at=now + 1500, refresh_expires_at=expires_at
     )
     return ApiSession.begin(User(id=7, name="Ada", email="ada@example.com"), pair)
 
