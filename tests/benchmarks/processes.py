@@ -11,7 +11,8 @@ def cpu_of_tree(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # It has ended: before its file was opened, or before the file was read.
         return 0.0
     return sum(map(int, fields[11:15])) / _TICKS + sum(cpu_of_tree(int(child)) for child in children)
 
