@@ -139,7 +139,7 @@ _TEMPLATES = {
     "{% block last %}{{ year }}{% with a=yes %}{{ a }}{% endwith %}{{ a }}{% endblock %}",
     "between": "Text before {% extends 'text' %}{% block main %}{% block inner %}{% endblock %}between{% endblock %}",
     "three": "And before {% extends 'between' %}{% block title %}{% if yes %}{{ a }}{% endif %}{% endblock %}"
-    "{% block new %}Nobody's{% endblock %}{% block inner %}{% for a in 'xy' %}{{ a }}{% endfor %}{% endblock %}",
+    "{% block new %}Unused{% endblock %}{% block inner %}{% for a in 'xy' %}{{ a }}{% endfor %}{% endblock %}",
     "tab": "{% extends 'base' %}{% block title %}{% if\tblock.name %}named{% endif %}{% endblock %}",
     "twice": "{% extends 'base' %}{% block main %}{% include 'super' %}{% include 'text' with yes=0 %}{% endblock %}",
 }

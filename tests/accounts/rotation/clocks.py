@@ -75,7 +75,7 @@ class Clock:
         self._stopped_at = time.time(), time.monotonic()
 
     def hurry(self) -> None:
-        """From now on each sleep moves it by as much, and nobody waits. For tests in which only one thread sleeps."""
+        """From now on, a sleep moves the clock and returns at once. For tests in which only one thread sleeps."""
         self._is_hurrying = True
 
     def time(self) -> float:
