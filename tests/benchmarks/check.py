@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
-from tests.benchmarks.servers import cpu_per_page, quick_api
-from tests.load.browser import PAGE, Browser
+from tests.benchmarks.servers import cpu_per_page, quick_api, signed_in
+from tests.load.browser import PAGE
 from tests.load.postgres import PostgresServer, has_postgres
 from tests.load.site import Site
 
@@ -49,9 +49,7 @@ def price_of_every_request(database_url: str, rounds: int, pages: int) -> Ratio:
         sites["on-rotation"].migrate()
         for site in sites.values():
             stack.enter_context(site)
-        browser = Browser(sites["on-rotation"].port)
-        browser.sign_in()
-        cookie = browser.jar.header(PAGE)
+        cookie = signed_in(sites["on-rotation"].port).jar.header(PAGE)
         measures = {
             check: partial(cpu_per_page, site, PAGE, cookie, connections=1, pages=pages)
             for check, site in sites.items()

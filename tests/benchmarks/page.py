@@ -18,7 +18,7 @@ from accounts.session.api_session import ApiSession
 from accounts.upstream.dpop import new_key
 from tests.benchmarks.quick_api import access_token
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
-from tests.benchmarks.servers import SERVERS, cpu_per_page, quick_api
+from tests.benchmarks.servers import SERVERS, cpu_per_page, quick_api, signed_in
 from tests.load.bound_browser import BOUND, BoundBrowser
 from tests.load.browser import PAGE, Browser
 from tests.load.site import KEY, Site
@@ -192,8 +192,7 @@ def two_sites(server: str) -> Iterator[Pages]:
         site.migrate()
         stack.enter_context(site)
         stack.enter_context(bare)
-        browser = Browser(site.port)
-        browser.sign_in()
+        browser = signed_in(site.port)
         found = Pages(site, browser.jar.header(PAGE), bare, f"csrftoken={browser.jar.value('csrftoken')}")
         for each, cookie in ((site, found.cookie), (bare, found.bare_cookie)):
             cpu_per_page(each, PAGE, cookie, connections=THREADS, pages=WARM_UP_PAGES)

@@ -1,15 +1,17 @@
 """What pages are measured on: the site behind a server with one worker, an API that answers at once, and readers."""
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from tests.load.browser import PAGE, Browser
 from tests.load.processes import free_port, stop_process, wait_until
 from tests.load.site import PROJECT, Site
 
@@ -26,6 +28,9 @@ class GranianSite(Site):
 
 
 SERVERS: dict[str, type[Site]] = {"gunicorn gthread": Site, "granian": GranianSite}
+
+#: Every page sets the CSRF token again.
+_SET_COOKIE = re.compile(rb"\r\nset-cookie: *(?:__host-)?([^=]+)=")
 
 
 @contextmanager
@@ -54,6 +59,14 @@ def cpu_seconds(pid: int) -> float:
     """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return time.clock_gettime(~pid << 3 | 2) + sum(cpu_seconds(int(child)) for child in children)
+
+
+def signed_in(port: int) -> Browser:
+    """A browser that has signed in, and has read a page: the first one shows a message, and deletes its cookie."""
+    browser = Browser(port)
+    browser.sign_in()
+    assert browser.open(PAGE).status == 200
+    return browser
 
 
 class Server(Protocol):
@@ -86,12 +99,14 @@ async def _read_some(port: int, path: str, lines: str, left: Iterator[int]) -> N
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     headers = f"Host: 127.0.0.1:{port}\r\nAccept: text/html\r\nUser-Agent: bench\r\n{lines}"
     request = f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode()
-    for _ in left:
-        writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        if not head.startswith(b"http/1.1 200 "):
-            raise RuntimeError(f"{path}: {head[:80]!r}")
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-    writer.close()
+    with closing(writer):
+        for _ in left:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if not head.startswith(b"http/1.1 200 "):
+                raise RuntimeError(f"{path}: {head[:80]!r}")
+            if changed := {name.decode() for name in _SET_COOKIE.findall(head)} - {"csrftoken"}:
+                raise RuntimeError(f"{path} changes the cookie {min(changed)}: a browser would not send it again")
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
     await writer.wait_closed()

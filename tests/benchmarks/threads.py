@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
-from tests.benchmarks.servers import cpu_per_page, quick_api
-from tests.load.browser import PAGE, Browser
+from tests.benchmarks.servers import cpu_per_page, quick_api, signed_in
+from tests.load.browser import PAGE
 from tests.load.site import Site
 
 WORKERS = 2
@@ -66,8 +66,7 @@ def sites(api_seconds: float) -> Iterator[dict[str, tuple[Site, str]]]:
             )
             site.migrate()
             stack.enter_context(site)
-            browser = Browser(site.port)
-            browser.sign_in()
-            found[str(threads)] = (site, browser.jar.header(PAGE))
-            cpu_per_page(site, PAGE, browser.jar.header(PAGE), connections=CONNECTIONS, pages=CONNECTIONS)
+            cookie = signed_in(site.port).jar.header(PAGE)
+            found[str(threads)] = (site, cookie)
+            cpu_per_page(site, PAGE, cookie, connections=CONNECTIONS, pages=CONNECTIONS)
         yield found

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from tests.benchmarks.quick_api import access_token
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
-from tests.benchmarks.servers import SERVERS, cpu_per_page, quick_api
+from tests.benchmarks.servers import SERVERS, cpu_per_page, quick_api, signed_in
 from tests.environment import clean_environment
-from tests.load.browser import PAGE, Browser
+from tests.load.browser import PAGE
 from tests.load.processes import stop_process
 from tests.real_apis.npm import CannotInstall, install
 
@@ -97,9 +97,7 @@ def _measure(packages: Path, rounds: int, pages: int) -> dict[str, list[float]]:
                 site.migrate()
             stack.enter_context(site)
             if not cookie:
-                browser = Browser(site.port)
-                browser.sign_in()
-                cookie = browser.jar.header(PAGE)
+                cookie = signed_in(site.port).jar.header(PAGE)
             for name, path in PAGES.items():
                 measures[f"{server}: {name}"] = partial(cpu, site, path, "" if "signed out" in name else cookie)
         for measure in measures.values():
