@@ -3,7 +3,6 @@
 Django makes a system call for each of a token's 32 random characters.
 """
 
-import secrets
 from functools import partial
 from operator import add
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.middleware.csrf import CSRF_ALLOWED_CHARS, CSRF_SECRET_LENGTH, get_token
 from django.utils.functional import SimpleLazyObject
+
+from accounts.random_bytes import random_bytes
 
 _CHARACTERS = CSRF_ALLOWED_CHARS.encode()
 _COUNT = len(_CHARACTERS)
@@ -40,5 +41,5 @@ def _token(request: HttpRequest) -> str:
 def _random_characters() -> bytes:
     found = b""
     while len(found) < CSRF_SECRET_LENGTH:
-        found += secrets.token_bytes(2 * CSRF_SECRET_LENGTH).translate(_TO_CHARACTER, _SURPLUS)
+        found += random_bytes().translate(_TO_CHARACTER, _SURPLUS)
     return found[:CSRF_SECRET_LENGTH]

@@ -3,7 +3,6 @@
 `X-Request-ID` carries the id, `traceparent` the place in a distributed trace. OpenTelemetry's propagator reads it.
 """
 
-import os
 import re
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -11,6 +10,8 @@ from typing import NamedTuple
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, TraceFlags, format_span_id, format_trace_id, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from accounts.random_bytes import random_bytes
 
 #: Without a dot, so that a token is not accepted as a request id and does not reach the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -43,7 +44,7 @@ def start_request_ids(request_id: str, traceparent: str, page: SpanContext | Non
     The flag `sampled` is kept. New traces set it, because an API that records only what its caller samples
     (OpenTelemetry's default) would otherwise record nothing.
     """
-    random_hex = os.urandom(24).hex()
+    random_hex = random_bytes()[:24].hex()
     own = random_hex[:_TRACE_ID_DIGITS]
     trace, span, flags = own, random_hex[_TRACE_ID_DIGITS:], TraceFlags.SAMPLED
     if page is not None:

@@ -1,0 +1,26 @@
+"""Random bytes from the operating system, fetched for many requests at once.
+
+Each system call lets other threads run first. Without this module, the home page takes a tenth more CPU time.
+"""
+
+import os
+from collections import deque
+
+_PIECE_BYTES = 64
+_PIECES = 64
+
+_pieces: deque[bytes] = deque()
+# A child process must not use the pieces of its parent, too.
+os.register_at_fork(after_in_child=_pieces.clear)
+
+
+def random_bytes() -> bytes:
+    """64 random bytes. Not for secrets: this process has them in memory before they are used."""
+    try:
+        return _pieces.popleft()
+    except IndexError:
+        fetched = os.urandom(_PIECES * _PIECE_BYTES)
+        starts = range(0, len(fetched), _PIECE_BYTES)
+        first, *others = (fetched[start : start + _PIECE_BYTES] for start in starts)
+        _pieces.extend(others)
+        return first
