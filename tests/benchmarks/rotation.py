@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from tests.benchmarks.api_process import ApiProcess
 from tests.benchmarks.report import Cell, Ratio, Report, Table, alternate, ratio
+from tests.benchmarks.servers import signed_in
 from tests.demo_api.users import DEMO_USERS
-from tests.load.browser import ADA, Browser
+from tests.load.browser import ADA
 from tests.load.postgres import PostgresServer, has_postgres
 from tests.load.site import Site
 
@@ -36,8 +37,7 @@ class Herd:
     def __init__(self, site: Site, api: ApiProcess, tabs: int) -> None:
         self.tabs = tabs
         self._api = api
-        self._browser = Browser(site.port)
-        self._browser.sign_in()
+        self._browser = signed_in(site.port)
         self._expires_at = time.monotonic() + ACCESS_SECONDS
         self.figures: dict[str, list[float]] = {"median": [], "good median": [], "good slowest": []}
         self.calls: list[tuple[int, int]] = []

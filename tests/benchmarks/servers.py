@@ -29,7 +29,7 @@ class GranianSite(Site):
 
 SERVERS: dict[str, type[Site]] = {"gunicorn gthread": Site, "granian": GranianSite}
 
-#: Every page sets the CSRF token again.
+#: A page with a form sets the CSRF token again, to the same value.
 _SET_COOKIE = re.compile(rb"\r\nset-cookie: *(?:__host-)?([^=]+)=")
 
 
