@@ -1,4 +1,4 @@
-"""Bytes that are fetched in advance: nobody else gets the same ones, neither a thread nor a process."""
+"""Threads and forked processes never get the same random bytes."""
 
 import subprocess
 import sys

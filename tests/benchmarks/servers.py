@@ -62,7 +62,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def signed_in(port: int) -> Browser:
-    """A browser that has signed in, and has read a page: the first one shows a message, and deletes its cookie."""
+    """A browser that has signed in and read one page. That page shows a message, and deletes the message's cookie."""
     browser = Browser(port)
     browser.sign_in()
     assert browser.open(PAGE).status == 200
@@ -106,7 +106,7 @@ async def _read_some(port: int, path: str, lines: str, left: Iterator[int]) -> N
             if not head.startswith(b"http/1.1 200 "):
                 raise RuntimeError(f"{path}: {head[:80]!r}")
             if changed := {name.decode() for name in _SET_COOKIE.findall(head)} - {"csrftoken"}:
-                raise RuntimeError(f"{path} changes the cookie {min(changed)}: a browser would not send it again")
+                raise RuntimeError(f"{path} changes the cookie {min(changed)}: a browser's next request would differ")
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             await reader.readexactly(length)
     await writer.wait_closed()

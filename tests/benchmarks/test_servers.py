@@ -1,4 +1,4 @@
-"""What the benchmarks read is what a browser reads again and again."""
+"""The benchmarks measure pages as a browser gets them each time, not as it gets them once after the sign-in."""
 
 from collections.abc import Iterator
 from pathlib import Path
