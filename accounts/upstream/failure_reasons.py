@@ -67,12 +67,6 @@ def _describe_missing_bytes(error: Any) -> str:
     return f"the body is cut off after {read} of {read + error.expected} bytes"
 
 
-def _describe_head(error: Any) -> str:
-    # http.client has no class of its own for this one.
-    many = "got more than" in str(error)
-    return "the head has too many headers" if many else "the response is not one of HTTP"
-
-
 _REASONS: tuple[tuple[Any, str | Callable[[Any], str]], ...] = (
     (UnusableMessage, str),
     (CompressedBodyCutShort, str),
@@ -87,7 +81,7 @@ _REASONS: tuple[tuple[Any, str | Callable[[Any], str]], ...] = (
     (IncompleteRead, _describe_missing_bytes),
     (http.client.IncompleteRead, _describe_missing_bytes),
     (http.client.RemoteDisconnected, "the connection was closed before a response came"),
-    (http.client.HTTPException, _describe_head),
+    (http.client.HTTPException, "the response is not one of HTTP"),
     (ReadTimeoutError, "no data in time"),
     ((ConnectionResetError, BrokenPipeError), "the connection was reset"),
     (ConnectionAbortedError, "the other side no longer acknowledges data"),

@@ -45,6 +45,10 @@ HEADS: dict[str, tuple[Script, str]] = {
     "reset": (reset, "the connection was reset"),
     "hung up": (say_and_hang_up(b""), "the connection was closed before a response came"),
     "another protocol": (say_and_hang_up(b"SSH-2.0-" + SECRET + b"\r\n"), "the response is not one of HTTP"),
+    "another version": (say_and_hang_up(b"HTTP/2 200\r\n\r\n" + SECRET), "the response is not one of HTTP"),
+    "an odd status": (say_and_hang_up(b"HTTP/1.1 0200 " + SECRET + b"\r\n"), "the response is not one of HTTP"),
+    "cut off in the head": (say_and_hang_up(HEAD + b"Content-Length: 2\r\n"), "the head is cut off"),
+    "cut off in a header": (say_and_hang_up(HEAD + b"Content-Length: 2"), "the head is cut off"),
     "a long header": (say_and_hang_up(HEAD + b"X: " + SECRET * 10_000 + b"\r\n\r\n"), "a line is too long"),
     "many headers": (say_and_hang_up(HEAD + b"A: b\r\n" * 1000 + b"\r\n"), "the head has too many headers"),
     "no header": (say_and_hang_up(HEAD + SECRET + b"\r\n\r\n{}"), "a line of the head is no header"),
@@ -64,6 +68,10 @@ HEADS: dict[str, tuple[Script, str]] = {
     "another coding": (
         say_and_hang_up(HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
         "Transfer-Encoding says more than chunked",
+    ),
+    "not chunked": (
+        say_and_hang_up(HEAD + b"Transfer-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"),
+        "Transfer-Encoding is not chunked",
     ),
 }
 BODIES: dict[str, tuple[Script, str]] = {
