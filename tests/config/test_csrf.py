@@ -5,6 +5,7 @@ import re
 from django.middleware.csrf import CSRF_ALLOWED_CHARS
 
 from tests.browsers import Browser
+from tests.demo_api.server import DemoApi
 
 _FIELD = re.compile(r'name="csrfmiddlewaretoken" value="([^"]*)"')
 _SECRET = "aZ09" * 8
@@ -37,6 +38,20 @@ def test_the_first_page_sets_the_cookie_and_later_ones_renew_it() -> None:
     assert "Cookie" in again["Vary"]
     token = _FIELD.findall(again.text)[0]
     assert browser.post("/accounts/login/", {"csrfmiddlewaretoken": token}).status_code != 403
+
+
+def test_a_signed_in_browser_gets_the_cookie_again_with_each_rotation(signed_in: Browser, api: DemoApi) -> None:
+    secret = signed_in.get("/").cookies["csrftoken"].value
+    later = [signed_in.get(page) for page in ("/", "/protected/")]
+    api.expire_access_tokens()
+    # The second of these confirms the rotation, which writes the session, too.
+    rotated, confirmed, after = [signed_in.get("/protected/") for _ in range(3)]
+
+    pages = (*later, rotated, confirmed, after)
+    assert [len(_FIELD.findall(page.text)) for page in pages] == [1] * 5
+    assert ["csrftoken" in page.cookies for page in pages] == [False, False, True, True, False]
+    assert rotated.cookies["csrftoken"].value == secret
+    assert "Cookie" in later[0]["Vary"]
 
 
 def test_a_page_without_a_form_sets_no_cookie() -> None:
