@@ -19,6 +19,8 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import allowed_gai_family
 from urllib3.util.wait import wait_for_read
 
+from accounts.upstream.timeout_socket import new_socket
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -101,9 +103,9 @@ class DeadlineConnection(HTTPConnection):
     def _connect_to_any_address(self, deadline: Deadline) -> socket.socket:
         failure = OSError("the host has no address")
         addresses = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
-        for family, kind, protocol, _, address in addresses:
+        for family, _, protocol, _, address in addresses:
             try:
-                return self._connect_to(address, socket.socket(family, kind, protocol), deadline)
+                return self._connect_to(address, new_socket(family, protocol), deadline)
             except OSError as error:
                 failure = error
         try:

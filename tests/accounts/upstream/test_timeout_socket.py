@@ -1,0 +1,91 @@
+"""Plain TCP sockets with timeouts: as Python's own, whether the other side is slow, silent or gone."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from accounts.upstream import timeout_socket
+from accounts.upstream.timeout_socket import TimeoutSocket, new_socket
+from tests.accounts.upstream.scripted_api import PATIENCE_SECONDS, SOON_SECONDS
+
+#: More than the buffers of both sides hold.
+LARGE = bytes(range(256)) * 65_536
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A socket of ours that is connected, and the other side's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = new_socket(socket.AF_INET, 0)
+        ours.settimeout(PATIENCE_SECONDS)
+        ours.connect(listener.getsockname())
+        theirs, _ = listener.accept()
+        with ours, theirs:
+            yield ours, theirs
+
+
+def test_all_is_sent_to_a_slow_reader(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    sender = threading.Thread(target=ours.sendall, args=(LARGE,))
+    sender.start()
+    received = bytearray()
+    while len(received) < len(LARGE) and (piece := theirs.recv(10_000)):
+        received += piece
+    sender.join(PATIENCE_SECONDS)
+
+    assert received == LARGE
+
+
+def test_nobody_reads_and_nobody_writes(ends: tuple[socket.socket, socket.socket]) -> None:
+    """An error number would mean that the system gave the connection up."""
+    ours, theirs = ends
+    ours.settimeout(SOON_SECONDS)
+    assert ours.gettimeout() == SOON_SECONDS
+    for use in (lambda: ours.sendall(LARGE), lambda: ours.recv(1), lambda: ours.recv_into(bytearray(1))):
+        with pytest.raises(TimeoutError) as caught:
+            use()
+        assert caught.value.errno is None
+    theirs.sendall(b"late")
+
+    assert ours.recv(10) == b"late"
+
+
+def test_the_connection_ends(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    theirs.sendall(b"last")
+    theirs.close()
+
+    assert [ours.recv(10), ours.recv(10)] == [b"last", b""]
+
+
+def test_it_waits_again_if_there_is_nothing_after_all(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """poll(2) may say that data is there when it is not."""
+    ours, theirs = ends
+    waits: list[float | None] = []
+
+    def announce(sock: socket.socket, timeout: float | None) -> bool:
+        waits.append(timeout)
+        if len(waits) == 2:
+            theirs.sendall(b"data")
+        return True
+
+    monkeypatch.setattr(timeout_socket, "wait_for_read", announce)
+    buffer = bytearray(10)
+    while (count := ours.recv_into(buffer)) == 0:
+        pass
+
+    assert buffer[:count] == b"data"
+    assert waits[:2] == [PATIENCE_SECONDS] * 2
+
+
+def test_a_call_changes_the_timeout_without_the_system(ends: tuple[socket.socket, socket.socket]) -> None:
+    """The socket stays one that does not block."""
+    ours, _ = ends
+    assert isinstance(ours, TimeoutSocket)
+    ours.settimeout(None)
+
+    assert (ours.gettimeout(), ours.getblocking()) == (None, False)
