@@ -104,6 +104,10 @@ class _HttpPool(HTTPConnectionPool):
         deadline = current_deadline()
         if deadline is not None and deadline.new_connection:
             return False
+        if isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
+            # Bytes after the end of the last response (RFC 9112 section 6.3). urllib3 sees only those that are still
+            # encrypted.
+            return False
         return bool(conn.idle_since >= max(time.monotonic() - MAX_IDLE_SECONDS, self._trusted_from))
 
     def _put_conn(self, conn: Any) -> None:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
-from io import BytesIO
+from io import DEFAULT_BUFFER_SIZE, BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,27 @@ def test_the_response_to_head_has_no_body(client: Callable[[str], ApiClient], he
 
         assert [(answer.status_code, answer.content) for answer in answers] == [(200, b"")] * 2
         assert api.connections == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        OK + b"Content-Length: 2\r\n\r\n{}",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+        b"HTTP/1.1 304 So\r\nContent-Length: 9000\r\n\r\n",
+    ],
+    ids=["length", "chunks", "not modified"],
+)
+def test_bytes_after_a_response_are_not_the_next_one(
+    client: Callable[[str], ApiClient], certificate: Path | None, response: bytes
+) -> None:
+    """They come in one record of TLS, and the reader's buffer ends where the second response begins."""
+    other, right = (OK + b"Content-Length: 5\r\n\r\n" + body for body in (b"other", b"right"))
+    responses = [response.ljust(DEFAULT_BUFFER_SIZE) + other, right]
+    with Api(lambda connection, _: connection.sendall(responses.pop(0)), certificate=certificate) as api:
+        client(api.url).get("/")
+
+        assert client(api.url).post("/").content == b"right"
 
 
 STATUS_LINES = [
