@@ -38,9 +38,13 @@ class StrictResponse(HTTPResponse):
             lines = _read_header_lines(self.fp)
         headers = _parse_headers(lines)
         chunked, length = _find_length(headers)
+        if chunked:
+            # Chunks override it (RFC 9112 section 6.3). If no body follows, urllib3 would read it all the same.
+            del headers["Content-Length"]
         if self._method == "HEAD" or status in (204, 304):
-            # No body follows (RFC 9112 section 6.3). The headers of a 204 must not say one, and the API may send it.
-            unclear_end = status == 204 and (chunked or bool(length))
+            # No body follows (RFC 9112 section 6.3). But some servers send the body that a 204 says, and the last chunk
+            # after a 304 that says chunks.
+            unclear_end = self._method != "HEAD" and (chunked or (status == 204 and bool(length)))
             chunked, length = False, 0
             # urllib3 would read chunks.
             del headers["Transfer-Encoding"]
