@@ -185,7 +185,7 @@ def _stream_response(request: ApiRequest, api_response: requests.Response) -> St
     response = StreamingHttpResponse(body, status=api_response.status_code)
     del response["Content-Type"]
     for name, value in _select_headers(api_response.headers, PASSED_TO_THE_BROWSER).items():
-        # Such as the line end of a folded value, which a proxy replaces with spaces (RFC 9112 section 5.2).
+        # Such as a NUL, which a recipient replaces with a space (RFC 9110 section 5.5).
         response[name] = _CONTROL_CHARACTERS.sub(" ", value)
     if has_events or not _has_valid_length(api_response):
         del response["Content-Length"]

@@ -5,6 +5,7 @@ next response.
 """
 
 import re
+from collections.abc import Iterator
 from http.client import HTTPException, HTTPMessage, HTTPResponse, LineTooLong, RemoteDisconnected
 from typing import BinaryIO
 
@@ -122,9 +123,9 @@ def _find_length(headers: HTTPMessage) -> tuple[bool, int | None]:
 
     Raises UnusableMessage if readers could find the end of the response at different places.
     """
-    codings = [coding.lower() for coding in _split(headers, "Transfer-Encoding")]
+    said = (coding.lower() for coding in _split(headers, "Transfer-Encoding"))
     # An empty element of a list says nothing (RFC 9110 section 5.6.1), and "identity" is the old name of no coding.
-    codings = [coding for coding in codings if coding not in ("", "identity")]
+    codings = [coding for coding in said if coding not in ("", "identity")]
     if codings:
         if "chunked" not in codings:
             raise UnusableMessage("Transfer-Encoding is not chunked")
@@ -140,6 +141,6 @@ def _find_length(headers: HTTPMessage) -> tuple[bool, int | None]:
     return False, int(lengths.pop()) if lengths else None
 
 
-def _split(headers: HTTPMessage, name: str) -> list[str]:
-    """The elements of a header that is a list."""
-    return [element.strip(_BLANKS) for value in headers.get_all(name, ()) for element in value.split(",")]
+def _split(headers: HTTPMessage, name: str) -> Iterator[str]:
+    """The elements of a header that is a list. There may be millions."""
+    return (element.strip(_BLANKS) for value in headers.get_all(name, ()) for element in value.split(","))

@@ -24,6 +24,8 @@ CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
 USABLE = {
     "line feeds alone": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}", True),
     "no reason": (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}", True),
+    # Tomcat sends a blank.
+    "a blank for a reason": (b"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\n{}", True),
     "a length twice": (OK + b"Content-Length: 2, 2\r\nContent-Length: 2 \r\n\r\n{}", True),
     "a folded length": (OK + b"Content-Length:\r\n\t2\r\n\r\n{}", True),
     "the old name of no coding": (OK + b"Transfer-Encoding: Identity\r\nContent-Length: 2\r\n\r\n{}", True),
@@ -203,6 +205,10 @@ def outcome(kind: type[HTTPResponse], head: bytes, method: str) -> Any:
 @example(OK + b"".join(b"X-%d: y\r\n" % number for number in range(100)) + b"\r\n", "GET")
 @example(OK + b"X: " + b"y" * 65_532 + b"\n\r\n", "GET")
 @example(OK + b"X: " + b"y" * 65_533 + b"\n\r\n", "GET")
+@example(OK + b"X:y:z\r\nY: a\x85\r\n\r\n", "GET")
+@example(OK + b"Content-Length:\r\n\r\n", "GET")
+@example(b"HTTP/1.1 099 x\r\n\r\n" + OK + b"\r\n", "GET")
+@example(b"HTTP/2.0 200 OK\r\n\r\n", "GET")
 def test_it_says_the_same_as_the_standard_library(head: bytes, method: str) -> None:
     assert outcome(StrictResponse, head, method) == outcome(Library, head, method)
 
