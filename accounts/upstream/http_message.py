@@ -25,13 +25,11 @@ class UnusableMessage(HTTPException):
 
 class StrictResponse(HTTPResponse):
     def begin(self) -> None:
-        """Read the head, once. Raises UnusableMessage, or another HTTPException.
+        """Read the head. Raises UnusableMessage, or another HTTPException.
 
         The standard library parses the headers as those of an e-mail, which takes a twentieth of the CPU time of a
         small page, and takes a CR for the end of a line.
         """
-        if self.headers is not None:
-            return
         status = 0
         while status < 200:
             # All interim responses are skipped, not only 100 (RFC 9110 section 15.2). The final one is still to come.
@@ -42,10 +40,11 @@ class StrictResponse(HTTPResponse):
         if chunked:
             # Chunks override it (RFC 9112 section 6.3). If no body follows, urllib3 would read it all the same.
             del headers["Content-Length"]
-        if self._method == "HEAD" or status in (204, 304):
+        is_head: bool = self._method == "HEAD"  # type: ignore[attr-defined]
+        if is_head or status in (204, 304):
             # No body follows (RFC 9112 section 6.3). But some servers send the body that a 204 says, and the last chunk
             # after a 304 that says chunks.
-            unclear_end = self._method != "HEAD" and (chunked or (status == 204 and bool(length)))
+            unclear_end = not is_head and (chunked or (status == 204 and bool(length)))
             chunked, length = False, 0
             # urllib3 would read chunks.
             del headers["Transfer-Encoding"]
@@ -58,7 +57,10 @@ class StrictResponse(HTTPResponse):
         self.version = 10 if version == 0 else 11
         self.chunked, self.length = chunked, length
         self.chunk_left = None
-        self.will_close = unclear_end or self._check_close()
+        # RFC 9112 section 9.3.
+        options = {option.lower() for option in _split(headers, "Connection")}
+        persists = "close" not in options and (version > 0 or "keep-alive" in options)
+        self.will_close = unclear_end or not persists
 
     def _read_next_chunk_size(self) -> int:
         """The standard library would accept -2, 0x2 and 1_0, too."""
