@@ -25,7 +25,7 @@ class Account:
     @cached_property
     def user(self) -> ApiUser | None:
         """The API's user, also in the admin and on error pages: a check of the session that failed is not repeated."""
-        _keep_out_of_cache(self._request)
+        keep_out_of_cache(self._request)
         browser: BrowserSession | None = getattr(self._request, "api_session", None)
         if browser is None:
             # An outer middleware refused the request, because of its host.
@@ -64,7 +64,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
 
 
 def _user(request: HttpRequest, account: Account) -> AnyUser:
-    _keep_out_of_cache(request)
+    keep_out_of_cache(request)
     if not hasattr(request, "user"):
         # A middleware before UserMiddleware has refused the request.
         return AnonymousUser()
@@ -77,6 +77,6 @@ def _user(request: HttpRequest, account: Account) -> AnyUser:
     return user
 
 
-def _keep_out_of_cache(request: HttpRequest) -> None:
-    """Django's `cache_page` stores a response before a middleware has set `Vary`. All would get one user's page."""
+def keep_out_of_cache(request: HttpRequest) -> None:
+    """Django's `cache_page` stores a response before a middleware has set `Vary`. All would get one browser's page."""
     request._cache_update_cache = False  # type: ignore[attr-defined]

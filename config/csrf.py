@@ -7,10 +7,12 @@ from functools import partial
 from operator import add
 from typing import Any
 
+from django.conf import global_settings, settings
 from django.http import HttpRequest
 from django.middleware.csrf import CSRF_ALLOWED_CHARS, CSRF_SECRET_LENGTH, get_token
 from django.utils.functional import SimpleLazyObject
 
+from accounts.context_processors import keep_out_of_cache
 from accounts.random_bytes import random_bytes
 
 _CHARACTERS = CSRF_ALLOWED_CHARS.encode()
@@ -28,6 +30,8 @@ def csrf_token(request: HttpRequest) -> dict[str, Any]:
 
 
 def _token(request: HttpRequest) -> str:
+    # Django keeps such a page out only with `csrf_protect`, because of the cookie that it sets.
+    keep_out_of_cache(request)
     secret = request.META.get("CSRF_COOKIE")
     if secret is None:
         return get_token(request)
@@ -41,9 +45,11 @@ def _token(request: HttpRequest) -> str:
 def _renews_cookie(request: HttpRequest) -> bool:
     """Whether the response sets the cookie again, so that it does not expire while it is used.
 
-    Django's own pages always do. A signed-in browser gets it with each rotation, which is often enough: it is valid for
-    a year.
+    Django's own pages always do. A signed-in browser gets it with a rotation, which is often enough: it is valid for a
+    year, unless the site has set another time.
     """
+    if settings.CSRF_COOKIE_AGE != global_settings.CSRF_COOKIE_AGE:
+        return True
     browser = getattr(request, "api_session", None)
     return browser is None or not browser.accessed or browser.modified or browser.current_unchecked() is None
 
