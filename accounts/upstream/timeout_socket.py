@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from urllib3.util.wait import wait_for_read, wait_for_write
 
 _Read = TypeVar("_Read", bytes, int)
+#: 23 days. poll(2) takes milliseconds as a C int, which holds no more than 24 days.
+_MAX_SECONDS = 2_000_000.0
 
 
 def new_socket(family: int, protocol: int) -> socket.socket:
-    """A TCP socket that is not connected. gevent's own needs none of this."""
+    """A TCP socket that is not connected. gevent's own, which stands in for Python's, needs none of this."""
     kind = TimeoutSocket if socket.socket.__module__ == "socket" else socket.socket
     return kind(family, socket.SOCK_STREAM, protocol)
 
@@ -23,7 +25,7 @@ def new_socket(family: int, protocol: int) -> socket.socket:
 class TimeoutSocket(socket.socket):
     """`recv`, `recv_into` and `sendall` obey the timeout as those of Python's socket do: they raise TimeoutError.
 
-    A TLS socket that is made from this one is Python's own.
+    After `connect`, no other method waits. A TLS socket that is made from this one is Python's own.
     """
 
     _timeout: float | None = None
@@ -36,7 +38,7 @@ class TimeoutSocket(socket.socket):
 
     def settimeout(self, value: float | None, /) -> None:
         """`value` is in seconds. None waits without end."""
-        self._timeout = value
+        self._timeout = None if value is None else min(value, _MAX_SECONDS)
         if not self._is_connected:
             super().settimeout(value)
 

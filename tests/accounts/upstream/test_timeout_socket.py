@@ -85,6 +85,14 @@ def test_the_connection_ends(ends: tuple[socket.socket, socket.socket]) -> None:
     assert [ours.recv(10), ours.recv(10)] == [b"last", b""]
 
 
+def test_a_timeout_of_a_year(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    theirs.sendall(b"data")
+    ours.settimeout(365 * 24 * 3600)
+
+    assert ours.recv(10) == b"data"
+
+
 def test_it_waits_again_if_there_is_nothing_after_all(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
