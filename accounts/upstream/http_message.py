@@ -42,9 +42,9 @@ class StrictResponse(HTTPResponse):
             del headers["Content-Length"]
         is_head: bool = self._method == "HEAD"  # type: ignore[attr-defined]
         if is_head or status in (204, 304):
-            # No body follows (RFC 9112 section 6.3). But some servers send the body that a 204 says, and the last chunk
-            # after a 304 that says chunks.
-            unclear_end = not is_head and (chunked or (status == 204 and bool(length)))
+            # No body follows (RFC 9112 section 6.3). But some servers send the body that a HEAD or a 204 says, and the
+            # last chunk after a 304 that says chunks.
+            unclear_end = is_head or chunked or (status == 204 and bool(length))
             chunked, length = False, 0
             # urllib3 would read chunks.
             del headers["Transfer-Encoding"]

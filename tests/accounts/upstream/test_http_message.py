@@ -91,11 +91,12 @@ def test_no_body_is_awaited(client: Callable[[str], ApiClient], head: bytes, res
     ],
 )
 def test_the_response_to_head_has_no_body(client: Callable[[str], ApiClient], header: str) -> None:
+    """Some servers send it all the same. It may come after the next request, and be a response to read."""
     with Api(say(f"HTTP/1.1 200 OK\r\n{header}\r\n\r\n".encode())) as api:
         answers = [client(api.url).request("HEAD", "/"), client(api.url).request("HEAD", "/")]
 
         assert [(answer.status_code, answer.content) for answer in answers] == [(200, b"")] * 2
-        assert api.connections == 1
+        assert api.connections == 2
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,9 @@ class Library(HTTPResponse):
         elif len(lengths) > 1 or not all(re.fullmatch("[0-9]+", length) for length in lengths):
             raise UnusableMessage("no length")
         assume(self.status != 204 or not lengths)
+        if self._method == "HEAD":  # type: ignore[attr-defined]
+            # The product does not use this connection again.
+            self.will_close = True
         assume(len(self.headers.get_all("Connection", ())) < 2)
 
 
