@@ -24,6 +24,7 @@ from accounts.browser.event_source import TEMPORARY_STATUSES, is_event_source, r
 from accounts.exceptions import BodyConsumed
 from accounts.streaming import PassThroughBody, PassThroughEvents
 from accounts.upstream.event_stream import is_event_stream
+from accounts.upstream.failure_reasons import UploadCutShort
 from accounts.upstream.retry_after import parse_retry_after
 
 PASSED_TO_THE_API = (
@@ -68,8 +69,8 @@ class Rule:
 class Upload:
     """A request's body that is read once and sent with its length.
 
-    Reading raises OSError if the browser stops in the middle, which closes the connection to the API. Otherwise the API
-    would take the next request on that connection for the rest of the body.
+    Reading raises UploadCutShort if the browser stops in the middle, which closes the connection to the API. Otherwise
+    the API would take the next request on that connection for the rest of the body.
     """
 
     def __init__(self, request: ApiRequest, length: int) -> None:
@@ -87,7 +88,7 @@ class Upload:
         chunk = self._request.read(size)
         self._missing -= len(chunk)
         if self._missing > 0 and not chunk:
-            raise OSError("the body is shorter than its Content-Length")
+            raise UploadCutShort("the body is shorter than its Content-Length")
         return chunk
 
 

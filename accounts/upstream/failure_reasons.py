@@ -22,6 +22,10 @@ from accounts.upstream.http_message import UnusableMessage
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 
 
+class UploadCutShort(OSError):
+    """The browser did not send the whole body of its request. The API did not fail."""
+
+
 def describe_failure(error: BaseException) -> str:
     """The reason of a failed call, for the log and for the exceptions of this package."""
     causes = list(_causes(error))
@@ -69,6 +73,7 @@ def _describe_missing_bytes(error: Any) -> str:
 
 _REASONS: tuple[tuple[Any, str | Callable[[Any], str]], ...] = (
     (UnusableMessage, str),
+    (UploadCutShort, "the browser did not send the whole body"),
     (CompressedBodyCutShort, str),
     (DecodeError, "the compressed body is damaged"),
     (ssl.SSLCertVerificationError, _describe_certificate),

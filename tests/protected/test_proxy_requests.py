@@ -1,5 +1,6 @@
 """The proxy for browser scripts: what reaches the API."""
 
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.test import AsyncClient
 from pytest_django import Settings
 from requests.utils import unquote_unreserved
 
+from protected.proxy import MAX_REPEATED_BODY_BYTES
 from tests.browsers import Browser
 from tests.demo_api.server import DemoApi, Fault
 from tests.protected.proxy_calls import EVERYTHING, FORMS, PROXY, ROUTE, body_of, call_proxy, only_call, wsgi_headers
@@ -214,6 +216,17 @@ class TestWhatReachesTheApi:
 
         assert response.status_code == 400
         assert api.calls == []
+
+    def test_the_log_says_that_the_browser_stopped_in_the_middle(
+        self, signed_in: Browser, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.API_PROXY_ALLOW = EVERYTHING
+        sent: dict[str, Any] = {"CONTENT_LENGTH": str(MAX_REPEATED_BODY_BYTES + 1), "wsgi.input": BytesIO(b"{}")}
+
+        response = call_proxy(signed_in, PROXY, method="POST", body=b"{}", **sent)
+
+        assert response.status_code == 503
+        assert "the browser did not send the whole body" in caplog.text
 
     @pytest.mark.parametrize("value", ["a\r\nX-Injected: yes", "a\nb", "a\rb", "a\x00b", "\x7f"], ids=repr)
     def test_a_header_with_control_characters_is_refused(self, signed_in: Browser, api: DemoApi, value: str) -> None:
