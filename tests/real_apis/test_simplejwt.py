@@ -55,7 +55,8 @@ def test_signing_in_yields_two_tokens_that_say_how_long_they_live(api: SimpleJwt
     pair = sign_in(api)
 
     lives = {name: read_claims(token)["exp"] - read_claims(token)["iat"] for name, token in pair.items()}
-    assert lives == {"access": 60, "refresh": 1800}
+    # A second may begin between the two times, of which the library takes one from the refresh token.
+    assert (lives["access"] in (59, 60), lives["refresh"]) == (True, 1800)
     assert get(api, pair).json() == {"data": list(ROWS)}
 
 
@@ -66,7 +67,8 @@ def test_how_long_access_tokens_live_can_change_while_it_runs() -> None:
 
         claims = [read_claims(token) for token in (pair["access"], refresh(api, pair).json()["access"])]
 
-        assert [claim["exp"] - claim["iat"] for claim in claims] == [7, 7]
+        # A second may begin between the two times, of which the library takes one from the refresh token.
+        assert {claim["exp"] - claim["iat"] for claim in claims} <= {6, 7}
 
 
 def test_wrong_credentials_are_refused_in_the_words_of_the_library(api: SimpleJwtApi) -> None:
