@@ -27,8 +27,8 @@ class StrictResponse(HTTPResponse):
     def begin(self) -> None:
         """Read the head. Raises UnusableMessage, or another HTTPException.
 
-        The standard library parses the headers as those of an e-mail, which takes a twentieth of the CPU time of a
-        small page, and takes a CR for the end of a line.
+        The standard library parses the headers as those of an e-mail. It takes a CR for the end of a line, and up to a
+        twentieth of the CPU time of a small page.
         """
         status = 0
         while status < 200:

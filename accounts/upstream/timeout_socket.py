@@ -1,7 +1,7 @@
 """A TCP socket that takes a new timeout without a system call, and does not wait before it sends.
 
-urllib3 sets two timeouts in each call, and Python's own socket waits before each send. During a system call, another
-thread takes over the interpreter, and this one has to wait for it.
+urllib3 sets two timeouts in each call, and Python's own socket waits before each send. During such a call,
+another thread may take over the interpreter, and this one then waits for it.
 """
 
 import socket
